@@ -1,0 +1,62 @@
+"""nnU-Net v2 models on the images open in napari, with the CPU as a first-class device.
+
+The interface without a viewer, loaded on first use so that importing the package is free:
+
+>>> from napari_nnunet_cpu import load_model, read_case, segment, Settings
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_nnunet_cpu.cases import Case, read_case
+    from napari_nnunet_cpu.errors import NNUNetCPUError
+    from napari_nnunet_cpu.models import TrainedModel, load_model
+    from napari_nnunet_cpu.predict import Estimate, Result, Run, estimate, segment
+    from napari_nnunet_cpu.samples import sample_image, sample_model
+    from napari_nnunet_cpu.settings import Settings
+    from napari_nnunet_cpu.viewer.scripting import segment_layer
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Case": "cases",
+    "read_case": "cases",
+    "NNUNetCPUError": "errors",
+    "TrainedModel": "models",
+    "load_model": "models",
+    "Estimate": "predict",
+    "Result": "predict",
+    "Run": "predict",
+    "estimate": "predict",
+    "segment": "predict",
+    "sample_image": "samples",
+    "sample_model": "samples",
+    "Settings": "settings",
+    "segment_layer": "viewer.scripting",
+}
+
+__all__ = [
+    "Case",
+    "Estimate",
+    "NNUNetCPUError",
+    "Result",
+    "Run",
+    "Settings",
+    "TrainedModel",
+    "estimate",
+    "load_model",
+    "read_case",
+    "sample_image",
+    "sample_model",
+    "segment",
+    "segment_layer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,135 @@
+"""Files to cases and labels to files: which format, several channels, atomic writes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases import nifti, tiff
+from napari_nnunet_cpu.cases.case import Case, Spacing, stack_channels
+from napari_nnunet_cpu.errors import CaseError, OutputError
+
+_READERS: dict[str, Callable[[Path, str], Case]] = {
+    **dict.fromkeys(nifti.ENDINGS, nifti.read_nifti),
+    **dict.fromkeys(tiff.ENDINGS, tiff.read_tiff),
+}
+_WRITERS: dict[str, Callable[[Path, npt.NDArray[Any], Case], None]] = {
+    **dict.fromkeys(nifti.ENDINGS, nifti.write_nifti),
+    **dict.fromkeys(tiff.ENDINGS, tiff.write_tiff),
+}
+LABEL_ENDINGS = tuple(_WRITERS)
+
+
+def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None) -> Case:
+    """Read one subject from its files.
+
+    Parameters
+    ----------
+    *paths : path
+        NIfTI or TIFF files, one per channel in the model's order, or one file with all of them.
+    spacing_mm : tuple of float, optional
+        Spacing (Z, Y, X) in mm to use instead of what the files say.
+
+    Returns
+    -------
+    Case
+        Channels (C, Z, Y, X).
+
+    Raises
+    ------
+    CaseError
+        When a file is missing or unreadable, or the channels do not lie on one grid.
+    """
+    if not paths:
+        raise CaseError("no image given: name at least one NIfTI or TIFF file")
+    case = stack_channels([_read_one(Path(path)) for path in paths])
+    return case if spacing_mm is None else case.with_spacing(spacing_mm)
+
+
+def write_labels(path: str | os.PathLike[str], labels: npt.NDArray[Any], case: Case) -> Path:
+    """Write labels on the grid of the case they were made from.
+
+    Parameters
+    ----------
+    path : path
+        Ends with one of `LABEL_ENDINGS`. Replaced whole, or not at all.
+    labels : numpy.ndarray
+        Integers, shape (Z, Y, X).
+    case : Case
+        Whose spacing and affine the file gets.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        When the ending is unknown or the file can't be written.
+    """
+    path = Path(path)
+    check_output(path)
+    write = _WRITERS[_ending(path, LABEL_ENDINGS) or ""]
+    with replacing(path) as temporary:
+        write(temporary, labels, case)
+    return path
+
+
+def check_output(path: Path) -> None:
+    """Raise `OutputError` now, not after a long run, when labels could not be written to `path`."""
+    if _ending(path, LABEL_ENDINGS) is None:
+        raise OutputError(f"{path}: unknown ending for labels; use one of {', '.join(LABEL_ENDINGS)}")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent} is not a folder; make it first")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with the same ending, that takes its place when the block ends well.
+
+    Raises
+    ------
+    OutputError
+        When the file can't be written; what was at `path` is still there.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=path.name, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's umask: `mkstemp` makes private files, results get the usual permissions."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _read_one(path: Path) -> Case:
+    if not path.is_file():
+        raise CaseError(f"{path} is not a file")
+    ending = _ending(path, tuple(_READERS))
+    if ending is None:
+        raise CaseError(f"{path}: unknown image format; use one of {', '.join(_READERS)}")
+    return _READERS[ending](path, path.name[: -len(ending)])
+
+
+def _ending(path: Path, known: tuple[str, ...]) -> str | None:
+    name = path.name.lower()
+    return max((ending for ending in known if name.endswith(ending)), key=len, default=None)

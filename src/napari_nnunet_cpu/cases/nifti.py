@@ -1,0 +1,71 @@
+"""NIfTI files in and out, geometry kept."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases.case import Case, planar_spacing
+from napari_nnunet_cpu.errors import CaseError
+
+ENDINGS = (".nii", ".nii.gz")
+
+# Lengths are millimetres unless the header says otherwise; ITK converts these too.
+_TO_MM = {"micron": 1e-3, "meter": 1e3}
+
+
+def read_nifti(path: Path, name: str) -> Case:
+    """The image in a NIfTI file.
+
+    Parameters
+    ----------
+    path : Path
+        A 2D (x, y), 3D (x, y, z) or 4D (x, y, z, channel) file.
+    name : str
+        What to call it.
+
+    Returns
+    -------
+    Case
+        Channels (C, Z, Y, X): the file's array with its axes reversed, as nnU-Net's readers give it.
+
+    Raises
+    ------
+    CaseError
+        When the file can't be read or has another number of axes.
+    """
+    try:
+        image = nib.load(path)
+        array = np.asanyarray(image.dataobj)
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise CaseError(f"{path} can't be read as NIfTI: {_first_line(error)}") from error
+    if array.ndim not in (2, 3, 4):
+        raise CaseError(f"{path} has {array.ndim} axes {array.shape}; a NIfTI image of 2, 3 or 4 axes is needed")
+    scale = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    affine = np.asarray(image.affine, dtype=np.float64) * [[scale], [scale], [scale], [1.0]]
+    zooms = [float(zoom) * scale for zoom in image.header.get_zooms()[:3]]
+    if array.ndim == 2:
+        spacing = planar_spacing((zooms[1], zooms[0]))
+        channels = array.T[None, None]
+    else:
+        spacing = (zooms[2], zooms[1], zooms[0])
+        channels = array.transpose(2, 1, 0)[None] if array.ndim == 3 else array.transpose(3, 2, 1, 0)
+    return Case(channels, spacing, affine, name, planar=array.ndim == 2)
+
+
+def write_nifti(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
+    """Write labels (Z, Y, X) on the grid of `case`; without an affine the spacing alone is kept."""
+    affine = case.affine if case.affine is not None else np.diag([*case.spacing_mm[::-1], 1.0])
+    array = labels.transpose(2, 1, 0)
+    image = nib.Nifti1Image(array[..., 0] if case.planar else array, affine)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

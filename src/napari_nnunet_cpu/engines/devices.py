@@ -1,0 +1,72 @@
+"""What this machine can compute on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_nnunet_cpu.errors import DeviceError
+from napari_nnunet_cpu.resources import usable_cores
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that exists on this machine.
+
+    Attributes
+    ----------
+    name : str
+        As torch calls it: "cpu", "cuda:0", "mps".
+    label : str
+        For people: "CPU, 8 cores".
+    """
+
+    name: str
+    label: str
+
+
+def available_devices() -> tuple[Device, ...]:
+    """The devices of this machine, the CPU first."""
+    import torch
+
+    cores = usable_cores()
+    devices = [Device("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")]
+    if torch.cuda.is_available():
+        devices += [
+            Device(f"cuda:{index}", f"GPU {index}, {torch.cuda.get_device_name(index)}")
+            for index in range(torch.cuda.device_count())
+        ]
+    if torch.backends.mps.is_available():
+        devices.append(Device("mps", "Apple GPU"))
+    return tuple(devices)
+
+
+def resolve_device(wanted: str) -> str:
+    """The device to use.
+
+    Parameters
+    ----------
+    wanted : str
+        "auto" (a GPU where there is one, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises
+    ------
+    DeviceError
+        When this machine has no such device, saying why.
+    """
+    names = [device.name for device in available_devices()]
+    if wanted == "auto":
+        return names[1] if len(names) > 1 else "cpu"
+    name = "cuda:0" if wanted == "cuda" else wanted
+    if name not in names:
+        raise DeviceError(f"device {wanted} is not available ({_reason(name)}); this machine has {', '.join(names)}")
+    return name
+
+
+def _reason(name: str) -> str:
+    import torch
+
+    if not name.startswith("cuda"):
+        return "it needs an Apple computer with torch's MPS backend"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA"
+    return "torch finds no NVIDIA GPU of this number, or no driver for it"

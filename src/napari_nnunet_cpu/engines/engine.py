@@ -1,0 +1,53 @@
+"""What computes the network, seen from the loop: numpy in, numpy out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Engine(Protocol):
+    """Runs the network of a model on one patch.
+
+    Attributes
+    ----------
+    name : str
+        "torch", ...
+    device : str
+        Where it computes: "cpu", "cuda:0", "mps".
+    precision : str
+        "f32", ...
+    threads : int
+        CPU threads it uses.
+    folds : int
+        Networks it holds.
+    """
+
+    name: str
+    device: str
+    precision: str
+    threads: int
+    folds: int
+
+    def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
+        """One pass.
+
+        Parameters
+        ----------
+        patch : numpy.ndarray
+            Shape (C, *patch), contiguous; (C, Y, X) for a 2d network.
+        fold : int
+            Which of the networks.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (heads, *patch); may be overwritten by the next call.
+
+        Raises
+        ------
+        EngineError
+            When the network fails or gives numbers that are not finite.
+        """

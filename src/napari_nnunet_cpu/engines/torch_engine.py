@@ -1,0 +1,77 @@
+"""The network in torch: CPU, CUDA or MPS, float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_nnunet_cpu.errors import EngineError
+from napari_nnunet_cpu.models.model import TrainedModel
+
+
+class TorchEngine:
+    """Runs the folds of a model with torch.
+
+    Parameters
+    ----------
+    model : TrainedModel
+        Its weights are read here.
+    device : str
+        As `resolve_device` gives it.
+    threads : int
+        CPU threads of one pass.
+
+    Raises
+    ------
+    ModelError
+        When a checkpoint is damaged or does not fit.
+    EngineError
+        When the device has no room for the weights.
+    """
+
+    name = "torch"
+    precision = "f32"
+
+    def __init__(self, model: TrainedModel, device: str, threads: int) -> None:
+        self.device = device
+        self.threads = threads
+        self.folds = len(model.folds)
+        networks = [model.network(fold) for fold in range(self.folds)]
+        with _engine_errors(f"moving the weights to {device}"):
+            self._networks = [network.to(device) for network in networks]
+
+    def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
+        """One pass: (C, *patch) to (heads, *patch). See `Engine`."""
+        with _engine_errors("running the network"), torch_threads(self.threads), torch.inference_mode():
+            output = self._networks[fold](torch.from_numpy(patch)[None].to(self.device))[0]
+            logits: npt.NDArray[np.float32] = output.float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise EngineError("the network gave numbers that are not finite; its weights may be damaged")
+        return logits
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many CPU threads inside the block, and as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _engine_errors(doing: str) -> Iterator[None]:
+    """Turn torch's errors, which are RuntimeErrors, into ours."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise EngineError(f"{doing}: out of memory; free some, or choose another device") from error
+    except RuntimeError as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise EngineError(f"{doing} failed: {first_line}") from error

@@ -1,0 +1,80 @@
+"""JSON documents of strangers: bounded, strict, and with errors that name the place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import pydantic
+
+from napari_nnunet_cpu.errors import ModelError
+
+_MAX_BYTES = 32 * 2**20
+
+Document = TypeVar("Document", bound=pydantic.BaseModel)
+
+
+class Strict(pydantic.BaseModel):
+    """Base of the documents: unknown keys are ignored, values can't be changed afterwards."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, too large, or not a JSON object of finite numbers.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise ModelError(f"{path} has {size} bytes; a file of a model has at most {_MAX_BYTES}")
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path} can't be read as JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ModelError(f"{path} must hold a JSON object, found {type(document).__name__}")
+    return document
+
+
+def parse(kind: type[Document], document: Any, where: str) -> Document:
+    """Validate a document read from JSON.
+
+    Parameters
+    ----------
+    kind : type
+        The pydantic model to make.
+    document : object
+        What was read.
+    where : str
+        File, and place in it, for the message.
+
+    Raises
+    ------
+    ModelError
+        With the first thing that is wrong.
+    """
+    try:
+        return kind.model_validate(document)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        found = "" if first["type"] == "missing" else f", found {_short(first['input'])}"
+        raise ModelError(f"{where}: {place or 'document'}: {first['msg']}{found}") from error
+    except (RecursionError, OverflowError) as error:
+        raise ModelError(f"{where}: {error}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}, which is not a finite number")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

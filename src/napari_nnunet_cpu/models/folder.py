@@ -1,0 +1,123 @@
+"""Where in a folder the model is: the model folder, one of its folds, a checkpoint, or the Dataset folder around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_nnunet_cpu.errors import ModelError
+
+CHECKPOINT = "checkpoint_final.pth"
+DOCUMENTS = ("plans.json", "dataset.json")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder as nnU-Net writes it, with the folds that are to be used.
+
+    Attributes
+    ----------
+    path : Path
+        Holds plans.json, dataset.json and fold_* folders.
+    folds : tuple of str
+        "0" to "4", or "all".
+    checkpoints : tuple of Path
+        One file per fold.
+    """
+
+    path: Path
+    folds: tuple[str, ...]
+    checkpoints: tuple[Path, ...]
+
+
+def find_model(
+    path: Path,
+    configuration: str | None = None,
+    folds: Sequence[str | int] | None = None,
+    checkpoint: str = CHECKPOINT,
+) -> ModelFolder:
+    """Find the model that a path means.
+
+    Parameters
+    ----------
+    path : Path
+        A model folder (trainer__plans__configuration), a fold folder or checkpoint in it, or
+        a folder with one model folder in it.
+    configuration : str, optional
+        Which model folder, where there are several.
+    folds : sequence, optional
+        Which folds; all that have the checkpoint when None.
+    checkpoint : str
+        File name in the fold folders.
+
+    Raises
+    ------
+    ModelError
+        Saying what is missing and what was found.
+    """
+    if path.is_file() and path.suffix == ".pth":
+        path, checkpoint = path.parent, path.name
+    if not path.is_dir():
+        raise ModelError(f"{path} does not exist; choose a model folder, a fold folder or an exported zip")
+    if path.name.startswith("fold_") and not (path / DOCUMENTS[0]).exists():
+        folds = folds or (path.name.removeprefix("fold_"),)
+        path = path.parent
+    path = _model_folder(path, configuration)
+    found = available_folds(path, checkpoint)
+    wanted = tuple(str(fold) for fold in folds) if folds is not None else _all_folds(found)
+    if not wanted:
+        raise ModelError(_no_fold(path, checkpoint))
+    for fold in wanted:
+        if fold not in found:
+            have = ", ".join(found) or "none"
+            raise ModelError(f"{path} has no fold_{fold}/{checkpoint}; folds with it: {have}{_others(path, checkpoint)}")
+    return ModelFolder(path, wanted, tuple(path / f"fold_{fold}" / checkpoint for fold in wanted))
+
+
+def available_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]:
+    """Folds of a model folder that hold the checkpoint, in order, "all" last."""
+    names = [p.parent.name.removeprefix("fold_") for p in path.glob(f"fold_*/{checkpoint}") if p.is_file()]
+    return tuple(sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)))
+
+
+def _all_folds(found: tuple[str, ...]) -> tuple[str, ...]:
+    """As nnU-Net does, the numbered folds; fold_all only where it is the only one."""
+    return tuple(fold for fold in found if fold != "all") or found
+
+
+def _model_folder(path: Path, configuration: str | None) -> Path:
+    if all((path / name).is_file() for name in DOCUMENTS):
+        return path
+    inside = sorted({document.parent for document in path.glob("*/plans.json")} | {
+        document.parent for document in path.glob("*/*/plans.json")})  # fmt: skip
+    models = [folder for folder in inside if (folder / "dataset.json").is_file() and any(folder.glob("fold_*"))]
+    if configuration is not None:
+        chosen = [folder for folder in models if folder.name.split("__")[-1] == configuration]
+        models = chosen if len(chosen) == 1 else models
+    if len(models) == 1:
+        return models[0]
+    if models:
+        names = ", ".join(str(folder.relative_to(path)) for folder in models)
+        raise ModelError(f"{path} holds {len(models)} models; choose one: {names}")
+    raise ModelError(_not_a_model(path))
+
+
+def _not_a_model(path: Path) -> str:
+    if any(path.glob("plans.pkl")) or any(path.glob("*.model*")) or any(path.glob("fold_*/*.model*")):
+        return f"{path} is a model of nnU-Net v1; only nnU-Net v2 models can be used"
+    missing = " and ".join(name for name in DOCUMENTS if not (path / name).is_file())
+    names = sorted(entry.name for entry in path.iterdir())
+    found = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") if names else "nothing"
+    return f"{path} is not an nnU-Net v2 model: {missing} missing, found {found}; choose trainer__plans__configuration"
+
+
+def _no_fold(path: Path, checkpoint: str) -> str:
+    others = _others(path, checkpoint)
+    folders = sorted(folder.name for folder in path.glob("fold_*"))
+    return f"{path} has no {checkpoint} in {', '.join(folders) or 'any fold_* folder (there is none)'}{others}"
+
+
+def _others(path: Path, checkpoint: str) -> str:
+    names = sorted({file.name for file in path.glob("fold_*/*.pth")} - {checkpoint})
+    return f"; other checkpoints there: {', '.join(names)}" if names else ""

@@ -1,0 +1,95 @@
+"""What the network's heads mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.errors import ModelError
+
+LabelValue = int | list[int]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names of the label values, and how heads become values.
+
+    Source: nnU-Net `utilities/label_handling/label_handling.py`.
+
+    Attributes
+    ----------
+    names : dict of int to str
+        Name of every value that a result can hold, background (0) included.
+    heads : int
+        Output channels of the network.
+    region_values : tuple of int or None
+        For models of overlapping regions: the value that head i paints, in painting
+        order. None for ordinary labels, where the largest head wins and its index is the value.
+    """
+
+    names: dict[int, str]
+    heads: int
+    region_values: tuple[int, ...] | None = None
+
+    @property
+    def dtype(self) -> npt.DTypeLike:
+        """Type of the label array: 8 bits, or 16 where they are needed."""
+        return np.uint8 if max(self.names) < 255 else np.uint16
+
+
+def labels_from_dataset(
+    labels: dict[str, LabelValue], regions_class_order: list[int] | None, where: str
+) -> Labels:
+    """Read the "labels" of dataset.json.
+
+    Parameters
+    ----------
+    labels : dict
+        Name to value, or to the list of values that a region unites. "ignore" has no head.
+    regions_class_order : list of int or None
+        For regions: the value each region paints.
+    where : str
+        File name for messages.
+
+    Raises
+    ------
+    ModelError
+        When there is no background, or the regions and their order do not fit.
+    """
+    if labels.get("background") != 0:
+        found = labels.get("background", "nothing")
+        raise ModelError(f'{where}: labels must name "background" as 0, found {found}')
+    used = {name: value for name, value in labels.items() if name != "ignore"}
+    regions = {name: _values(value) for name, value in used.items()}
+    if any(value < 0 or value > 65535 for values in regions.values() for value in values):
+        raise ModelError(f"{where}: label values must lie between 0 and 65535")
+    if any(not values for values in regions.values()):
+        raise ModelError(f"{where}: a label has an empty list of values")
+    if not any(isinstance(value, list) and len(value) > 1 for value in used.values()):
+        values = sorted({value for values in regions.values() for value in values})
+        by_value = {values.index(regions[name][0]): name for name in regions}
+        _check_ignore(labels, values, where)
+        return Labels(dict(sorted(by_value.items())), heads=len(values))
+    heads = [name for name, values in regions.items() if set(values) != {0}]
+    if regions_class_order is None or len(regions_class_order) != len(heads):
+        raise ModelError(
+            f"{where}: {len(heads)} regions need a regions_class_order of as many values, found {regions_class_order}"
+        )
+    if not all(0 < value <= 65535 for value in regions_class_order):
+        raise ModelError(f"{where}: regions_class_order must hold values between 1 and 65535")
+    _check_ignore(labels, [value for values in regions.values() for value in values], where)
+    names = {0: "background"} | dict(zip(regions_class_order, heads, strict=True))
+    return Labels(names, heads=len(heads), region_values=tuple(regions_class_order))
+
+
+def _values(value: LabelValue) -> list[int]:
+    return value if isinstance(value, list) else [value]
+
+
+def _check_ignore(labels: dict[str, LabelValue], values: list[int], where: str) -> None:
+    if "ignore" in labels and labels["ignore"] != max(values) + 1:
+        raise ModelError(
+            f'{where}: "ignore" must be the highest label plus one ({max(values) + 1}), found {labels["ignore"]}'
+        )

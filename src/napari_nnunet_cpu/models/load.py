@@ -1,0 +1,105 @@
+"""From a path to a checked model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.models.archive import unpack_model
+from napari_nnunet_cpu.models.documents import parse, read_json
+from napari_nnunet_cpu.models.folder import CHECKPOINT, ModelFolder, find_model
+from napari_nnunet_cpu.models.labels import labels_from_dataset
+from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models.plans import Dataset, Plans
+from napari_nnunet_cpu.models.trainers import BATCH_NORM_TRAINER, check_trainer
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    configuration: str | None = None,
+    folds: Sequence[str | int] | None = None,
+    checkpoint: str = CHECKPOINT,
+) -> TrainedModel:
+    """Open a trained nnU-Net v2 model and check that it can be run.
+
+    Parameters
+    ----------
+    path : path
+        A model folder, a fold folder, a checkpoint, a Dataset folder with one model, or an exported zip.
+    configuration : str, optional
+        Which model, where the path holds several: "2d", "3d_fullres", ...
+    folds : sequence, optional
+        Which folds to average; by default all there are.
+    checkpoint : str
+        File name of the checkpoints in the fold folders.
+
+    Returns
+    -------
+    TrainedModel
+        Its weights are read when the engine needs them.
+
+    Raises
+    ------
+    ModelError
+        When something is missing, damaged, unsafe or not supported; the message says what.
+    """
+    path = Path(path).expanduser()
+    if path.is_file() and path.suffix.lower() == ".zip":
+        path = unpack_model(path)
+    return _open(find_model(path, configuration, folds, checkpoint))
+
+
+def _open(found: ModelFolder) -> TrainedModel:
+    import torch
+
+    from napari_nnunet_cpu.models.networks import build_network
+    from napari_nnunet_cpu.models.weights import check_weights, read_checkpoint
+
+    plans_path, dataset_path = found.path / "plans.json", found.path / "dataset.json"
+    plans = parse(Plans, read_json(plans_path), str(plans_path))
+    dataset = parse(Dataset, read_json(dataset_path), str(dataset_path))
+    labels = labels_from_dataset(dataset.labels, dataset.regions_class_order, str(dataset_path))
+    checkpoints = [read_checkpoint(path) for path in found.checkpoints]
+    # As in nnU-Net the first fold says what the model is, whatever the folder is called.
+    first = checkpoints[0]
+    check_trainer(first.trainer, str(found.checkpoints[0]))
+    configuration = plans.configuration(first.configuration, str(plans_path))
+    if configuration.previous_stage is not None:
+        raise ModelError(
+            f"{found.path} is a cascade: it needs the labels of {configuration.previous_stage} as input, "
+            "which is not supported yet; use the 3d_fullres or 3d_lowres model"
+        )
+    _check_channels(len(dataset.channels), configuration.normalization_schemes, plans, str(plans_path))
+    if any(axis >= len(configuration.patch_size) for axis in first.mirror_axes):
+        raise ModelError(f"{found.checkpoints[0]}: mirroring axes {first.mirror_axes} do not fit the patch")
+    if first.trainer == BATCH_NORM_TRAINER:
+        architecture = configuration.architecture.with_batch_norm()
+        configuration = configuration.model_copy(update={"architecture": architecture})
+    with torch.device("meta"):
+        network = build_network(configuration.architecture, len(dataset.channels), labels.heads)
+    for checkpoint, path in zip(checkpoints, found.checkpoints, strict=True):
+        check_weights(network, checkpoint, path)
+    return TrainedModel(
+        folder=found.path,
+        name=plans.dataset_name,
+        configuration_name=first.configuration,
+        trainer=first.trainer,
+        plans_name=plans.plans_name,
+        channel_names=dataset.channels,
+        labels=labels,
+        plans=plans,
+        configuration=configuration,
+        mirror_axes=first.mirror_axes,
+        folds=found.folds,
+        checkpoints=found.checkpoints,
+    )
+
+
+def _check_channels(channels: int, schemes: tuple[str, ...], plans: Plans, where: str) -> None:
+    if len(schemes) != channels:
+        raise ModelError(f"{where}: {len(schemes)} normalization schemes for {channels} channels of dataset.json")
+    for channel, scheme in enumerate(schemes):
+        if scheme == "CTNormalization" and str(channel) not in plans.foreground_intensity_properties_per_channel:
+            raise ModelError(f"{where}: CTNormalization of channel {channel} needs its intensity statistics")

@@ -1,0 +1,108 @@
+"""A trained model: what it is, and its weights when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.models.plans import Configuration, Plans
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Everything inference needs of one configuration of an nnU-Net model.
+
+    Attributes
+    ----------
+    folder : Path
+        The model folder.
+    name : str
+        Dataset name.
+    configuration_name, trainer, plans_name : str
+        As nnU-Net calls them.
+    channel_names : tuple of str
+        Input channels, in order.
+    labels : Labels
+        What the heads mean.
+    plans : Plans
+        Axis order, intensities, reader.
+    configuration : Configuration
+        Patch, spacing, normalization, resampling, network.
+    mirror_axes : tuple of int
+        Patch axes that may be mirrored at inference; empty where that was not trained.
+    folds : tuple of str
+        The folds whose logits are averaged.
+    checkpoints : tuple of Path
+        One file per fold.
+    """
+
+    folder: Path
+    name: str
+    configuration_name: str
+    trainer: str
+    plans_name: str
+    channel_names: tuple[str, ...]
+    labels: Labels
+    plans: Plans
+    configuration: Configuration
+    mirror_axes: tuple[int, ...]
+    folds: tuple[str, ...]
+    checkpoints: tuple[Path, ...]
+
+    def network(self, fold: int) -> nn.Module:
+        """The network of the `fold`-th of `folds` with its weights, on the CPU, in evaluation mode.
+
+        Maps (N, C, *patch) to logits (N, heads, *patch).
+
+        Raises
+        ------
+        ModelError
+            When the checkpoint is damaged or does not fit.
+        """
+        import torch
+
+        from napari_nnunet_cpu.models.networks import build_network
+        from napari_nnunet_cpu.models.weights import load_weights, read_checkpoint
+
+        path = self.checkpoints[fold]
+        with torch.device("meta"):
+            network = build_network(self.configuration.architecture, len(self.channel_names), self.labels.heads)
+        return load_weights(network, read_checkpoint(path), path)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the checkpoints, folds in order."""
+        digest = hashlib.sha256()
+        for path in self.checkpoints:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is, as plain values: for `inspect`, the widget and provenance."""
+        configuration = self.configuration
+        return {
+            "name": self.name,
+            "configuration": self.configuration_name,
+            "trainer": self.trainer,
+            "plans": self.plans_name,
+            "network": configuration.architecture.family,
+            "folds": list(self.folds),
+            "checkpoint": self.checkpoints[0].name,
+            "channels": list(self.channel_names),
+            "labels": {str(value): name for value, name in self.labels.names.items()},
+            "regions": self.labels.region_values is not None,
+            "spacing_mm": list(configuration.spacing),
+            "patch": list(configuration.patch_size),
+            "mirror_axes": list(self.mirror_axes),
+            "normalization": list(configuration.normalization_schemes),
+            "reader": self.plans.image_reader_writer,
+            "folder": str(self.folder),
+        }

@@ -1,0 +1,161 @@
+"""plans.json and dataset.json, of every layout that nnunetv2 2.0 to 2.8 writes.
+
+Source: nnU-Net `utilities/plans_handling/plans_handler.py`. Names of classes and functions
+in the plans are looked up in tables of ours, never imported.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.models.architecture import Architecture, architecture_of_old_plans
+from napari_nnunet_cpu.models.documents import Strict, parse
+from napari_nnunet_cpu.models.labels import LabelValue
+
+Normalization = Literal[
+    "ZScoreNormalization",
+    "CTNormalization",
+    "NoNormalization",
+    "RescaleTo01Normalization",
+    "RGBTo01Normalization",
+]
+ResamplingName = Literal["resample_data_or_seg_to_shape", "resample_torch_fornnunet", "no_resampling_hack"]
+PatchLength = Annotated[int, Field(ge=1, le=4096)]
+SpacingLength = Annotated[float, Field(gt=0, le=1e6)]
+Axis = Annotated[int, Field(ge=0, le=2)]
+
+# Readers of nnU-Net that turn the image to RAS before anything else; all others take the file's order.
+REORIENTING_READERS = frozenset({"NibabelIOWithReorient", "SimpleITKIOWithReorient"})
+KNOWN_READERS = REORIENTING_READERS | {"SimpleITKIO", "NibabelIO", "Tiff3DIO", "NaturalImage2DIO"}
+
+
+class Intensities(Strict):
+    """Statistics of one channel's foreground in the training images."""
+
+    mean: float
+    std: float
+    percentile_00_5: float
+    percentile_99_5: float
+
+
+class ResamplingOptions(Strict):
+    """Keyword arguments that the plans give a resampling function."""
+
+    is_seg: bool = False
+    order: Annotated[int, Field(ge=0, le=5)] = 3
+    order_z: Annotated[int, Field(ge=0, le=5)] = 0
+    force_separate_z: bool | None = False
+    separate_z_anisotropy_threshold: Annotated[float, Field(gt=0)] = 3.0
+    mode: str = "linear"
+    aniso_axis_mode: str = "nearest-exact"
+
+
+class Configuration(Strict):
+    """One configuration of the plans, as 2d or 3d_fullres, with inheritance resolved.
+
+    Attributes
+    ----------
+    patch_size : tuple of int
+        Input window of the network: (Y, X) for 2d, else (Z, Y, X), axes after `transpose_forward`.
+    spacing : tuple of float
+        Spacing in mm that images are resampled to, same axes.
+    """
+
+    patch_size: Annotated[tuple[PatchLength, ...], Field(min_length=2, max_length=3)]
+    spacing: Annotated[tuple[SpacingLength, ...], Field(min_length=2, max_length=3)]
+    normalization_schemes: tuple[Normalization, ...]
+    use_mask_for_norm: tuple[bool, ...]
+    resampling_fn_data: ResamplingName = "resample_data_or_seg_to_shape"
+    resampling_fn_data_kwargs: ResamplingOptions
+    resampling_fn_probabilities: ResamplingName = "resample_data_or_seg_to_shape"
+    resampling_fn_probabilities_kwargs: ResamplingOptions
+    preprocessor_name: Literal["DefaultPreprocessor"] = "DefaultPreprocessor"
+    previous_stage: str | None = None
+    architecture: Architecture
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Configuration:
+        if not len(self.patch_size) == len(self.spacing) == self.architecture.dimensions:
+            raise ValueError(
+                f"patch_size {self.patch_size}, spacing {self.spacing} and "
+                f"{self.architecture.dimensions}D convolutions must have the same number of axes"
+            )
+        if len(self.normalization_schemes) != len(self.use_mask_for_norm):
+            raise ValueError("normalization_schemes and use_mask_for_norm must be equally long")
+        return self
+
+
+class Plans(Strict):
+    """plans.json without its configurations, which are read when one is chosen."""
+
+    dataset_name: str = "dataset"
+    plans_name: str = "nnUNetPlans"
+    image_reader_writer: str = "SimpleITKIO"
+    transpose_forward: tuple[Axis, Axis, Axis]
+    transpose_backward: tuple[Axis, Axis, Axis]
+    foreground_intensity_properties_per_channel: dict[str, Intensities] = Field(
+        validation_alias=pydantic.AliasChoices(
+            "foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality"
+        )
+    )
+    label_manager: Literal["LabelManager"] = "LabelManager"
+    configurations: dict[str, dict[str, Any]]
+
+    @pydantic.model_validator(mode="after")
+    def _transposes(self) -> Plans:
+        forward, backward = self.transpose_forward, self.transpose_backward
+        if sorted(forward) != [0, 1, 2] or [forward[axis] for axis in backward] != [0, 1, 2]:
+            raise ValueError(f"transpose_forward {forward} and transpose_backward {backward} must undo each other")
+        if self.image_reader_writer not in KNOWN_READERS:
+            raise ValueError(f"image reader {self.image_reader_writer} is not known; one of {sorted(KNOWN_READERS)} is")
+        return self
+
+    def configuration(self, name: str, where: str) -> Configuration:
+        """The configuration called `name`.
+
+        Raises
+        ------
+        ModelError
+            When it does not exist, inherits from itself, or is not understood.
+        """
+        merged = self._resolve(name, where)
+        if "architecture" not in merged:
+            merged["architecture"] = architecture_of_old_plans(merged, f"{where}: {name}")
+        return parse(Configuration, merged, f"{where}: configurations.{name}")
+
+    def _resolve(self, name: str, where: str) -> dict[str, Any]:
+        """The configuration's keys over those of what it `inherits_from`, the child winning."""
+        chain: list[str] = []
+        current: Any = name
+        while current is not None:
+            if not isinstance(current, str) or current not in self.configurations:
+                found = ", ".join(self.configurations) or "none"
+                raise ModelError(f"{where} has no configuration {current!r}; found {found}")
+            if current in chain:
+                raise ModelError(f"{where}: configurations inherit in a circle: {' -> '.join([*chain, current])}")
+            chain.append(current)
+            current = self.configurations[current].get("inherits_from")
+        merged: dict[str, Any] = {}
+        for ancestor in reversed(chain):
+            merged |= self.configurations[ancestor]
+        return merged
+
+
+class Dataset(Strict):
+    """dataset.json: channels and labels."""
+
+    channel_names: Annotated[dict[str, str], Field(min_length=1)] = Field(
+        validation_alias=pydantic.AliasChoices("channel_names", "modality")
+    )
+    labels: dict[str, LabelValue]
+    regions_class_order: list[int] | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channel names in the order of their numbers."""
+        numbered = sorted(self.channel_names.items(), key=lambda item: (len(item[0]), item[0]))
+        return tuple(name for _, name in numbered)

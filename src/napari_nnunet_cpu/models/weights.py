@@ -1,0 +1,207 @@
+"""Checkpoints, read without running anything their author put in them.
+
+`torch.load(weights_only=True)` rebuilds tensors and plain containers only. nnU-Net's
+checkpoints also hold numpy scalars (its training log), which that mode refuses; they become
+inert stand-ins here, since inference has no use for them. There is no way to turn this off.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_nnunet_cpu.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Safe loading has known holes before this version: CVE-2025-32434 and CVE-2026-24747.
+_MIN_TORCH = (2, 10)
+# Everything but tensors: names, log, optimizer structure. A real one has well under 10 MB.
+_MAX_PICKLE_BYTES = 64 * 2**20
+_WRAPPERS = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
+
+# torch keeps the names it allows in a global of the process.
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What inference needs of a checkpoint.
+
+    Attributes
+    ----------
+    weights : mapping of str to Tensor
+        The network's state dict, on the CPU.
+    configuration, trainer : str
+        As nnU-Net stored them.
+    mirror_axes : tuple of int
+        Axes of the patch that may be mirrored; empty where mirroring was not trained.
+    """
+
+    weights: Mapping[str, Tensor]
+    configuration: str
+    trainer: str
+    mirror_axes: tuple[int, ...]
+
+
+class _Inert:
+    """Stands for any numpy object in a checkpoint: takes what pickle gives it and does nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+class _InertScalar(_Inert): ...
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of nnU-Net's.
+
+    Tensors are mapped from the file and read when used.
+
+    Raises
+    ------
+    ModelError
+        When the file is damaged, is no checkpoint, or asks for code to be run.
+    """
+    import torch
+
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < _MIN_TORCH:
+        raise ModelError(f"torch {torch.__version__} can't open checkpoints safely; install torch 2.10 or newer")
+    _check_archive(path)
+    stand_ins = [
+        (_InertScalar, "numpy.core.multiarray.scalar"),
+        (_InertScalar, "numpy._core.multiarray.scalar"),
+        (_Inert, "numpy.dtype"),
+    ]
+    try:
+        with _lock, torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]  # torch accepts pairs
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path} was refused: {_what_it_asks_for(path, error)}") from error
+    except Exception as error:  # noqa: BLE001  # a hostile file can make torch raise anything
+        raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
+    return _interpret(content, path)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> nn.Module:
+    """Put the checkpoint's weights into a network built for them; the network takes the tensors as they are.
+
+    Raises
+    ------
+    ModelError
+        When names or shapes differ (the first three are listed) or a weight is not finite.
+    """
+    import torch
+
+    check_weights(network, checkpoint, path)
+    for name, tensor in checkpoint.weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{path}: weight {name} is not finite; the training may have diverged")
+    weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in
+               checkpoint.weights.items()}  # fmt: skip
+    network.load_state_dict(weights, strict=True, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def check_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+    """Raise `ModelError` unless names and shapes of the weights are the network's (which may be on "meta")."""
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
+    wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    wrong += [f"{name} is not part of it" for name in found.keys() - expected.keys()]
+    wrong += [
+        f"{name} has shape {found[name]}, not {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    if wrong:
+        raise ModelError(
+            f"{path} does not fit the network of its plans: {'; '.join(sorted(wrong)[:3])}"
+            + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        )
+
+
+def _interpret(content: Any, path: Path) -> Checkpoint:
+    import torch
+
+    if not isinstance(content, dict) or "network_weights" not in content:
+        raise ModelError(f"{path} is not a checkpoint of nnU-Net v2: it has no network_weights")
+    weights = content["network_weights"]
+    arguments = content.get("init_args")
+    configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
+    trainer, axes = content.get("trainer_name"), content.get("inference_allowed_mirroring_axes")
+    if not isinstance(configuration, str) or not isinstance(trainer, str):
+        raise ModelError(f"{path} does not say its configuration and trainer (init_args, trainer_name)")
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
+    ):
+        raise ModelError(f"{path}: network_weights must be named tensors")
+    if any(tensor.layout != torch.strided or tensor.is_complex() for tensor in weights.values()):
+        raise ModelError(f"{path}: network_weights must be dense tensors of real numbers")
+    if axes is not None and not (isinstance(axes, tuple | list) and all(type(a) is int and 0 <= a < 3 for a in axes)):
+        raise ModelError(f"{path}: inference_allowed_mirroring_axes must be axis numbers, found {axes!r}")
+    return Checkpoint(
+        {_unwrapped(name): tensor for name, tensor in weights.items()},
+        configuration,
+        trainer,
+        tuple(sorted(set(axes or ()))),
+    )
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what torch would load silently or explain badly: pointers, damaged or compressed records."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+        if head.startswith(b"version https://git-lfs"):
+            raise ModelError(f"{path} is a git-lfs pointer, not the weights; fetch them with 'git lfs pull'")
+        if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+            raise ModelError(f"{path} is a web page, not a checkpoint; download the file itself")
+        if not zipfile.is_zipfile(path):
+            raise ModelError(f"{path} is truncated or not a checkpoint: it is no torch archive")
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ModelError(f"{path} holds compressed records, which torch does not write; it was refused")
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise ModelError(f"{path} claims more data than it has; it was refused")
+            if any(e.filename.endswith("data.pkl") and e.file_size > _MAX_PICKLE_BYTES for e in entries):
+                raise ModelError(f"{path}: its index is larger than {_MAX_PICKLE_BYTES} bytes; it was refused")
+            # torch does not check the sums of tensor records: a flipped bit would load silently.
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ModelError(f"{path} can't be read: {_first_line(error)}") from error
+    if damaged is not None:
+        raise ModelError(f"{path} is damaged: the checksum of {damaged} is wrong; copy the file again")
+
+
+def _what_it_asks_for(path: Path, error: Exception) -> str:
+    import torch
+
+    try:
+        names = [name for name in torch.serialization.get_unsafe_globals_in_checkpoint(path)
+                 if not name.startswith(("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"))]  # fmt: skip
+    except Exception:  # noqa: BLE001  # it is a hostile file that is being looked at
+        names = []
+    if names:
+        return f"it asks to load {', '.join(sorted(names)[:3])}, which is more than weights"
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

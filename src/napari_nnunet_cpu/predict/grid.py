@@ -1,0 +1,145 @@
+"""The sliding window: which tiles there are. Pure geometry; no array, no network.
+
+Source: nnU-Net `inference/sliding_window_prediction.py` and `_internal_get_sliding_window_slicers`
+in `inference/predict_from_raw_data.py`. One axis is solved at a time and `itertools.product`
+lifts the answer to three; a 2d patch is one slice thick.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A patch placed in the padded image.
+
+    Attributes
+    ----------
+    index : int
+        Place in the grid's order: the last axis runs fastest.
+    start : tuple of int
+        First voxel (Z, Y, X), in the padded image.
+    size : tuple of int
+        Voxels (Z, Y, X) of the patch.
+    """
+
+    index: int
+    start: Triple
+    size: Triple
+
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Where the tile lies in the padded image."""
+        z, y, x = (slice(s, s + n) for s, n in zip(self.start, self.size, strict=True))
+        return z, y, x
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """All tiles of an image.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the image (Z, Y, X).
+    patch : tuple of int
+        Of the network's window (Z, Y, X); 2d windows have Z = 1.
+    padded : tuple of int
+        Of the image after padding to at least the patch.
+    before : tuple of int
+        Voxels of padding in front of the image; an odd voxel goes behind it, as in nnU-Net.
+    starts : tuple
+        Tile starts per axis, in the padded image.
+    """
+
+    shape: Triple
+    patch: Triple
+    padded: Triple
+    before: Triple
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    @classmethod
+    def for_image(cls, shape: Triple, patch_size: Sequence[int], step: float) -> Grid:
+        """The grid of an image.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Voxels (Z, Y, X) of the prepared image.
+        patch_size : sequence of int
+            As in the plans: (Z, Y, X), or (Y, X) for a network that goes slice by slice.
+        step : float
+            Largest distance of neighbouring tiles as a share of the patch, in (0, 1].
+        """
+        flat = len(patch_size) == 2
+        patch = _triple((1, *patch_size) if flat else patch_size)
+        padded = _triple([max(n, p) for n, p in zip(shape, patch, strict=True)])
+        before = _triple([(n - s) // 2 for n, s in zip(padded, shape, strict=True)])
+        starts = [axis_starts(n, p, step) for n, p in zip(padded, patch, strict=True)]
+        if flat:
+            starts[0] = tuple(range(padded[0]))
+        return cls(_triple(shape), patch, padded, before, (starts[0], starts[1], starts[2]))
+
+    def __len__(self) -> int:
+        return math.prod(len(axis) for axis in self.starts)
+
+    def tiles(self) -> tuple[Tile, ...]:
+        """Every tile, first axis outermost."""
+        return tuple(Tile(i, _triple(start), self.patch) for i, start in enumerate(itertools.product(*self.starts)))
+
+    def covering_tiles(self) -> tuple[Tile, ...]:
+        """As few of the tiles as cover the image."""
+        kept = [
+            set(covering_starts(axis, length)) for axis, length in zip(self.starts, self.patch, strict=True)
+        ]
+        return tuple(
+            tile for tile in self.tiles() if all(s in axis for s, axis in zip(tile.start, kept, strict=True))
+        )
+
+    def inside(self) -> tuple[slice, slice, slice]:
+        """Where the image lies in the padded image."""
+        z, y, x = (slice(b, b + n) for b, n in zip(self.before, self.shape, strict=True))
+        return z, y, x
+
+
+def axis_starts(length: int, patch: int, step: float) -> tuple[int, ...]:
+    """Tile starts along one axis: evenly spread, at most `step * patch` apart.
+
+    Parameters
+    ----------
+    length : int
+        Voxels of the padded axis, at least `patch`.
+    patch : int
+        Voxels of the window.
+    step : float
+        In (0, 1].
+
+    Returns
+    -------
+    tuple of int
+        From 0 to `length - patch`.
+    """
+    last = length - patch
+    count = math.ceil(last / (patch * step)) + 1
+    return tuple(round(last / max(count - 1, 1) * i) for i in range(count))
+
+
+def covering_starts(starts: Sequence[int], patch: int) -> tuple[int, ...]:
+    """As few of the starts as leave no voxel between the first and the last tile uncovered."""
+    kept = [starts[0]]
+    for here, following in itertools.pairwise(starts):
+        if following > kept[-1] + patch:
+            kept.append(here)
+    if kept[-1] != starts[-1]:
+        kept.append(starts[-1])
+    return tuple(kept)
+
+
+def _triple(values: Sequence[int]) -> Triple:
+    z, y, x = values
+    return z, y, x

@@ -1,0 +1,57 @@
+"""Test-time mirroring: the mean over every combination of the model's axes, and over its folds.
+
+Source: `_internal_maybe_mirror_and_predict` and `predict_logits_from_preprocessed_data` in
+nnU-Net `inference/predict_from_raw_data.py`. All tiles have the same weights in every fold, so
+that the mean of the folds may be taken tile by tile.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.engines.engine import Engine
+
+Array = npt.NDArray[np.float32]
+
+
+def mirror_combinations(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Every subset of the axes, the empty one first."""
+    return tuple(itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(len(axes) + 1)))
+
+
+def mean_logits(
+    engine: Engine, patch: Array, mirror_axes: Sequence[int], should_stop: Callable[[], bool]
+) -> Array | None:
+    """Logits of one patch, averaged over folds and mirrored passes.
+
+    Parameters
+    ----------
+    engine : Engine
+        Computes one pass.
+    patch : numpy.ndarray
+        Shape (C, *patch).
+    mirror_axes : sequence of int
+        Axes of the patch (0 is the first after C) to mirror.
+    should_stop : callable
+        Asked before every pass.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Shape (heads, *patch), float32, an array of ours; None when told to stop.
+    """
+    total: Array | None = None
+    passes = 0
+    for fold in range(engine.folds):
+        for combination in mirror_combinations(mirror_axes):
+            if should_stop():
+                return None
+            axes = tuple(axis + 1 for axis in combination)
+            logits = np.flip(engine.logits(np.ascontiguousarray(np.flip(patch, axes)), fold), axes)
+            total = logits.astype(np.float32) if total is None else np.add(total, logits)
+            passes += 1
+    return None if total is None else total / np.float32(passes)

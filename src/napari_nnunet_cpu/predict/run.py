@@ -1,0 +1,219 @@
+"""A run: the line from a case to its labels. Everything else stands on this class."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu import __version__
+from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.engines import Engine, choose_engine
+from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
+from napari_nnunet_cpu.export import export_labels
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.accumulate import Accumulator, DenseAccumulator
+from napari_nnunet_cpu.predict.grid import Grid, Tile
+from napari_nnunet_cpu.predict.mirroring import mean_logits
+from napari_nnunet_cpu.predict.result import Result
+from napari_nnunet_cpu.prepare import prepare
+from napari_nnunet_cpu.resources import Stopwatch
+from napari_nnunet_cpu.settings import Settings
+
+_VERSIONS_OF = ("torch", "numpy", "scipy", "scikit-image")
+
+
+def _never() -> bool:
+    return False
+
+
+class Run:
+    """Segments one case with one model.
+
+    Preparing the case and loading the weights happens on construction; `compute` then goes
+    through the tiles, and `result` exports what they add up to.
+
+    Parameters
+    ----------
+    case : Case
+        What to segment.
+    model : TrainedModel
+        With what.
+    settings : Settings, optional
+        How; nnU-Net's own way by default.
+    engine : Engine, optional
+        What computes the network; chosen by the settings when None.
+
+    Attributes
+    ----------
+    grid : Grid
+        The sliding window over the prepared image.
+    tiles : tuple of Tile
+        The tiles of this run, in grid order.
+
+    Raises
+    ------
+    CaseError
+        When the case does not fit the model.
+    ModelError, DeviceError, EngineError
+        When the engine can't be made.
+    """
+
+    def __init__(
+        self, case: Case, model: TrainedModel, settings: Settings | None = None, engine: Engine | None = None
+    ) -> None:
+        self.case = case
+        self.model = model
+        self.settings = settings or Settings()
+        self._stopwatch = Stopwatch()
+        with self._stopwatch.timing(Stage.PREPARE):
+            prepared = prepare(case, model)
+            self.geometry = prepared.geometry
+            self.grid = Grid.for_image(
+                self.geometry.shape, model.configuration.patch_size, self.settings.step
+            )
+            self.tiles = self.grid.covering_tiles() if self.settings.cover else self.grid.tiles()
+            self._image = self._padded(prepared.image)
+        with self._stopwatch.timing(Stage.LOAD):
+            self.engine = engine or choose_engine(model, self.settings)
+        self._accumulator: Accumulator = DenseAccumulator(self.grid, model.labels.heads)
+        self._done: set[int] = set()
+
+    @property
+    def mirror_axes(self) -> tuple[int, ...]:
+        """Patch axes that this run mirrors."""
+        return self.model.mirror_axes if self.settings.mirror else ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tile of the run is computed."""
+        return len(self._done) == len(self.tiles)
+
+    def compute(
+        self, order: Sequence[Tile] | None = None, should_stop: Callable[[], bool] = _never
+    ) -> Iterator[TileDone]:
+        """Compute the tiles that are not computed yet.
+
+        Parameters
+        ----------
+        order : sequence of Tile, optional
+            Which tiles, and in which order; those of the run when None. None is computed twice.
+        should_stop : callable, optional
+            Asked before every pass through the network; once it says yes the tile at hand is
+            dropped and the iterator ends. What is done stays: calling again goes on.
+
+        Yields
+        ------
+        TileDone
+            After every tile.
+
+        Raises
+        ------
+        EngineError
+            When the network fails.
+        """
+        todo = [tile for tile in (self.tiles if order is None else order) if tile.index not in self._done]
+        start = time.perf_counter()
+        for count, tile in enumerate(todo, start=1):
+            with self._stopwatch.timing(Stage.PREDICT):
+                logits = mean_logits(self.engine, self._patch(tile), self.mirror_axes, should_stop)
+                if logits is None:
+                    return
+                self._accumulator.add(tile, logits.reshape(-1, *tile.size))
+                self._done.add(tile.index)
+            pace = (time.perf_counter() - start) / count
+            yield TileDone(len(self._done), len(self.tiles), pace * (len(todo) - count))
+
+    def labels(self) -> npt.NDArray[Any]:
+        """Labels of what is computed so far: shape of the case (Z, Y, X); where no tile lies, background."""
+        with self._stopwatch.timing(Stage.EXPORT):
+            return export_labels(self._accumulator.mean, self.model, self.geometry)
+
+    def result(self) -> Result:
+        """Labels of what is computed so far, with names and provenance."""
+        labels = self.labels()
+        return Result(labels, self.model.labels.names, self.provenance(), self.case)
+
+    def provenance(self) -> dict[str, Any]:
+        """How the labels were made: plain values, ready for JSON."""
+        return {
+            "model": self.model.describe() | {"weights_sha256": self.model.weights_sha256},
+            "image": {
+                "name": self.case.name,
+                "shape": list(self.case.shape),
+                "spacing_mm": list(self.case.spacing_mm),
+                "spacing_known": self.case.spacing_known,
+                "prepared_shape": list(self.geometry.shape),
+            },
+            "settings": self.settings.as_dict(),
+            "engine": self.engine.name,
+            "device": self.engine.device,
+            "precision": self.engine.precision,
+            "threads": self.engine.threads,
+            "tiles": len(self.tiles),
+            "tiles_done": len(self._done),
+            "passes_per_tile": self.engine.folds * 2 ** len(self.mirror_axes),
+            "classes": self.model.labels.heads,
+            "seconds": {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
+            "versions": {"napari-nnunet-cpu": __version__, "python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in _VERSIONS_OF},
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+    def _padded(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The image (C, Z, Y, X) with zeros around it where it is smaller than the patch."""
+        widths = [
+            (before, total - before - length)
+            for before, total, length in zip(self.grid.before, self.grid.padded, self.grid.shape, strict=True)
+        ]
+        return np.pad(image, [(0, 0), *widths]) if self.grid.padded != self.grid.shape else image
+
+    def _patch(self, tile: Tile) -> npt.NDArray[np.float32]:
+        """The tile's part of the image, as the network takes it: (C, Z, Y, X), or (C, Y, X) for 2d."""
+        part = self._image[:, *tile.slices()]
+        return part[:, 0] if len(self.model.configuration.patch_size) == 2 else part
+
+
+def segment(
+    case: Case,
+    model: TrainedModel,
+    settings: Settings | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Result:
+    """Segment a case from start to end.
+
+    Parameters
+    ----------
+    case : Case
+        What to segment.
+    model : TrainedModel
+        With what.
+    settings : Settings, optional
+        How; nnU-Net's own way by default.
+    on_event : callable, optional
+        Told of every stage and tile.
+
+    Returns
+    -------
+    Result
+        Labels (Z, Y, X), their names, and how they were made.
+
+    Raises
+    ------
+    CaseError, ModelError, DeviceError, EngineError
+        When something does not fit or fails.
+    """
+    tell = on_event or (lambda _event: None)
+    tell(StageStarted(Stage.PREPARE))
+    run = Run(case, model, settings)
+    tell(StageStarted(Stage.PREDICT))
+    for event in run.compute():
+        tell(event)
+    tell(StageStarted(Stage.EXPORT))
+    return run.result()

@@ -1,0 +1,31 @@
+"""Crop to what is not zero. Source: nnU-Net `preprocessing/cropping/cropping.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_fill_holes
+
+from napari_nnunet_cpu.prepare.geometry import Box
+
+
+def nonzero_mask(channels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Voxels where any channel (C, Z, Y, X) is not zero, holes filled; shape (Z, Y, X)."""
+    mask = channels[0] != 0
+    for channel in channels[1:]:
+        mask |= channel != 0
+    filled: npt.NDArray[np.bool_] = binary_fill_holes(mask)
+    return filled
+
+
+def bounding_box(mask: npt.NDArray[np.bool_]) -> Box:
+    """The smallest box that holds all of a mask (Z, Y, X); the whole array when the mask is empty."""
+    sides = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        hits = np.flatnonzero(mask.any(axis=others))
+        sides.append(slice(int(hits[0]), int(hits[-1]) + 1) if hits.size else slice(0, mask.shape[axis]))
+    z, y, x = sides
+    return z, y, x

@@ -1,0 +1,68 @@
+"""The five intensity schemes of nnU-Net.
+
+Source: `preprocessing/normalization/default_normalization_schemes.py`. All compute in
+float32, in place, on one channel (Z, Y, X) after cropping.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.models.plans import Intensities, Normalization
+
+# Keeps constant images from dividing by zero, as in nnU-Net.
+_SMALLEST = 1e-8
+
+Channel = npt.NDArray[np.float32]
+
+
+def normalize(
+    channel: Channel,
+    scheme: Normalization,
+    mask: npt.NDArray[np.bool_] | None,
+    statistics: Intensities | None,
+) -> None:
+    """Normalize one channel in place.
+
+    Parameters
+    ----------
+    channel : numpy.ndarray
+        Intensities, shape (Z, Y, X).
+    scheme : str
+        Name of nnU-Net's class.
+    mask : numpy.ndarray or None
+        Where the image is not zero, for channels whose statistics leave the outside away.
+    statistics : Intensities or None
+        Of the training images; CTNormalization needs them.
+
+    Raises
+    ------
+    CaseError
+        When RGBTo01Normalization meets values outside 0 to 255.
+    """
+    if scheme == "ZScoreNormalization":
+        _z_score(channel, mask)
+    elif scheme == "CTNormalization" and statistics is not None:
+        np.clip(channel, statistics.percentile_00_5, statistics.percentile_99_5, out=channel)
+        channel -= statistics.mean
+        channel /= max(statistics.std, _SMALLEST)
+    elif scheme == "RescaleTo01Normalization":
+        channel -= channel.min()
+        channel /= max(channel.max(), _SMALLEST)
+    elif scheme == "RGBTo01Normalization":
+        low, high = channel.min(), channel.max()
+        if low < 0 or high > 255:
+            raise CaseError(f"the model expects colours from 0 to 255, found {low:g} to {high:g}")
+        channel /= 255.0
+
+
+def _z_score(channel: Channel, mask: npt.NDArray[np.bool_] | None) -> None:
+    if mask is None:
+        mean, std = channel.mean(), channel.std()
+        channel -= mean
+        channel /= max(std, _SMALLEST)
+    elif mask.any():
+        inside = channel[mask]
+        channel[mask] = (inside - inside.mean()) / max(inside.std(), _SMALLEST)

@@ -1,0 +1,144 @@
+"""Transpose, crop, normalize, resample: in nnU-Net's order.
+
+Source: `preprocessing/preprocessors/default_preprocessor.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases.case import Case, Spacing
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models.plans import REORIENTING_READERS
+from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_mask
+from napari_nnunet_cpu.prepare.geometry import AxisOrder, Box, Geometry, to_ras
+from napari_nnunet_cpu.prepare.normalize import normalize
+from napari_nnunet_cpu.prepare.resample import Resampler, resampled_shape
+
+# Beyond this a spacing is surely in the wrong unit, and the computer would only run out of memory.
+_MAX_VOXELS = 2**34
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What the network sees.
+
+    Attributes
+    ----------
+    image : numpy.ndarray
+        Shape (C, *geometry.shape), model's axes, float32, normalized and resampled.
+    geometry : Geometry
+        How to get back.
+    """
+
+    image: npt.NDArray[np.float32]
+    geometry: Geometry
+
+
+def prepare(case: Case, model: TrainedModel) -> Prepared:
+    """Prepare a case for a model.
+
+    Parameters
+    ----------
+    case : Case
+        Channels in the order of `model.channel_names`.
+    model : TrainedModel
+        Whose plans are followed.
+
+    Returns
+    -------
+    Prepared
+        The image and its undo record.
+
+    Raises
+    ------
+    CaseError
+        When the number of channels or the dimensions do not fit the model, or the spacing is absurd.
+    """
+    order = _axis_order(case, model)
+    # The model's axes, float32: nnU-Net decides what is zero and computes statistics on this.
+    image = np.stack([order.apply(channel).astype(np.float32) for channel in case.channels])
+    mask = nonzero_mask(image)
+    box = bounding_box(mask)
+    geometry = plan_geometry(case, model, box)
+    image, mask = image[:, *box], mask[box]
+    configuration = model.configuration
+    resampler = Resampler.from_plans(
+        configuration.resampling_fn_data,
+        configuration.resampling_fn_data_kwargs,
+        geometry.spacing_mm,
+        geometry.target_spacing_mm,
+    )
+    result = np.empty((len(image), *geometry.shape), dtype=np.float32)
+    for index, channel in enumerate(image):
+        # Normalization comes before resampling: a resampled mask would no longer fit the image.
+        normalize(
+            channel,
+            configuration.normalization_schemes[index],
+            mask if configuration.use_mask_for_norm[index] else None,
+            model.plans.foreground_intensity_properties_per_channel.get(str(index)),
+        )
+        result[index] = resampler.apply(channel, geometry.shape)
+    return Prepared(result, geometry)
+
+
+def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Geometry:
+    """Where the prepared image will lie; without a look at the intensities when no box is given.
+
+    Parameters
+    ----------
+    case : Case
+        Its shape, spacing and affine count.
+    model : TrainedModel
+        Whose plans are followed.
+    box : tuple of slice, optional
+        The nonzero part, model's axes; the whole image when None.
+
+    Raises
+    ------
+    CaseError
+        As `prepare`.
+    """
+    _check_fit(case, model)
+    order = _axis_order(case, model)
+    z, y, x = (case.shape[axis] for axis in order.axes)
+    box = box or (slice(0, z), slice(0, y), slice(0, x))
+    cropped = tuple(part.stop - part.start for part in box)
+    spacing = order.permute(case.spacing_mm)
+    target = _target_spacing(spacing, model.configuration.spacing)
+    resampled = model.configuration.resampling_fn_data != "no_resampling_hack"
+    shape = resampled_shape(cropped, spacing, target) if resampled else (cropped[0], cropped[1], cropped[2])
+    if min(shape) < 1 or prod(shape) > _MAX_VOXELS:
+        raise CaseError(
+            f"{case.name}: with spacing {spacing} mm the image would become {shape} voxels at the model's {target} mm; "
+            "the spacing is probably in another unit: state it in millimetres"
+        )
+    return Geometry(order, (z, y, x), box, spacing, shape, target)
+
+
+def _axis_order(case: Case, model: TrainedModel) -> AxisOrder:
+    reorients = model.plans.image_reader_writer in REORIENTING_READERS
+    return (to_ras(case) if reorients else AxisOrder()).then(model.plans.transpose_forward)
+
+
+def _target_spacing(spacing: Spacing, wanted: tuple[float, ...]) -> Spacing:
+    """The configuration's spacing; a 2d one leaves the distance of slices as it is."""
+    z, y, x = wanted if len(wanted) == 3 else (spacing[0], *wanted)
+    return z, y, x
+
+
+def _check_fit(case: Case, model: TrainedModel) -> None:
+    names = model.channel_names
+    if len(case.channels) != len(names):
+        raise CaseError(
+            f"{case.name} has {len(case.channels)} channel(s), the model needs {len(names)}: {', '.join(names)}"
+        )
+    if case.planar and len(model.configuration.patch_size) == 3:
+        raise CaseError(
+            f"{case.name} is a 2D image, but {model.configuration_name} needs a volume; use a 2d configuration"
+        )

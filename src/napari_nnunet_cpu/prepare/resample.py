@@ -1,0 +1,144 @@
+"""Resampling to a spacing, by nnU-Net's rules.
+
+Sources: `preprocessing/resampling/default_resampling.py`, `resample_torch.py` and
+`no_resampling.py`. Everything works on one volume (Z, Y, X), whatever its axes mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import map_coordinates
+from skimage.transform import resize
+
+from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
+
+Volume = npt.NDArray[np.float32]
+
+
+def resampled_shape(
+    shape: Sequence[int], current_mm: Sequence[float], target_mm: Sequence[float]
+) -> tuple[int, int, int]:
+    """Voxels after resampling; Python's rounding (half to even), as in nnU-Net."""
+    z, y, x = (
+        round(now / then * length) for now, then, length in zip(current_mm, target_mm, shape, strict=True)
+    )
+    return z, y, x
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """One resampling step: between two spacings, by the function and options of the plans.
+
+    Attributes
+    ----------
+    order : int
+        Spline order in the plane, or in space where no axis is separate.
+    separate_axis : int or None
+        Axis that is much coarser than the others and is resampled on its own.
+    separate_order : int
+        Spline order along it; 0 takes the nearest slice.
+    active : bool
+        False for plans that forbid resampling.
+    """
+
+    order: int
+    separate_axis: int | None
+    separate_order: int
+    active: bool = True
+
+    @classmethod
+    def from_plans(
+        cls,
+        function: ResamplingName,
+        options: ResamplingOptions,
+        current_mm: Sequence[float],
+        target_mm: Sequence[float],
+    ) -> Resampler:
+        """The step from spacing `current_mm` to `target_mm` (Z, Y, X)."""
+        if function == "no_resampling_hack":
+            return cls(order=0, separate_axis=None, separate_order=0, active=False)
+        force = options.force_separate_z
+        if function == "resample_data_or_seg_to_shape":
+            order, separate_order = options.order, options.order_z
+        else:  # torch's function interpolates linearly whatever the order, and decides for itself unless told
+            force = force if "force_separate_z" in options.model_fields_set else None
+            order, separate_order = 1, 1 if options.aniso_axis_mode == "linear" else 0
+        axis = _separate_axis(force, options.separate_z_anisotropy_threshold, current_mm, target_mm)
+        return cls(order, axis, separate_order)
+
+    def apply(self, volume: Volume, shape: tuple[int, int, int]) -> Volume:
+        """Resample a volume.
+
+        Parameters
+        ----------
+        volume : numpy.ndarray
+            Shape (Z, Y, X), float32.
+        shape : tuple of int
+            The shape wanted.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of that shape, float32; `volume` itself when there is nothing to do.
+        """
+        if not self.active or volume.shape == shape:
+            return volume
+        axis = self.separate_axis
+        if axis is None:
+            return _resize(volume, shape, self.order)
+        slices = np.moveaxis(volume, axis, 0)
+        plane = shape[:axis] + shape[axis + 1 :]
+        resized = np.stack([_resize(piece, plane, self.order) for piece in slices])
+        resized = np.moveaxis(_along_first_axis(resized, shape[axis], self.separate_order), 0, axis)
+        return np.ascontiguousarray(resized)
+
+
+def _separate_axis(
+    force: bool | None, threshold: float, current_mm: Sequence[float], target_mm: Sequence[float]
+) -> int | None:
+    """The axis resampled on its own: the coarsest, where it is `threshold` times coarser and the only one."""
+    if force is False:
+        return None
+    for spacing in (current_mm, target_mm):
+        coarsest = max(spacing)
+        if force or coarsest / min(spacing) > threshold:
+            axes = [axis for axis, length in enumerate(spacing) if coarsest / length == 1]
+            return axes[0] if len(axes) == 1 else None
+    return None
+
+
+def _resize(piece: Volume, shape: tuple[int, ...], order: int) -> Volume:
+    """Interpolate a plane or a volume; edges are continued, and no value leaves the range of the input."""
+    if piece.shape == shape:
+        return piece
+    if order == 1:
+        for axis, length in enumerate(shape):
+            piece = np.moveaxis(_along_first_axis(np.moveaxis(piece, axis, 0), length, 1), 0, axis)
+        return piece
+    # skimage's own spline, because its boundary handling and clipping are part of nnU-Net's result.
+    smooth: npt.NDArray[Any] = resize(piece.astype(np.float64), shape, order, mode="edge", anti_aliasing=False)
+    return smooth.astype(np.float32)
+
+
+def _along_first_axis(array: Volume, length: int, order: int) -> Volume:
+    """Resample the first axis alone to `length`, voxel centres aligned, edges continued."""
+    size = array.shape[0]
+    if size == length:
+        return array
+    position = size / length * (np.arange(length) + 0.5) - 0.5
+    if order == 0:
+        return array[np.clip(np.floor(position + 0.5).astype(int), 0, size - 1)]
+    if order == 1:
+        below = np.floor(position).astype(int)
+        share = (position - below).astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
+        low = array[np.clip(below, 0, size - 1)]
+        low += share * (array[np.clip(below + 1, 0, size - 1)] - low)
+        return low
+    grid = np.meshgrid(position, *[np.arange(n) for n in array.shape[1:]], indexing="ij")
+    smooth: Volume = map_coordinates(array.astype(np.float64), grid, order=order, mode="nearest").astype(np.float32)
+    return smooth

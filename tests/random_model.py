@@ -21,7 +21,11 @@ ONE_LABEL_EACH = {"background": 0, "liver": 1, "kidney": 2}
 
 @dataclass
 class RandomModel:
-    """Description of a model folder; `write` makes it."""
+    """Description of a model folder; `write` makes it.
+
+    `normalization` and `use_mask` are one value for all channels or one per channel; `architecture` replaces
+    entries of the plans' arch_kwargs.
+    """
 
     patch: Sequence[int] = (16, 16, 16)
     spacing: Sequence[float] = (1.0, 1.0, 1.0)
@@ -29,8 +33,8 @@ class RandomModel:
     channels: Sequence[str] = ("CT",)
     labels: dict[str, Any] = field(default_factory=lambda: dict(ONE_LABEL_EACH))
     regions_class_order: list[int] | None = None
-    normalization: str = "ZScoreNormalization"
-    use_mask: bool = False
+    normalization: str | Sequence[str] = "ZScoreNormalization"
+    use_mask: bool | Sequence[bool] = False
     transpose: Sequence[int] = (0, 1, 2)
     folds: Sequence[str] = ("0",)
     mirror_axes: Sequence[int] | None = None
@@ -39,6 +43,7 @@ class RandomModel:
     reader: str = "SimpleITKIO"
     force_separate_z: bool | None = None
     resampling: str = "resample_data_or_seg_to_shape"
+    architecture: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     @property
@@ -56,17 +61,17 @@ class RandomModel:
             "patch_size": list(self.patch),
             "median_image_size_in_voxels": list(self.patch),
             "spacing": list(self.spacing),
-            "normalization_schemes": [self.normalization] * len(self.channels),
-            "use_mask_for_norm": [self.use_mask] * len(self.channels),
+            "normalization_schemes": self._per_channel(self.normalization),
+            "use_mask_for_norm": self._per_channel(self.use_mask),
             "batch_dice": False,
         }
         for kind, order in (("data", 3), ("seg", 1), ("probabilities", 1)):
             configuration[f"resampling_fn_{kind}"] = self.resampling
-            configuration[f"resampling_fn_{kind}_kwargs"] = (
-                options | {"order": order, "is_seg": kind == "seg"}
-                if self.resampling == "resample_data_or_seg_to_shape"
-                else {"is_seg": kind == "seg", "force_separate_z": self.force_separate_z}
-            )
+            configuration[f"resampling_fn_{kind}_kwargs"] = {
+                "resample_data_or_seg_to_shape": options | {"order": order, "is_seg": kind == "seg"},
+                "resample_torch_fornnunet": {"is_seg": kind == "seg", "force_separate_z": self.force_separate_z},
+                "no_resampling_hack": {},
+            }[self.resampling]
         per_stage = "n_conv_per_stage" if self.family == "PlainConvUNet" else "n_blocks_per_stage"
         if self.old_layout:
             configuration |= {
@@ -97,8 +102,10 @@ class RandomModel:
                     "dropout_op_kwargs": None,
                     "nonlin": "torch.nn.LeakyReLU",
                     "nonlin_kwargs": {"inplace": True},
-                },
-                "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+                }
+                | self.architecture,
+                "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]
+                + ["block"] * ("block" in self.architecture),
             }
         return {
             "dataset_name": "Dataset999_Random",
@@ -117,6 +124,9 @@ class RandomModel:
                 for i in range(len(self.channels))
             },
         }  # fmt: skip
+
+    def _per_channel(self, value: Any) -> list[Any]:
+        return [value] * len(self.channels) if isinstance(value, str | bool) else list(value)
 
     def dataset(self) -> dict[str, Any]:
         """dataset.json."""
@@ -167,13 +177,18 @@ class RandomModel:
         generator = torch.Generator().manual_seed(seed)
         network = build_network(architecture, len(self.channels), heads)
         with torch.no_grad():
-            for parameter in network.parameters():
+            for name, parameter in network.named_parameters():
                 if parameter.ndim > 1:
-                    spread = (2 / parameter[0].numel()) ** 0.5
-                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+                    center, spread = 0.0, (2 / parameter[0].numel()) ** 0.5
                 else:
-                    parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-            coarse = torch.randn((1, len(self.channels), *[n // 4 for n in self.patch]), generator=generator)
+                    center, spread = 1.0 if name.endswith("weight") else 0.0, 0.1  # a norm's factor, or a bias
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + center)
+            for name, buffer in network.named_buffers():  # batch normalization's statistics
+                if name.endswith("running_mean"):
+                    buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
+                elif name.endswith("running_var"):
+                    buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+            coarse = torch.randn((1, len(self.channels), *[max(n // 4, 1) for n in self.patch]), generator=generator)
             mode = "trilinear" if len(self.patch) == 3 else "bilinear"
             logits = network(torch.nn.functional.interpolate(coarse, size=tuple(self.patch), mode=mode))[0]
             flat = logits.flatten(1)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.settings import Settings
     from napari_nnunet_cpu.viewer.scripting import segment_layer
 
-__version__ = "0.1.0"
-
 _HOME = {
     "Case": "cases",
     "read_case": "cases",

@@ -1,7 +1,7 @@
 """The sliding window: which tiles, in which order, added up how. `Run` owns the line from case to labels."""
 
-from napari_nnunet_cpu.predict.estimate import Estimate, estimate
+from napari_nnunet_cpu.predict.cost import Estimate, estimate
 from napari_nnunet_cpu.predict.result import Result
-from napari_nnunet_cpu.predict.run import Run, segment
+from napari_nnunet_cpu.predict.run import Run, segment, stages
 
-__all__ = ["Estimate", "Result", "Run", "estimate", "segment"]
+__all__ = ["Estimate", "Result", "Run", "estimate", "segment", "stages"]

@@ -56,7 +56,8 @@ class DenseAccumulator:
         """The weighted mean of one head where tiles lie, 0 elsewhere: the image's shape (Z, Y, X), a new array."""
         weights = self._weights[self._inside]
         mean = np.zeros(weights.shape, dtype=np.float32)
-        return np.divide(self._sums[head][self._inside], weights, out=mean, where=weights > 0)
+        np.divide(self._sums[head][self._inside], weights, out=mean, where=weights > 0)
+        return mean
 
     @property
     def nbytes(self) -> int:
@@ -90,4 +91,5 @@ def gaussian_window(patch: Triple) -> Logits:
     window = gaussian_filter(impulse, [length / 8 for length in patch], mode="constant")
     rounded = (window / (window.max() / 10)).astype(np.float16)
     rounded[rounded == 0] = rounded[rounded > 0].min()
-    return rounded.astype(np.float32)
+    weights: Logits = rounded.astype(np.float32)
+    return weights

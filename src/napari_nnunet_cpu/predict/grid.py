@@ -94,12 +94,12 @@ class Grid:
 
     def covering_tiles(self) -> tuple[Tile, ...]:
         """As few of the tiles as cover the image."""
-        kept = [
-            set(covering_starts(axis, length)) for axis, length in zip(self.starts, self.patch, strict=True)
-        ]
-        return tuple(
-            tile for tile in self.tiles() if all(s in axis for s, axis in zip(tile.start, kept, strict=True))
-        )
+        kept = [set(covering_starts(axis, length)) for axis, length in zip(self.starts, self.patch, strict=True)]
+        found: dict[Triple, Tile] = {}  # by start: a very small step puts several tiles at one place
+        for tile in self.tiles():
+            if tile.start not in found and all(s in axis for s, axis in zip(tile.start, kept, strict=True)):
+                found[tile.start] = tile
+        return tuple(found.values())
 
     def inside(self) -> tuple[slice, slice, slice]:
         """Where the image lies in the padded image."""

@@ -6,13 +6,12 @@ import datetime
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu import __version__
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine, choose_engine
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
@@ -26,7 +25,7 @@ from napari_nnunet_cpu.prepare import prepare
 from napari_nnunet_cpu.resources import Stopwatch
 from napari_nnunet_cpu.settings import Settings
 
-_VERSIONS_OF = ("torch", "numpy", "scipy", "scikit-image")
+_VERSIONS_OF = ("napari-nnunet-cpu", "torch", "numpy", "scipy", "scikit-image")
 
 
 def _never() -> bool:
@@ -75,9 +74,7 @@ class Run:
         with self._stopwatch.timing(Stage.PREPARE):
             prepared = prepare(case, model)
             self.geometry = prepared.geometry
-            self.grid = Grid.for_image(
-                self.geometry.shape, model.configuration.patch_size, self.settings.step
-            )
+            self.grid = Grid.for_image(self.geometry.shape, model.configuration.patch_size, self.settings.step)
             self.tiles = self.grid.covering_tiles() if self.settings.cover else self.grid.tiles()
             self._image = self._padded(prepared.image)
         with self._stopwatch.timing(Stage.LOAD):
@@ -161,7 +158,7 @@ class Run:
             "passes_per_tile": self.engine.folds * 2 ** len(self.mirror_axes),
             "classes": self.model.labels.heads,
             "seconds": {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
-            "versions": {"napari-nnunet-cpu": __version__, "python": platform.python_version()}
+            "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in _VERSIONS_OF},
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
@@ -180,6 +177,50 @@ class Run:
         return part[:, 0] if len(self.model.configuration.patch_size) == 2 else part
 
 
+def stages(
+    case: Case,
+    model: TrainedModel,
+    settings: Settings | None = None,
+    should_stop: Callable[[], bool] = _never,
+) -> Generator[Event, None, Result | None]:
+    """Segment a case step by step; the line that every caller of a whole run goes through.
+
+    Parameters
+    ----------
+    case : Case
+        What to segment.
+    model : TrainedModel
+        With what.
+    settings : Settings, optional
+        How; nnU-Net's own way by default.
+    should_stop : callable, optional
+        Asked before every pass through the network.
+
+    Yields
+    ------
+    Event
+        Every stage that begins and every tile that is done.
+
+    Returns
+    -------
+    Result or None
+        Labels (Z, Y, X), their names, and how they were made; None when it was stopped.
+
+    Raises
+    ------
+    CaseError, ModelError, DeviceError, EngineError
+        When something does not fit or fails.
+    """
+    yield StageStarted(Stage.PREPARE)
+    run = Run(case, model, settings)
+    yield StageStarted(Stage.PREDICT)
+    yield from run.compute(should_stop=should_stop)
+    if not run.complete:
+        return None
+    yield StageStarted(Stage.EXPORT)
+    return run.result()
+
+
 def segment(
     case: Case,
     model: TrainedModel,
@@ -190,12 +231,8 @@ def segment(
 
     Parameters
     ----------
-    case : Case
-        What to segment.
-    model : TrainedModel
-        With what.
-    settings : Settings, optional
-        How; nnU-Net's own way by default.
+    case, model, settings
+        As `stages` takes them.
     on_event : callable, optional
         Told of every stage and tile.
 
@@ -209,11 +246,12 @@ def segment(
     CaseError, ModelError, DeviceError, EngineError
         When something does not fit or fails.
     """
-    tell = on_event or (lambda _event: None)
-    tell(StageStarted(Stage.PREPARE))
-    run = Run(case, model, settings)
-    tell(StageStarted(Stage.PREDICT))
-    for event in run.compute():
-        tell(event)
-    tell(StageStarted(Stage.EXPORT))
-    return run.result()
+    steps = stages(case, model, settings)
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        if on_event is not None:
+            on_event(event)

@@ -46,7 +46,7 @@ class AxisOrder:
         return values[a], values[b], values[c]
 
     def then(self, axes: tuple[int, int, int]) -> AxisOrder:
-        """This order followed by a further permutation."""
+        """Follow this order by a further permutation."""
         a, b, c = axes
         return AxisOrder(
             (self.axes[a], self.axes[b], self.axes[c]), (self.flipped[a], self.flipped[b], self.flipped[c])

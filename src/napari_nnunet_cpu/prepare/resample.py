@@ -24,9 +24,7 @@ def resampled_shape(
     shape: Sequence[int], current_mm: Sequence[float], target_mm: Sequence[float]
 ) -> tuple[int, int, int]:
     """Voxels after resampling; Python's rounding (half to even), as in nnU-Net."""
-    z, y, x = (
-        round(now / then * length) for now, then, length in zip(current_mm, target_mm, shape, strict=True)
-    )
+    z, y, x = (round(now / then * length) for now, then, length in zip(current_mm, target_mm, shape, strict=True))
     return z, y, x
 
 
@@ -132,11 +130,12 @@ def _along_first_axis(array: Volume, length: int, order: int) -> Volume:
         return array
     position = size / length * (np.arange(length) + 0.5) - 0.5
     if order == 0:
-        return array[np.clip(np.floor(position + 0.5).astype(int), 0, size - 1)]
+        nearest: Volume = array[np.clip(np.floor(position + 0.5).astype(int), 0, size - 1)]
+        return nearest
     if order == 1:
-        below = np.floor(position).astype(int)
+        below: npt.NDArray[np.int_] = np.floor(position).astype(int)
         share = (position - below).astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
-        low = array[np.clip(below, 0, size - 1)]
+        low: Volume = array[np.clip(below, 0, size - 1)]
         low += share * (array[np.clip(below + 1, 0, size - 1)] - low)
         return low
     grid = np.meshgrid(position, *[np.arange(n) for n in array.shape[1:]], indexing="ij")

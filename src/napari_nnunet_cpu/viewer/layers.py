@@ -1,0 +1,216 @@
+"""Layers as cases: which array, in which order, at which spacing; and labels back onto the layer's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing, stack_channels
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.prepare.geometry import AxisOrder, to_ras
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+_TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerImage:
+    """A snapshot of the image layers of one run; what happens to the layers afterwards does not matter.
+
+    Attributes
+    ----------
+    name : str
+        Of the first layer.
+    arrays : tuple
+        One (Z, Y, X) or (Y, X) array per channel as the layers hold it, perhaps lazy; read by `case`.
+    order : AxisOrder
+        From the file's axes to the layer's. Readers such as napari-nifti turn images to (S, A, R)
+        on opening, while nnU-Net was trained on the order of the file.
+    spacing_mm : tuple of float
+        Of the layer's own axes (Z, Y, X).
+    spacing_source : str
+        Where it comes from, for people; empty when it is not known and 1 mm is assumed.
+    affine : numpy.ndarray or None
+        Of the file, as in `Case`.
+    transforms : dict
+        The layer's place in the world, as keyword arguments of a new layer.
+    metadata : dict
+        The layer's metadata.
+    """
+
+    name: str
+    arrays: tuple[Any, ...]
+    order: AxisOrder
+    spacing_mm: Spacing
+    spacing_source: str
+    affine: npt.NDArray[np.float64] | None
+    transforms: dict[str, Any]
+    metadata: dict[str, Any]
+
+    @property
+    def planar(self) -> bool:
+        """Whether the layers are 2D."""
+        return len(self.arrays[0].shape) == 2
+
+    def case(self, spacing_mm: Spacing | None = None) -> Case:
+        """Read the arrays.
+
+        Parameters
+        ----------
+        spacing_mm : tuple of float, optional
+            Spacing of the layer's axes (Z, Y, X) that the user states.
+
+        Returns
+        -------
+        Case
+            Channels (C, Z, Y, X) in file order.
+
+        Raises
+        ------
+        CaseError
+            When the arrays can't be read, are empty or not finite.
+        """
+        # An order of axes is its own kind of array operation: the spacing goes along with the voxels.
+        spacing = self._file_spacing(spacing_mm or self.spacing_mm)
+        known = bool(self.spacing_source) or spacing_mm is not None
+        channels = []
+        for array in self.arrays:
+            try:
+                volume = np.asarray(array)
+            except (OSError, ValueError, MemoryError) as error:
+                raise CaseError(f"{self.name} can't be read: {error}") from error
+            volume = self.order.undo(volume[None] if self.planar else volume)[None]
+            channels.append(Case(volume, spacing, self.affine, self.name, spacing_known=known, planar=self.planar))
+        return stack_channels(channels)
+
+    def outline(self, spacing_mm: Spacing | None = None) -> Case:
+        """A case of the same shape and spacing without the intensities: enough to count tiles."""
+        shape = self.arrays[0].shape
+        empty = np.broadcast_to(np.uint8(0), shape if len(shape) == 3 else (1, *shape))
+        channels = np.broadcast_to(self.order.undo(empty), (len(self.arrays), *self.order.undo(empty).shape))
+        spacing = self._file_spacing(spacing_mm or self.spacing_mm)
+        return Case(channels, spacing, self.affine, self.name, planar=self.planar)
+
+    def to_layer(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Labels (Z, Y, X) in file order as an array on the layer's grid."""
+        array = np.ascontiguousarray(self.order.apply(labels))
+        return array[0] if self.planar else array
+
+    def _file_spacing(self, spacing_mm: Spacing) -> Spacing:
+        spacing = planar_spacing((spacing_mm[1], spacing_mm[2])) if self.planar else spacing_mm
+        a, b, c = np.argsort(self.order.axes)
+        return spacing[a], spacing[b], spacing[c]
+
+
+def image_from_layers(layers: Sequence[Image]) -> LayerImage:
+    """Take a snapshot of the layers chosen for a model's channels.
+
+    Parameters
+    ----------
+    layers : sequence of Image
+        One per channel. An RGB layer stands for three channels when it is the only layer.
+
+    Returns
+    -------
+    LayerImage
+        Nothing of the data is read yet.
+
+    Raises
+    ------
+    CaseError
+        When the layers are not 2D or 3D images of one grid.
+    """
+    if not layers:
+        raise CaseError("no image layer is chosen; open an image first")
+    first = layers[0]
+    for layer in layers:
+        if layer.rgb and len(layers) > 1:
+            raise CaseError(f"{layer.name} is an RGB layer, which holds all channels; choose it alone or split it")
+        if layer.ndim not in (2, 3):
+            raise CaseError(
+                f"{layer.name} has {layer.ndim} axes {layer.data.shape}; a 2D or 3D image is needed: "
+                "make a layer of one time point or channel"
+            )
+        if not np.allclose(_data_to_world(layer), _data_to_world(first), rtol=1e-4, atol=1e-4):
+            raise CaseError(f"{first.name} and {layer.name} lie at different places or scales; align them first")
+    arrays = [_level_zero(layer) for layer in layers]
+    if first.rgb:
+        arrays = [arrays[0][..., channel] for channel in range(3)]
+    for layer, array in zip(layers, arrays, strict=False):
+        if array.shape != arrays[0].shape:
+            raise CaseError(f"channels differ in shape: {first.name} {arrays[0].shape}, {layer.name} {array.shape}")
+    spacing, source = _spacing(first)
+    order, affine = _file_order(first)
+    return LayerImage(
+        name=first.name,
+        arrays=tuple(arrays),
+        order=order,
+        spacing_mm=spacing,
+        spacing_source=source,
+        affine=affine,
+        transforms={name: getattr(first, name) for name in _TRANSFORMS},
+        metadata=dict(first.metadata),
+    )
+
+
+def _level_zero(layer: Image) -> Any:
+    """The layer's data at full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _data_to_world(layer: Image) -> npt.NDArray[np.float64]:
+    """The layer's linear transform and translation, shape (ndim, ndim + 1)."""
+    origin = np.asarray(layer.data_to_world([0] * layer.ndim))
+    columns = [np.asarray(layer.data_to_world(list(unit))) - origin for unit in np.eye(layer.ndim)]
+    return np.column_stack([*columns, origin])
+
+
+def _spacing(layer: Image) -> tuple[Spacing, str]:
+    """Spacing (Z, Y, X) in mm, and where it comes from; "" when the layer does not say."""
+    lengths = np.linalg.norm(_data_to_world(layer)[:, :-1], axis=0)
+    units = [str(unit) for unit in layer.units]
+    if all(unit == "pixel" for unit in units):
+        stated = not np.allclose(lengths, 1) or "affine" in layer.metadata or "spacing" in layer.metadata
+        source = "from the layer's scale, taken as mm" if stated else ""
+    else:
+        lengths = lengths * [_millimetres(unit, layer.name) for unit in layer.units]
+        source = f"from the layer's scale, in {units[-1]}"
+    if layer.ndim == 2:
+        lengths = [1.0, *lengths]
+    z, y, x = (float(length) for length in lengths)
+    return (z, y, x), source
+
+
+def _millimetres(unit: Any, name: str) -> float:
+    from pint import PintError
+
+    try:
+        return float((1 * unit).to("mm").magnitude)
+    except PintError as error:
+        raise CaseError(f"{name}: its unit {unit} is not a length; set the layer's units to mm") from error
+
+
+def _file_order(layer: Image) -> tuple[AxisOrder, npt.NDArray[np.float64] | None]:
+    """From the file's axes to the layer's, and the file's affine, as far as the layer tells.
+
+    napari-nifti keeps the affine of the turned array in metadata["affine"] and the file's own in
+    metadata["header"]. Other readers leave the file's order as it is.
+    """
+    affine = np.asarray(layer.metadata.get("affine", ()), dtype=np.float64)
+    if affine.shape != (4, 4) or layer.ndim != 3:
+        return AxisOrder(), None
+    header = layer.metadata.get("header")
+    if not hasattr(header, "get_best_affine"):
+        return AxisOrder(), affine
+    file_affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    file_shape = tuple(header.get_data_shape()[:3][::-1])
+    order = to_ras(Case(np.zeros((1, 1, 1, 1), np.uint8), (1.0, 1.0, 1.0), file_affine, layer.name))
+    if tuple(file_shape[axis] for axis in order.axes) != tuple(_level_zero(layer).shape):
+        return AxisOrder(), affine
+    return order, file_affine

@@ -1,0 +1,40 @@
+"""Cases as image layers, and the head for File > Open Sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_nnunet_cpu.cases import Case, read_case
+from napari_nnunet_cpu.samples import sample_image
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.types import LayerData
+
+
+def case_layer(case: Case) -> Image:
+    """Make an image layer of a case: file order (Z, Y, X), in mm, anterior up and right on the left.
+
+    World coordinates are those of DICOM (S, P, L), so that the axial slice stands as radiologists
+    have it; an oblique affine is shown without its rotation.
+    """
+    from napari.layers import Image
+
+    flips = np.array([1.0, -1.0, -1.0])
+    origin = np.zeros(3) if case.affine is None else case.affine[:3, 3][::-1]
+    metadata = {} if case.affine is None else {"affine": case.affine}
+    return Image(
+        case.channels[0],
+        name=case.name,
+        scale=flips * case.spacing_mm,
+        translate=flips * origin,
+        units=("mm",) * 3,
+        metadata=metadata,
+    )
+
+
+def sample_head() -> list[LayerData]:
+    """The T1 head that comes with the package, as napari's sample data."""
+    return [case_layer(read_case(sample_image())).as_layer_data_tuple()]

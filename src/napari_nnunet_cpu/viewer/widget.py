@@ -1,0 +1,186 @@
+"""The dock widget: choose, run, see it happen, get a Labels layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
+from napari.utils.notifications import show_error
+
+from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
+from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
+from napari_nnunet_cpu.predict import Result, estimate
+from napari_nnunet_cpu.settings import PRESETS
+from napari_nnunet_cpu.viewer.inputs import ChannelChoice, ModelChoice, RunOptions
+from napari_nnunet_cpu.viewer.labels import labels_layer
+from napari_nnunet_cpu.viewer.worker import ActivityProgress, RunWorker, make_worker, while_open
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_nnunet_cpu.viewer.layers import LayerImage
+
+_STAGES = {
+    Stage.PREPARE: "preparing the image …",
+    Stage.LOAD: "loading the model …",
+    Stage.PREDICT: "running the network …",
+    Stage.EXPORT: "making the labels …",
+}
+
+
+class SegmentWidget(Container[Widget]):
+    """Segments image layers with an nnU-Net v2 model.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Where the layers are.
+
+    Attributes
+    ----------
+    model, channels, run_options : Container
+        The inputs.
+    run_button : PushButton
+        "Run"; "Cancel" while a run is going on.
+    progress : ProgressBar
+        Counts tiles.
+    status : Label
+        What is going on, and the time left.
+    worker : RunWorker or None
+        The run that is going on.
+    """
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037  # napari reads it at run time
+        self._viewer = napari_viewer
+        self.worker: RunWorker | None = None
+        self.cost = Label(value="")
+        self.run_button = PushButton(text="Run")
+        self.progress = ProgressBar(value=0, max=1, visible=False)
+        self.status = Label(value="")
+        self._ready = False
+        self.model = ModelChoice(self._model_changed)
+        self.channels = ChannelChoice(napari_viewer, self._refresh_cost)
+        self.run_options = RunOptions(self.model.folds, self._refresh_cost)
+        super().__init__(
+            widgets=[
+                self.model,
+                self.channels,
+                self.channels.note,
+                self.run_options,
+                self.cost,
+                self.run_button,
+                self.progress,
+                self.status,
+            ],
+            labels=False,
+        )
+        for label in (self.cost, self.status):
+            label.native.setWordWrap(True)
+        self.native.layout().addStretch()
+        self._ready = True
+        self.run_button.clicked.connect(self._run_or_cancel)
+
+    def run(self) -> RunWorker | None:
+        """Start a run with what is chosen.
+
+        Returns
+        -------
+        RunWorker or None
+            None when something does not fit; the user is told what.
+        """
+        try:
+            if self.model.model is None:
+                raise ModelError(self.model.problem)
+            image = self.channels.image()
+            spacing = self.channels.stated_spacing()
+            settings = self.run_options.settings()
+            estimate(image.outline(spacing), self.model.model, settings)
+        except NNUNetCPUError as error:
+            self._tell(str(error))
+            return None
+        slots = {
+            "yielded": self._on_event,
+            "returned": lambda result: self._on_result(result, image),
+            "errored": self._on_error,
+            "finished": self._on_finished,
+        }
+        slots = {signal: while_open(self, slot) for signal, slot in slots.items()}
+        worker = make_worker(image, self.model.model, settings, spacing, slots)
+        ActivityProgress(worker, f"nnU-Net: {image.name}")
+        self.worker = worker
+        self.run_button.text = "Cancel"
+        self.progress.visible = True
+        self.progress.max, self.progress.value = 0, 0
+        self.status.value = _STAGES[Stage.PREPARE]
+        worker.start()
+        return worker
+
+    def cancel(self) -> None:
+        """Stop the run before its next pass through the network."""
+        if self.worker is not None:
+            self.status.value = "cancelling …"
+            self.worker.quit()
+
+    def _run_or_cancel(self) -> None:
+        if self.worker is None:
+            self.run()
+        else:
+            self.cancel()
+
+    def _on_event(self, event: Event) -> None:
+        if self.worker is None or self.worker.cancelled:
+            return
+        if isinstance(event, StageStarted):
+            self.status.value = _STAGES[event.stage]
+        elif isinstance(event, TileDone):
+            self.progress.max = event.total
+            self.progress.value = event.done
+            self.status.value = f"{event.done} of {event.total} tiles, {_clock(event.seconds_left)} left"
+
+    def _on_result(self, result: Result | None, image: LayerImage) -> None:
+        if result is None:
+            return
+        self._viewer.add_layer(labels_layer(result, image))
+        seconds = sum(result.provenance["seconds"].values())
+        self.status.value = f"done in {_clock(seconds)} on {result.provenance['device']}"
+
+    def _on_error(self, error: Exception) -> None:
+        self._tell(str(error) or type(error).__name__)
+
+    def _on_finished(self) -> None:
+        if self.worker is not None and self.worker.cancelled:
+            self.status.value = f"cancelled after {self.progress.value} tiles; nothing was added"
+        self.worker = None
+        self.run_button.text = "Run"
+        self.progress.visible = False
+
+    def _tell(self, message: str) -> None:
+        self.status.value = message
+        show_error(message)
+
+    def _model_changed(self) -> None:
+        if self._ready and self.model.model is not None:
+            self.channels.set_channels(self.model.model.channel_names)
+        self._refresh_cost()
+
+    def _refresh_cost(self, *_: Any) -> None:
+        """Say what each preset would cost on this image."""
+        if not self._ready:
+            return
+        if self.model.model is None:
+            self.cost.value = ""
+            return
+        try:
+            outline = self.channels.image().outline(self.channels.stated_spacing())
+            costs = [(name, estimate(outline, self.model.model, self.run_options.settings(name))) for name in PRESETS]
+        except NNUNetCPUError as error:
+            self.cost.value = str(error)
+            return
+        lines = [f"{name}: {cost.tiles} tiles, {cost.passes} passes" for name, cost in costs]
+        self.cost.value = "<br>".join([*lines, f"memory: {costs[0][1].bytes / 2**20:,.0f} MB"])
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,196 @@
+"""What can be chosen, what is guessed, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import PATIENCE_MS, messages
+from random_model import RandomModel
+
+from napari_nnunet_cpu.engines import available_devices
+from napari_nnunet_cpu.errors import SettingsError
+from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.inputs import parse_folds, parse_spacing
+
+
+def _run_says(widget, *words: str) -> None:
+    assert widget.run() is None
+    assert len(messages()) == 1
+    assert "\n" not in messages()[0]
+    for word in words:
+        assert word in messages()[0]
+    assert widget.status.value == messages()[0]
+    assert widget.run_button.text == "Run"
+
+
+def test_no_model(widget) -> None:
+    _run_says(widget, "Choose a model folder")
+
+
+def test_not_a_model(widget, choose, tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    choose(tmp_path)
+    _run_says(widget, "plans.json and dataset.json missing", "notes.txt")
+
+
+def test_no_image(widget, choose, model_folder) -> None:
+    choose(model_folder)
+    _run_says(widget, "no image layer is chosen")
+
+
+def test_missing_fold(widget, choose, model_folder) -> None:
+    widget.model.folds.value = "3"
+    choose(model_folder)
+    _run_says(widget, "fold_3", "folds with it: 0")
+
+
+def test_the_model_is_described(widget, choose, model_folder) -> None:
+    choose(model_folder)
+    for word in ("Dataset999_Random", "3d_fullres", "folds 0", "liver, kidney", "CT", "16 × 16 × 16", "1 × 1 × 1 mm"):
+        assert word in widget.model.info.value
+
+
+def test_fold_folder_and_zip(widget, choose, model_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "cache"))
+    choose(model_folder / "fold_0")
+    assert widget.model.model.folds == ("0",)
+    archive = shutil.make_archive(str(tmp_path / "export"), "zip", model_folder.parent.parent, "Dataset999_Random")
+    choose(archive)
+    assert widget.model.model.name == "Dataset999_Random"
+
+
+def test_channels_find_their_layers(viewer, widget, choose, tmp_path, image) -> None:
+    for name in ("other", "patient T2w", "patient FLAIR"):
+        viewer.add_image(image, name=name)
+    choose(RandomModel(channels=("FLAIR", "T2w")).write(tmp_path))
+    assert [box.label for box in widget.channels.boxes] == ["FLAIR", "T2w"]
+    assert [box.value.name for box in widget.channels.boxes] == ["patient FLAIR", "patient T2w"]
+
+
+def test_the_selected_layer_is_taken(viewer, widget, choose, model_folder, image) -> None:
+    first = viewer.add_image(image, name="first")
+    viewer.add_image(image, name="second")
+    viewer.layers.selection.active = first
+    choose(model_folder)
+    assert widget.channels.boxes[0].value is first
+
+
+def test_one_layer_for_two_channels_is_refused(viewer, widget, choose, tmp_path, image) -> None:
+    viewer.add_image(image, name="only")
+    choose(RandomModel(channels=("CT", "PET")).write(tmp_path))
+    _run_says(widget, "only", "channel")
+
+
+def test_channels_of_different_shape(viewer, widget, choose, tmp_path, image) -> None:
+    viewer.add_image(image, name="CT")
+    viewer.add_image(image[:-1], name="PET")
+    choose(RandomModel(channels=("CT", "PET")).write(tmp_path))
+    _run_says(widget, "CT", "PET", "(20, 27, 25)", "(19, 27, 25)")
+
+
+def test_channels_at_different_places(viewer, widget, choose, tmp_path, image) -> None:
+    viewer.add_image(image, name="CT")
+    viewer.add_image(image, name="PET", translate=(1, 0, 0))
+    choose(RandomModel(channels=("CT", "PET")).write(tmp_path))
+    _run_says(widget, "CT", "PET", "different places")
+
+
+def test_planar_image_for_a_3d_model(viewer, widget, choose, model_folder, image) -> None:
+    viewer.add_image(image[0])
+    choose(model_folder)
+    _run_says(widget, "2D image", "3d_fullres")
+
+
+def test_time_series(viewer, widget, choose, model_folder, image) -> None:
+    viewer.add_image(np.stack([image, image]))
+    choose(model_folder)
+    _run_says(widget, "4 axes", "2D or 3D")
+
+
+def test_rgb_for_one_channel(viewer, widget, choose, model_folder) -> None:
+    viewer.add_image(np.zeros((20, 20, 3), np.uint8), rgb=True, name="photo")
+    choose(model_folder)
+    _run_says(widget, "photo", "3 channel(s)", "1: CT")
+
+
+def test_rgb_for_three_channels(viewer, widget, choose, finish, tmp_path) -> None:
+    photo = np.random.default_rng(0).integers(0, 255, (40, 36, 3), dtype=np.uint8)
+    viewer.add_image(photo, rgb=True)
+    choose(RandomModel(patch=(16, 16), spacing=(1, 1), channels=("R", "G", "B")).write(tmp_path))
+    assert widget.run() is not None, messages()
+    finish()
+    assert viewer.layers[-1].data.shape == (40, 36)
+    assert len(np.unique(viewer.layers[-1].data)) == 3
+
+
+def test_multiscale_uses_the_finest_level(viewer, widget, choose, finish, model_folder, image) -> None:
+    viewer.add_image([image, image[::2, ::2, ::2]], multiscale=True)
+    choose(model_folder)
+    assert widget.run() is not None, messages()
+    finish()
+    assert viewer.layers[-1].data.shape == image.shape
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf], ids=["nan", "inf"])
+def test_not_finite_image(viewer, widget, choose, finish, model_folder, image, bad) -> None:
+    image[3, 4, 5] = bad
+    viewer.add_image(image, contrast_limits=(0, 1))
+    choose(model_folder)
+    widget.run()
+    finish()
+    assert len(messages()) == 1
+    assert "1 voxels that are NaN or infinite" in messages()[0]
+    assert len(viewer.layers) == 1
+
+
+def test_unknown_spacing_is_said_and_can_be_typed(viewer, widget, choose, finish, model_folder, image) -> None:
+    viewer.add_image(image)
+    choose(model_folder)
+    assert "unknown" in widget.channels.note.value
+    line = widget.channels.spacing.native
+    line.setText("3, 1, 1")
+    line.textEdited.emit("3, 1, 1")
+    assert widget.channels.note.value == "as typed"
+    assert widget.run() is not None, messages()
+    finish()
+    assert viewer.layers[-1].metadata["nnunet"]["image"]["spacing_mm"] == [3, 1, 1]
+    assert viewer.layers[-1].metadata["nnunet"]["image"]["spacing_known"]
+
+
+@pytest.mark.parametrize("text", ["", "1, 2", "a, b, c", "1, 0, 1", "1, -1, 1", "1, nan, 1"])
+def test_a_typed_spacing_that_is_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="spacing"):
+        parse_spacing(text)
+
+
+def test_folds_as_typed() -> None:
+    assert parse_folds("all") is None
+    assert parse_folds(" 0, 2 ") == ("0", "2")
+    with pytest.raises(SettingsError, match="folds"):
+        parse_folds("first")
+
+
+def test_devices_are_those_of_the_machine(widget, qtbot) -> None:
+    names = tuple(device.name for device in available_devices())
+    qtbot.waitUntil(lambda: tuple(widget.run_options.device.choices) == names, timeout=PATIENCE_MS)
+
+
+def test_every_option_reaches_the_settings(widget) -> None:
+    options = widget.run_options
+    assert options.settings().as_dict() | {"threads": None} == Settings.fast(device="cpu").as_dict()
+    options.preset.value = "exact"
+    options.step.value = 0.8
+    options.mirror.value = False
+    options.threads.value = 1
+    expected = Settings.exact(device="cpu", step=0.8, mirror=False, threads=1)
+    assert options.settings() == expected
+
+
+def test_costs_of_the_presets_are_shown(viewer, widget, choose, model_folder, image) -> None:
+    viewer.add_image(image)
+    choose(model_folder)
+    # 20 x 27 x 25 voxels in 16-voxel patches 8 apart: 2 x 3 x 3 starts
+    assert "exact: 18 tiles, 144 passes" in widget.cost.value
+    assert "fast: 18 tiles, 18 passes" in widget.cost.value

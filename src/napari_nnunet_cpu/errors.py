@@ -31,5 +31,9 @@ class EngineError(NNUNetCPUError):
     """Raised when the network fails while it computes."""
 
 
+class ViewerError(NNUNetCPUError):
+    """Raised when no napari window can be opened."""
+
+
 class OutputError(NNUNetCPUError, OSError):
     """Raised when a result can't be written."""

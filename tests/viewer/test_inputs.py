@@ -153,10 +153,14 @@ def test_unknown_spacing_is_said_and_can_be_typed(viewer, widget, choose, finish
     line.setText("3, 1, 1")
     line.textEdited.emit("3, 1, 1")
     assert widget.channels.note.value == "as typed"
+    viewer.add_image(image, name="another")
+    assert widget.channels.spacing.value == "3, 1, 1"
     assert widget.run() is not None, messages()
     finish()
     assert viewer.layers[-1].metadata["nnunet"]["image"]["spacing_mm"] == [3, 1, 1]
     assert viewer.layers[-1].metadata["nnunet"]["image"]["spacing_known"]
+    widget.channels.boxes[0].value = viewer.layers["another"]
+    assert "unknown" in widget.channels.note.value
 
 
 @pytest.mark.parametrize("text", ["", "1, 2", "a, b, c", "1, 0, 1", "1, -1, 1", "1, nan, 1"])

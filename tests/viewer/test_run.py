@@ -45,7 +45,7 @@ def test_labels_equal_those_of_python(viewer, widget, choose, finish, model_fold
         {"scale": (2, 0.5, 1), "translate": (-5, 3, 7), "units": ("mm", "mm", "mm"), "axis_labels": ("z", "y", "x")},
         {"rotate": 25.0, "units": ("mm", "mm", "mm")},
         {"shear": [0.1, 0.0, 0.2]},
-        {"affine": np.array([[2.0, 0, 0, 1], [0, 0, -1.5, 2], [0, 1, 0, 3], [0, 0, 0, 1]]), "scale": (1, 2, 3)},
+        {"affine": np.array([[-2.0, 0, 0, 1], [0, 0.8, -0.6, 2], [0, 0.6, 0.8, 3], [0, 0, 0, 1]]), "scale": (1, 2, 2)},
         {"scale": (1000, 500, 500), "units": ("um", "um", "um")},
     ],
     ids=["scale", "rotate", "shear", "affine", "micrometres"],

@@ -35,8 +35,8 @@ def _never() -> bool:
 class Run:
     """Segments one case with one model.
 
-    Preparing the case and loading the weights happens on construction; `compute` then goes
-    through the tiles, and `result` exports what they add up to.
+    The case is prepared on construction; `compute` then goes through the tiles, and `result`
+    exports what they add up to.
 
     Parameters
     ----------
@@ -60,8 +60,6 @@ class Run:
     ------
     CaseError
         When the case does not fit the model.
-    ModelError, DeviceError, EngineError
-        When the engine can't be made.
     """
 
     def __init__(
@@ -77,10 +75,23 @@ class Run:
             self.grid = Grid.for_image(self.geometry.shape, model.configuration.patch_size, self.settings.step)
             self.tiles = self.grid.covering_tiles() if self.settings.cover else self.grid.tiles()
             self._image = self._padded(prepared.image)
-        with self._stopwatch.timing(Stage.LOAD):
-            self.engine = engine or choose_engine(model, self.settings)
+        self._engine = engine
         self._accumulator: Accumulator = DenseAccumulator(self.grid, model.labels.heads)
         self._done: set[int] = set()
+
+    @property
+    def engine(self) -> Engine:
+        """What computes the network; made, with the weights read, on first use.
+
+        Raises
+        ------
+        ModelError, DeviceError, EngineError
+            When it can't be made.
+        """
+        if self._engine is None:
+            with self._stopwatch.timing(Stage.LOAD):
+                self._engine = choose_engine(self.model, self.settings)
+        return self._engine
 
     @property
     def mirror_axes(self) -> tuple[int, ...]:
@@ -90,7 +101,7 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether every tile of the run is computed."""
-        return len(self._done) == len(self.tiles)
+        return all(tile.index in self._done for tile in self.tiles)
 
     def compute(
         self, order: Sequence[Tile] | None = None, should_stop: Callable[[], bool] = _never
@@ -112,20 +123,25 @@ class Run:
 
         Raises
         ------
-        EngineError
-            When the network fails.
+        ModelError, DeviceError, EngineError
+            When the engine can't be made, or the network fails.
         """
-        todo = [tile for tile in (self.tiles if order is None else order) if tile.index not in self._done]
+        wanted = dict.fromkeys(self.tiles if order is None else order)
+        engine = self.engine
+        todo = [tile for tile in wanted if tile.index not in self._done]
+        total = len(self._done.union(tile.index for tile in (*self.tiles, *todo)))
         start = time.perf_counter()
         for count, tile in enumerate(todo, start=1):
+            if tile.index in self._done:  # by another iterator, meanwhile
+                continue
             with self._stopwatch.timing(Stage.PREDICT):
-                logits = mean_logits(self.engine, self._patch(tile), self.mirror_axes, should_stop)
+                logits = mean_logits(engine, self._patch(tile), self.mirror_axes, should_stop)
                 if logits is None:
                     return
                 self._accumulator.add(tile, logits.reshape(-1, *tile.size))
                 self._done.add(tile.index)
             pace = (time.perf_counter() - start) / count
-            yield TileDone(len(self._done), len(self.tiles), pace * (len(todo) - count))
+            yield TileDone(len(self._done), total, pace * (len(todo) - count))
 
     def labels(self) -> npt.NDArray[Any]:
         """Labels of what is computed so far: shape of the case (Z, Y, X); where no tile lies, background."""
@@ -213,6 +229,8 @@ def stages(
     """
     yield StageStarted(Stage.PREPARE)
     run = Run(case, model, settings)
+    yield StageStarted(Stage.LOAD)
+    _ = run.engine
     yield StageStarted(Stage.PREDICT)
     yield from run.compute(should_stop=should_stop)
     if not run.complete:

@@ -138,6 +138,7 @@ class ChannelChoice(Container[Widget]):
         self._viewer = viewer
         self._on_change = on_change
         self._typed = False
+        self._chosen: list[Image | None] = []
         self.boxes: list[ComboBox] = []
         self.box_area: Container[ComboBox] = Container(widgets=[], labels=True, label=" ")
         self.spacing = LineEdit(
@@ -221,7 +222,12 @@ class ChannelChoice(Container[Widget]):
         return [layer if layer is not None else (left.pop(0) if left else None) for layer in guess]
 
     def _layer_changed(self, *_: Any) -> None:
-        self._typed = False
+        chosen = [box.value for box in self.boxes]
+        self._typed = self._typed and chosen == self._chosen
+        self._chosen = chosen
+        if self._typed:
+            self._on_change()
+            return
         try:
             image = self.image()
         except NNUNetCPUError as error:

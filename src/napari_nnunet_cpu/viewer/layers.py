@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing, stack_channels
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.prepare.geometry import AxisOrder, to_ras
+from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -200,7 +200,8 @@ def _file_order(layer: Image) -> tuple[AxisOrder, npt.NDArray[np.float64] | None
     """From the file's axes to the layer's, and the file's affine, as far as the layer tells.
 
     napari-nifti keeps the affine of the turned array in metadata["affine"] and the file's own in
-    metadata["header"]. Other readers leave the file's order as it is.
+    metadata["header"]; together they say how it turned the array, whatever it meant to do. Other
+    readers leave the file's order as it is.
     """
     affine = np.asarray(layer.metadata.get("affine", ()), dtype=np.float64)
     if affine.shape != (4, 4) or layer.ndim != 3:
@@ -209,8 +210,11 @@ def _file_order(layer: Image) -> tuple[AxisOrder, npt.NDArray[np.float64] | None
     if not hasattr(header, "get_best_affine"):
         return AxisOrder(), affine
     file_affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    file_shape = tuple(header.get_data_shape()[:3][::-1])
-    order = to_ras(Case(np.zeros((1, 1, 1, 1), np.uint8), (1.0, 1.0, 1.0), file_affine, layer.name))
-    if tuple(file_shape[axis] for axis in order.axes) != tuple(_level_zero(layer).shape):
+    # Column i: what one step along the layer's x, y or z is in the file.
+    steps = np.linalg.solve(file_affine[:3, :3], affine[:3, :3])
+    turns = np.rint(steps)
+    if not np.allclose(steps, turns, atol=1e-2) or not (np.abs(turns).sum(0) == np.abs(turns).sum(1)).all():
         return AxisOrder(), affine
-    return order, file_affine
+    z, y, x = (2 - int(np.abs(turns[:, axis]).argmax()) for axis in (2, 1, 0))
+    flip_z, flip_y, flip_x = (bool(turns[:, axis].sum() < 0) for axis in (2, 1, 0))
+    return AxisOrder((z, y, x), (flip_z, flip_y, flip_x)), file_affine

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.errors import ViewerError
 from napari_nnunet_cpu.models import TrainedModel, load_model
 from napari_nnunet_cpu.predict import Result, segment
 from napari_nnunet_cpu.settings import Settings
@@ -84,7 +85,17 @@ def segment_layer(
 
 
 def open_result(case: Case, result: Result) -> None:
-    """Show a case and its labels in a new napari window, until it is closed."""
+    """Show a case and its labels in a new napari window, until it is closed.
+
+    Raises
+    ------
+    ViewerError
+        When no Qt binding is installed.
+    """
+    try:
+        import qtpy  # noqa: F401  # fails without a binding
+    except ImportError as error:
+        raise ViewerError("no window can be opened: no Qt binding is installed; pip install 'napari[all]'") from error
     import napari
 
     from napari_nnunet_cpu.viewer.sample import case_layer

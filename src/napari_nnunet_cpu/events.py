@@ -15,11 +15,24 @@ class Stage(StrEnum):
     EXPORT = "export"
 
 
+_DOING = {
+    Stage.PREPARE: "preparing the image",
+    Stage.LOAD: "loading the weights",
+    Stage.PREDICT: "running the network",
+    Stage.EXPORT: "making the labels",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class StageStarted:
     """A stage of the run begins."""
 
     stage: Stage
+
+    @property
+    def text(self) -> str:
+        """What is going on, for people."""
+        return _DOING[self.stage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +51,19 @@ class TileDone:
     total: int
     seconds_left: float
 
+    @property
+    def text(self) -> str:
+        """How far it is, for people."""
+        return f"{self.done} of {self.total} tiles, {duration(self.seconds_left)} left"
+
 
 Event = StageStarted | TileDone
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "8 s", "3 min 20 s", "2 h 5 min"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

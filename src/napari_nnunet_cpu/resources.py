@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 import platformdirs
 
 _CGROUP = Path("/sys/fs/cgroup")
+_STATUS = Path("/proc/self/status")
 
 
 def usable_cores() -> int:
@@ -45,6 +48,20 @@ def _cgroup_quota(root: Path) -> float | None:
     except (ValueError, ZeroDivisionError):  # "max": no limit
         return None
     return cores if cores > 0 else None
+
+
+def peak_memory_bytes() -> int | None:
+    """Most memory this process has held at one time; None where the system does not tell (Windows)."""
+    # On Linux getrusage also counts what the process was before it became this program.
+    if _STATUS.is_file():
+        kilobytes = re.search(r"VmHWM:\s*(\d+)", _STATUS.read_text())
+        return int(kilobytes[1]) * 1024 if kilobytes else None
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def cache_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -93,3 +94,36 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """The options as plain values, for reports and provenance."""
         return asdict(self)
+
+
+def parse_folds(text: str) -> tuple[str, ...] | None:
+    """Folds as a user types them: "0,1,2", or "all", which is None: every fold there is.
+
+    Raises
+    ------
+    SettingsError
+        When it is neither.
+    """
+    if text.strip() == "all":
+        return None
+    folds = tuple(part.strip() for part in text.split(","))
+    if not all(fold.isdigit() or fold == "all" for fold in folds):
+        raise SettingsError(f"folds are {text!r}; write all, or numbers with commas, as 0,1,2")
+    return folds
+
+
+def parse_spacing(text: str) -> tuple[float, float, float]:
+    """Spacing (Z, Y, X) in mm as a user types it: "2.5, 0.8, 0.8".
+
+    Raises
+    ------
+    SettingsError
+        When these are not three positive numbers.
+    """
+    try:
+        z, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        z = y = x = math.nan
+    if not all(math.isfinite(length) and length > 0 for length in (z, y, x)):
+        raise SettingsError(f"spacing is {text!r}; write three positive numbers Z,Y,X in mm, as 2.5,0.8,0.8")
+    return z, y, x

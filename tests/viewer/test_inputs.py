@@ -10,9 +10,7 @@ from conftest import PATIENCE_MS, messages
 from random_model import RandomModel
 
 from napari_nnunet_cpu.engines import available_devices
-from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.settings import Settings
-from napari_nnunet_cpu.viewer.inputs import parse_folds, parse_spacing
 
 
 def _run_says(widget, *words: str) -> None:
@@ -161,19 +159,6 @@ def test_unknown_spacing_is_said_and_can_be_typed(viewer, widget, choose, finish
     assert viewer.layers[-1].metadata["nnunet"]["image"]["spacing_known"]
     widget.channels.boxes[0].value = viewer.layers["another"]
     assert "unknown" in widget.channels.note.value
-
-
-@pytest.mark.parametrize("text", ["", "1, 2", "a, b, c", "1, 0, 1", "1, -1, 1", "1, nan, 1"])
-def test_a_typed_spacing_that_is_none(text: str) -> None:
-    with pytest.raises(SettingsError, match="spacing"):
-        parse_spacing(text)
-
-
-def test_folds_as_typed() -> None:
-    assert parse_folds("all") is None
-    assert parse_folds(" 0, 2 ") == ("0", "2")
-    with pytest.raises(SettingsError, match="folds"):
-        parse_folds("first")
 
 
 def test_devices_are_those_of_the_machine(widget, qtbot) -> None:

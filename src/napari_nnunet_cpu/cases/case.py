@@ -59,15 +59,12 @@ class Case:
             raise CaseError(f"{self.name}: the image is empty, its shape (C, Z, Y, X) is {channels.shape}")
         if channels.dtype.kind not in "biuf":
             raise CaseError(f"{self.name}: expected real numbers, found dtype {channels.dtype}")
-        if len(self.spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
-            raise CaseError(
-                f"{self.name}: spacing (Z, Y, X) is {tuple(self.spacing_mm)} mm; it must be three positive numbers"
-            )
+        _check_spacing(self.spacing_mm, self.name)
         if self.planar and channels.shape[1] != 1:
             raise CaseError(f"{self.name}: a 2D image has one slice, found {channels.shape[1]}")
         if self.affine is not None and (self.affine.shape != (4, 4) or not np.isfinite(self.affine).all()):
             raise CaseError(f"{self.name}: the affine must be 4 x 4 finite numbers, found {self.affine.tolist()}")
-        for index, channel in enumerate(channels):
+        for index, channel in enumerate(channels if channels.dtype.kind == "f" else ()):
             bad = channel.size - int(np.count_nonzero(np.isfinite(channel)))
             if bad:
                 raise CaseError(
@@ -82,7 +79,13 @@ class Case:
         return z, y, x
 
     def with_spacing(self, spacing_mm: Spacing) -> Case:
-        """The same case with the spacing the user states, (Z, Y, X) in mm; an affine is scaled to it."""
+        """The same case with the spacing the user states, (Z, Y, X) in mm; an affine is scaled to it.
+
+        A 2D image keeps the thickness that nnU-Net gives it: Z is not used.
+        """
+        _check_spacing(spacing_mm, self.name)
+        if self.planar:
+            spacing_mm = planar_spacing((spacing_mm[1], spacing_mm[2]))
         affine = self.affine
         if affine is not None:
             affine = affine.copy()
@@ -93,6 +96,16 @@ class Case:
 def planar_spacing(spacing_yx: tuple[float, float]) -> Spacing:
     """Spacing (Z, Y, X) that nnU-Net gives a 2D image of this pixel spacing (Y, X)."""
     return max(spacing_yx) * PLANAR_THICKNESS, spacing_yx[0], spacing_yx[1]
+
+
+def _check_spacing(spacing_mm: Spacing, name: str) -> None:
+    if len(spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing_mm):
+        raise CaseError(f"{name}: spacing (Z, Y, X) is {tuple(spacing_mm)} mm; it must be three positive numbers")
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, fit for the one line of ours."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def stack_channels(parts: list[Case]) -> Case:

@@ -122,7 +122,11 @@ def _umask() -> int:
 
 
 def _read_one(path: Path) -> Case:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # no permission, a name too long
+        raise CaseError(f"{path} can't be read: {error.strerror or error}") from error
+    if not there:
         raise CaseError(f"{path} is not a file")
     ending = _ending(path, tuple(_READERS))
     if ending is None:

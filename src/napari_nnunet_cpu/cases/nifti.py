@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases.case import Case, planar_spacing
+from napari_nnunet_cpu.cases.case import Case, first_line, planar_spacing
 from napari_nnunet_cpu.errors import CaseError
 
 ENDINGS = (".nii", ".nii.gz")
@@ -42,11 +41,12 @@ def read_nifti(path: Path, name: str) -> Case:
     try:
         image = nib.load(path)
         array = np.asanyarray(image.dataobj)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise CaseError(f"{path} can't be read as NIfTI: {_first_line(error)}") from error
+        unit = image.header.get_xyzt_units()[0]
+    except Exception as error:  # noqa: BLE001  # a damaged header can make nibabel raise anything
+        raise CaseError(f"{path} can't be read as NIfTI: {first_line(error)}") from error
     if array.ndim not in (2, 3, 4):
         raise CaseError(f"{path} has {array.ndim} axes {array.shape}; a NIfTI image of 2, 3 or 4 axes is needed")
-    scale = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    scale = _TO_MM.get(unit, 1.0)
     affine = np.asarray(image.affine, dtype=np.float64) * [[scale], [scale], [scale], [1.0]]
     zooms = [float(zoom) * scale for zoom in image.header.get_zooms()[:3]]
     if array.ndim == 2:
@@ -65,7 +65,3 @@ def write_nifti(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
     image = nib.Nifti1Image(array[..., 0] if case.planar else array, affine)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing
+from napari_nnunet_cpu.cases.case import Case, Spacing, first_line, planar_spacing
 from napari_nnunet_cpu.errors import CaseError
 
 ENDINGS = (".tif", ".tiff")
@@ -50,9 +51,12 @@ def read_tiff(path: Path, name: str) -> Case:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
             array, axes = series.asarray(), series.axes
+            _check_complete(file, path)
             spacing = _beside(path) or _ome_spacing(file) or _imagej_spacing(file)
-    except (OSError, ValueError, IndexError, KeyError, tifffile.TiffFileError) as error:
-        raise CaseError(f"{path} can't be read as TIFF: {str(error).splitlines()[0]}") from error
+    except CaseError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a damaged file can make tifffile raise anything
+        raise CaseError(f"{path} can't be read as TIFF: {first_line(error)}") from error
     array, planar = _to_czyx(array, axes, path)
     if planar:
         known = (spacing[1], spacing[2]) if spacing else (1.0, 1.0)
@@ -68,13 +72,15 @@ def write_tiff(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
     if case.spacing_known:
         metadata |= {"unit": "mm"} if case.planar else {"unit": "mm", "spacing": z}
         resolution = (1 / x, 1 / y)
-    tifffile.imwrite(
-        path, labels[0] if case.planar else labels, imagej=True, resolution=resolution, metadata=metadata
-    )
+    array = labels[0] if case.planar else labels
+    # minisblack: tifffile takes an image three or four voxels wide for colours otherwise.
+    tifffile.imwrite(path, array, imagej=True, photometric="minisblack", resolution=resolution, metadata=metadata)
 
 
 def _to_czyx(array: npt.NDArray[Any], axes: str, path: Path) -> tuple[npt.NDArray[Any], bool]:
     """The array with axes (C, Z, Y, X), and whether it has no Z of its own."""
+    if len(axes) != array.ndim:
+        raise CaseError(f"{path} is damaged: its axes {axes} do not fit its shape {array.shape}")
     kept = [axis for axis, size in zip(axes, array.shape, strict=True) if size > 1 or axis in "YXZ"]
     array = array.reshape([size for axis, size in zip(axes, array.shape, strict=True) if size > 1 or axis in "YXZ"])
     if "T" in kept:
@@ -90,10 +96,25 @@ def _to_czyx(array: npt.NDArray[Any], axes: str, path: Path) -> tuple[npt.NDArra
     return array.transpose([letters.index(axis) for axis in "CZYX"]), planar
 
 
+def _check_complete(file: tifffile.TiffFile, path: Path) -> None:
+    """Refuse a file that was cut off: tifffile reads the pages that are left and only logs an error."""
+    layout, handle = file.tiff, file.filehandle
+    directory = file.pages[-1].offset
+    handle.seek(directory)
+    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(directory + layout.tagnosize + tags * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
+    if following:
+        raise CaseError(f"{path} is damaged or cut off after page {len(file.pages)}; copy the file again")
+
+
 def _beside(path: Path) -> Spacing | None:
     """Spacing in the JSON file that nnU-Net's Tiff3DIO expects beside an image or a label file."""
     stem = path.name[: -len(path.suffix)]
-    for candidate in (path.with_name(f"{stem[:-5]}.json") if stem[-5:-4] == "_" else None, path.with_name(f"{stem}.json")):
+    for candidate in (
+        path.with_name(f"{stem[:-5]}.json") if stem[-5:-4] == "_" else None,
+        path.with_name(f"{stem}.json"),
+    ):
         if candidate is not None and candidate.is_file():
             try:
                 z, y, x = json.loads(candidate.read_text())["spacing"]
@@ -120,7 +141,7 @@ def _imagej_spacing(file: tifffile.TiffFile) -> Spacing | None:
     to_mm = _TO_MM.get(str(metadata.get("unit", "")).lower())
     if to_mm is None:
         return None
-    tags = file.pages[0].tags
+    tags = file.pages.first.tags
     resolution = [tags[tag].value for tag in ("YResolution", "XResolution") if tag in tags]
     if len(resolution) != 2 or not all(numerator for numerator, _ in resolution):
         return None

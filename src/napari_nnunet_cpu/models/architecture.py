@@ -32,6 +32,12 @@ _FAMILIES = {
 _BLOCKS = {
     f"dynamic_network_architectures.building_blocks.residual.{name}": name for name in ("BasicBlockD", "BottleneckD")
 }
+# What both families take besides convolutions or blocks per stage, and what only one of them takes.
+_ARGUMENTS = frozenset(
+    ["n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides", "n_conv_per_stage_decoder", "conv_bias"]
+    + ["norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs", "nonlin", "nonlin_kwargs", "deep_supervision"]
+    + ["nonlin_first", "block", "bottleneck_channels", "stem_channels"]
+)
 
 
 def _torch_names(module: str, *names: str) -> dict[str, str]:
@@ -79,7 +85,7 @@ class Architecture(Strict):
     n_per_stage: tuple[Count, ...]
     n_conv_per_stage_decoder: tuple[Count, ...]
     conv_bias: bool = False
-    norm_op: str | None = None
+    norm_op: Literal["InstanceNorm2d", "InstanceNorm3d", "BatchNorm2d", "BatchNorm3d"] | None = None
     norm_op_kwargs: NormOptions = NormOptions()
     has_dropout: bool = False
     nonlin: Literal["LeakyReLU", "ReLU"] | None = None
@@ -94,6 +100,11 @@ class Architecture(Strict):
         """Spatial axes of the convolutions: 2 or 3."""
         return 2 if self.conv_op == "Conv2d" else 3
 
+    @property
+    def blocks(self) -> int:
+        """Convolutions or blocks of them in all stages: fewer than the network has weights."""
+        return sum(self.n_per_stage) + sum(self.n_conv_per_stage_decoder)
+
     def with_batch_norm(self) -> Architecture:
         """The same network with batch normalization, as nnUNetTrainerBN builds it."""
         norm = {"norm_op": f"BatchNorm{self.dimensions}d", "norm_op_kwargs": NormOptions(affine=True)}
@@ -103,14 +114,17 @@ class Architecture(Strict):
     @classmethod
     def _from_plans(cls, document: Any) -> Any:
         """Turn the plans' `architecture` block into the fields above."""
-        if not isinstance(document, dict) or "network_class_name" not in document:
+        if not isinstance(document, dict):
             return document
-        family = _look_up(_FAMILIES, document["network_class_name"], "architecture")
+        family = _look_up(_FAMILIES, document.get("network_class_name"), "architecture")
         kwargs = document.get("arch_kwargs")
         if not isinstance(kwargs, dict):
             raise ValueError("arch_kwargs must be an object")
         fields = dict(kwargs)
         per_stage = fields.pop("n_conv_per_stage" if family == "PlainConvUNet" else "n_blocks_per_stage", None)
+        unknown = ", ".join(sorted(fields.keys() - _ARGUMENTS))
+        if unknown:  # it would change the network in a way that we can't follow
+            raise ValueError(f"arch_kwargs holds {unknown}, which {family} does not take")
         for name in ("norm_op_kwargs", "nonlin_kwargs"):
             fields[name] = fields.get(name) or {}
         stages = fields.get("n_stages")

@@ -60,7 +60,9 @@ def unpack_model(path: Path) -> Path:
                     raise
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a hostile file can make zipfile raise anything
         raise ModelError(f"{path} can't be unpacked: {error}") from error
     return target
 
@@ -70,6 +72,8 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     entries = archive.infolist()
     if len(entries) > _MAX_ENTRIES:
         raise ModelError(f"{path} holds {len(entries)} entries; it was refused")
+    if sum(entry.compress_size for entry in entries) > path.stat().st_size:
+        raise ModelError(f"{path} holds entries that overlap; it was refused")
     seen: set[str] = set()
     needed = []
     for entry in entries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -10,7 +11,8 @@ import pydantic
 
 from napari_nnunet_cpu.errors import ModelError
 
-_MAX_BYTES = 32 * 2**20
+# Real ones have well under 1 MB; small empty lists would take twenty times the room of their text.
+_MAX_BYTES = 8 * 2**20
 
 Document = TypeVar("Document", bound=pydantic.BaseModel)
 
@@ -65,16 +67,13 @@ def parse(kind: type[Document], document: Any, where: str) -> Document:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        found = "" if first["type"] == "missing" else f", found {_short(first['input'])}"
-        raise ModelError(f"{where}: {place or 'document'}: {first['msg']}{found}") from error
+        told = first["type"] in ("missing", "value_error")  # the latter are our own and say what they found
+        found = "" if told else f", found {reprlib.repr(first['input'])}"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ModelError(f"{where}: {place or 'document'}: {message}{found}") from error
     except (RecursionError, OverflowError) as error:
         raise ModelError(f"{where}: {error}") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}, which is not a finite number")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

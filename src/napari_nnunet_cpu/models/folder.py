@@ -58,6 +58,12 @@ def find_model(
     """
     if path.is_file() and path.suffix == ".pth":
         path, checkpoint = path.parent, path.name
+    if path.is_file():
+        raise ModelError(
+            f"{path} is a model of nnU-Net v1; only nnU-Net v2 models can be used"
+            if ".model" in path.name or path.name == "plans.pkl"
+            else f"{path} is not a model; choose a model folder, a fold folder, a checkpoint (.pth) or an exported zip"
+        )
     if not path.is_dir():
         raise ModelError(f"{path} does not exist; choose a model folder, a fold folder or an exported zip")
     if path.name.startswith("fold_") and not (path / DOCUMENTS[0]).exists():
@@ -71,14 +77,16 @@ def find_model(
     for fold in wanted:
         if fold not in found:
             have = ", ".join(found) or "none"
-            raise ModelError(f"{path} has no fold_{fold}/{checkpoint}; folds with it: {have}{_others(path, checkpoint)}")
+            raise ModelError(
+                f"{path} has no fold_{fold}/{checkpoint}; folds with it: {have}{_others(path, checkpoint)}"
+            )
     return ModelFolder(path, wanted, tuple(path / f"fold_{fold}" / checkpoint for fold in wanted))
 
 
 def available_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]:
     """Folds of a model folder that hold the checkpoint, in order, "all" last."""
-    names = [p.parent.name.removeprefix("fold_") for p in path.glob(f"fold_*/{checkpoint}") if p.is_file()]
-    return tuple(sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)))
+    names = [p.name.removeprefix("fold_") for p in path.glob("fold_*") if (p / checkpoint).is_file()]
+    return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
 
 
 def _all_folds(found: tuple[str, ...]) -> tuple[str, ...]:

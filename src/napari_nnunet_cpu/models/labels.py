@@ -39,9 +39,7 @@ class Labels:
         return np.uint8 if max(self.names) < 255 else np.uint16
 
 
-def labels_from_dataset(
-    labels: dict[str, LabelValue], regions_class_order: list[int] | None, where: str
-) -> Labels:
+def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: list[int] | None, where: str) -> Labels:
     """Read the "labels" of dataset.json.
 
     Parameters
@@ -69,7 +67,8 @@ def labels_from_dataset(
         raise ModelError(f"{where}: a label has an empty list of values")
     if not any(isinstance(value, list) and len(value) > 1 for value in used.values()):
         values = sorted({value for values in regions.values() for value in values})
-        by_value = {values.index(regions[name][0]): name for name in regions}
+        head = {value: index for index, value in enumerate(values)}
+        by_value = {head[regions[name][0]]: name for name in regions}
         _check_ignore(labels, values, where)
         return Labels(dict(sorted(by_value.items())), heads=len(values))
     heads = [name for name, values in regions.items() if set(values) != {0}]

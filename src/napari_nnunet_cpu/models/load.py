@@ -45,10 +45,16 @@ def load_model(
     ModelError
         When something is missing, damaged, unsafe or not supported; the message says what.
     """
-    path = Path(path).expanduser()
-    if path.is_file() and path.suffix.lower() == ".zip":
-        path = unpack_model(path)
-    return _open(find_model(path, configuration, folds, checkpoint))
+    path = Path(os.path.expanduser(path))  # pathlib's own raises for a user who does not exist
+    try:
+        if path.is_file() and path.suffix.lower() == ".zip":
+            path = unpack_model(path)
+        model = _open(find_model(path, configuration, folds, checkpoint))
+    except OSError as error:  # no permission, a name too long, a file that goes away
+        raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
+    if configuration not in (None, model.configuration_name):
+        raise ModelError(f"{path} has no configuration {configuration!r}; found {model.configuration_name}")
+    return model
 
 
 def _open(found: ModelFolder) -> TrainedModel:
@@ -77,6 +83,11 @@ def _open(found: ModelFolder) -> TrainedModel:
     if first.trainer == BATCH_NORM_TRAINER:
         architecture = configuration.architecture.with_batch_norm()
         configuration = configuration.model_copy(update={"architecture": architecture})
+    if configuration.architecture.blocks > len(first.weights):  # even without memory, building it would take long
+        raise ModelError(
+            f"{found.checkpoints[0]} does not fit the network of its plans: it has {len(first.weights)} weights "
+            f"for {configuration.architecture.blocks} convolutions"
+        )
     with torch.device("meta"):
         network = build_network(configuration.architecture, len(dataset.channels), labels.heads)
     for checkpoint, path in zip(checkpoints, found.checkpoints, strict=True):

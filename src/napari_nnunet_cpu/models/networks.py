@@ -126,7 +126,7 @@ class ResidualBlock(nn.Module):
         if bottleneck is None:
             self.conv1 = ConvBlock(layers, inputs, outputs, kernel, stride)
             self.conv2 = ConvBlock(layers, outputs, outputs, kernel, 1, dropout=False, nonlin=False)
-            self.path = ("conv1", "conv2")
+            self.path: tuple[str, ...] = ("conv1", "conv2")
         else:
             self.conv1 = ConvBlock(layers, inputs, bottleneck, 1, 1, dropout=False)
             self.conv2 = ConvBlock(layers, bottleneck, bottleneck, kernel, stride)

@@ -15,19 +15,49 @@ BATCH_NORM_TRAINER = "nnUNetTrainerBN"
 
 _LENGTH = re.compile(r"nnUNetTrainer(_\d+epochs?)?(_NoMirroring)?")
 _ONLY_TRAINING = frozenset(
-    """
-    nnUNetTrainerBN nnUNetTrainerBenchmark_5epochs nnUNetTrainerBenchmark_5epochs_noDataLoading
-    nnUNetTrainerDA5 nnUNetTrainerDA5ord0 nnUNetTrainerDA5Segord0 nnUNetTrainerDA5_10epochs nnUNetTrainerNoDA
-    nnUNetTrainer_DASegOrd0 nnUNetTrainer_DASegOrd0_NoMirroring nnUNetTrainer_noDummy2DDA nnUNetTrainerNoMirroring
-    nnUNetTrainer_onlyMirror01 nnUNetTrainer_onlyMirror01_1500ep nnUNetTrainer_onlyMirror01_DASegOrd0
-    nnUNetTrainer_onlyMirror01_DA5 nnUNetTrainer_warmup nnUNetTrainerCosAnneal nnUNetTrainerAdan
-    nnUNetTrainerAdan1en3 nnUNetTrainerAdan3en4 nnUNetTrainerAdan1en1 nnUNetTrainerAdanCosAnneal nnUNetTrainerAdam
-    nnUNetTrainerAdam1en3 nnUNetTrainerAdam3en4 nnUNetTrainerVanillaAdam nnUNetTrainerVanillaAdam1en3
-    nnUNetTrainerVanillaAdam3en4 nnUNetTrainerDiceLoss nnUNetTrainerDiceCELoss_noSmooth nnUNetTrainerTopk10Loss
-    nnUNetTrainerTopk10LossLS01 nnUNetTrainerDiceTopK10Loss nnUNetTrainerCELoss nnUNetTrainerCELoss_5epochs
-    nnUNetTrainerNoDeepSupervision nnUNetTrainer_probabilisticOversampling
-    nnUNetTrainer_probabilisticOversampling_033 nnUNetTrainer_probabilisticOversampling_010 nnUNet_Trainer_BS8
-    """.split()
+    [
+        "nnUNetTrainerBN",
+        "nnUNetTrainerBenchmark_5epochs",
+        "nnUNetTrainerBenchmark_5epochs_noDataLoading",
+        "nnUNetTrainerDA5",
+        "nnUNetTrainerDA5ord0",
+        "nnUNetTrainerDA5Segord0",
+        "nnUNetTrainerDA5_10epochs",
+        "nnUNetTrainerNoDA",
+        "nnUNetTrainer_DASegOrd0",
+        "nnUNetTrainer_DASegOrd0_NoMirroring",
+        "nnUNetTrainer_noDummy2DDA",
+        "nnUNetTrainerNoMirroring",
+        "nnUNetTrainer_onlyMirror01",
+        "nnUNetTrainer_onlyMirror01_1500ep",
+        "nnUNetTrainer_onlyMirror01_DASegOrd0",
+        "nnUNetTrainer_onlyMirror01_DA5",
+        "nnUNetTrainer_warmup",
+        "nnUNetTrainerCosAnneal",
+        "nnUNetTrainerAdan",
+        "nnUNetTrainerAdan1en3",
+        "nnUNetTrainerAdan3en4",
+        "nnUNetTrainerAdan1en1",
+        "nnUNetTrainerAdanCosAnneal",
+        "nnUNetTrainerAdam",
+        "nnUNetTrainerAdam1en3",
+        "nnUNetTrainerAdam3en4",
+        "nnUNetTrainerVanillaAdam",
+        "nnUNetTrainerVanillaAdam1en3",
+        "nnUNetTrainerVanillaAdam3en4",
+        "nnUNetTrainerDiceLoss",
+        "nnUNetTrainerDiceCELoss_noSmooth",
+        "nnUNetTrainerTopk10Loss",
+        "nnUNetTrainerTopk10LossLS01",
+        "nnUNetTrainerDiceTopK10Loss",
+        "nnUNetTrainerCELoss",
+        "nnUNetTrainerCELoss_5epochs",
+        "nnUNetTrainerNoDeepSupervision",
+        "nnUNetTrainer_probabilisticOversampling",
+        "nnUNetTrainer_probabilisticOversampling_033",
+        "nnUNetTrainer_probabilisticOversampling_010",
+        "nnUNet_Trainer_BS8",
+    ]
 )
 
 

@@ -8,6 +8,7 @@ inert stand-ins here, since inference has no use for them. There is no way to tu
 from __future__ import annotations
 
 import pickle
+import reprlib
 import threading
 import zipfile
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from napari_nnunet_cpu.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.types import Storage
 
 # Safe loading has known holes before this version: CVE-2025-32434 and CVE-2026-24747.
 _MIN_TORCH = (2, 10)
@@ -61,6 +63,14 @@ class _Inert:
 class _InertScalar(_Inert): ...
 
 
+# numpy 1 and numpy 2 call the same function by different names.
+_STAND_INS: dict[str, type[_Inert]] = {
+    "numpy.core.multiarray.scalar": _InertScalar,
+    "numpy._core.multiarray.scalar": _InertScalar,
+    "numpy.dtype": _Inert,
+}
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of nnU-Net's.
 
@@ -76,19 +86,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < _MIN_TORCH:
         raise ModelError(f"torch {torch.__version__} can't open checkpoints safely; install torch 2.10 or newer")
-    _check_archive(path)
-    stand_ins = [
-        (_InertScalar, "numpy.core.multiarray.scalar"),
-        (_InertScalar, "numpy._core.multiarray.scalar"),
-        (_Inert, "numpy.dtype"),
-    ]
+    records = _check_archive(path)
+    mapped: list[tuple[int, int]] = []  # place and size of every storage
+
+    def keep(storage: Storage, _: str) -> Storage:
+        mapped.append((storage.data_ptr(), storage.nbytes()))
+        return storage  # it is on the CPU, wherever it was saved
+
     try:
-        with _lock, torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]  # torch accepts pairs
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with _lock, torch.serialization.safe_globals([(kind, name) for name, kind in _STAND_INS.items()]):
+            content = torch.load(path, map_location=keep, weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} was refused: {_what_it_asks_for(path, error)}") from error
     except Exception as error:  # noqa: BLE001  # a hostile file can make torch raise anything
         raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
+    # torch maps as many bytes as the index asks for, be they another record's.
+    if [size for _, size in sorted(mapped) if size] != records:
+        raise ModelError(f"{path} is damaged: its tensors do not have the sizes of its records; copy the file again")
     return _interpret(content, path)
 
 
@@ -103,31 +117,38 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> nn.M
     import torch
 
     check_weights(network, checkpoint, path)
-    for name, tensor in checkpoint.weights.items():
+    weights = {name: t.float() if t.is_floating_point() else t for name, t in checkpoint.weights.items()}
+    for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{path}: weight {name} is not finite; the training may have diverged")
-    weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in
-               checkpoint.weights.items()}  # fmt: skip
     network.load_state_dict(weights, strict=True, assign=True)
     return network.requires_grad_(False).eval()
 
 
 def check_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Raise `ModelError` unless names and shapes of the weights are the network's (which may be on "meta")."""
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
+    """Raise `ModelError` unless names, shapes and kinds of the weights are the network's (which may be on "meta")."""
+    expected = {name: _kind(tensor) for name, tensor in network.state_dict().items()}
+    found = {name: _kind(tensor) for name, tensor in checkpoint.weights.items()}
     wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
     wrong += [f"{name} is not part of it" for name in found.keys() - expected.keys()]
     wrong += [
-        f"{name} has shape {found[name]}, not {shape}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
+        f"{name} is {found[name]}, not {kind}"
+        for name, kind in expected.items()
+        if name in found and found[name] != kind
     ]
     if wrong:
         raise ModelError(
             f"{path} does not fit the network of its plans: {'; '.join(sorted(wrong)[:3])}"
             + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         )
+    # Many weights may point at the same few bytes: harmless in the file, but not once each has its own memory.
+    smallest = min(tensor.element_size() for tensor in checkpoint.weights.values())
+    if sum(parameter.numel() for parameter in network.parameters()) * smallest > path.stat().st_size:
+        raise ModelError(f"{path} is smaller than the weights it claims to hold; it was refused")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{'float' if tensor.is_floating_point() else 'int'} {tuple(tensor.shape)}"
 
 
 def _interpret(content: Any, path: Path) -> Checkpoint:
@@ -145,15 +166,32 @@ def _interpret(content: Any, path: Path) -> Checkpoint:
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
     ):
         raise ModelError(f"{path}: network_weights must be named tensors")
-    if any(tensor.layout != torch.strided or tensor.is_complex() for tensor in weights.values()):
-        raise ModelError(f"{path}: network_weights must be dense tensors of real numbers")
+    strange = next((name for name, tensor in weights.items() if not _is_plain(tensor)), None)
+    if strange is not None:
+        raise ModelError(
+            f"{path}: network_weights must be dense tensors of real numbers, {strange} is not; it was refused"
+        )
     if axes is not None and not (isinstance(axes, tuple | list) and all(type(a) is int and 0 <= a < 3 for a in axes)):
-        raise ModelError(f"{path}: inference_allowed_mirroring_axes must be axis numbers, found {axes!r}")
+        raise ModelError(f"{path}: inference_allowed_mirroring_axes must be axis numbers, found {reprlib.repr(axes)}")
     return Checkpoint(
         {_unwrapped(name): tensor for name, tensor in weights.items()},
         configuration,
         trainer,
         tuple(sorted(set(axes or ()))),
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, real, in memory, and has bytes of its own for every element."""
+    import torch
+
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and not tensor.is_nested
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
     )
 
 
@@ -163,8 +201,14 @@ def _unwrapped(name: str) -> str:
     return name
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse what torch would load silently or explain badly: pointers, damaged or compressed records."""
+def _check_archive(path: Path) -> list[int]:
+    """Refuse what torch would load silently or explain badly: pointers, damaged or compressed records.
+
+    Returns
+    -------
+    list of int
+        Bytes of each record of tensor data, in the order of the file.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -184,18 +228,22 @@ def _check_archive(path: Path) -> None:
                 raise ModelError(f"{path}: its index is larger than {_MAX_PICKLE_BYTES} bytes; it was refused")
             # torch does not check the sums of tensor records: a flipped bit would load silently.
             damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a hostile file can make zipfile raise anything
         raise ModelError(f"{path} can't be read: {_first_line(error)}") from error
     if damaged is not None:
         raise ModelError(f"{path} is damaged: the checksum of {damaged} is wrong; copy the file again")
+    data = [entry for entry in entries if entry.filename.split("/")[1:2] == ["data"] and entry.file_size]
+    return [entry.file_size for entry in sorted(data, key=lambda entry: entry.header_offset)]
 
 
 def _what_it_asks_for(path: Path, error: Exception) -> str:
     import torch
 
     try:
-        names = [name for name in torch.serialization.get_unsafe_globals_in_checkpoint(path)
-                 if not name.startswith(("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"))]  # fmt: skip
+        asked = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        names = [name for name in asked if name not in _STAND_INS]
     except Exception:  # noqa: BLE001  # it is a hostile file that is being looked at
         names = []
     if names:

@@ -26,7 +26,7 @@ from napari_nnunet_cpu.errors import CaseError, ModelError, NNUNetCPUError, Sett
 from napari_nnunet_cpu.models import TrainedModel, load_model
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.samples import NOT_FOR_MEDICAL_USE, sample_model
-from napari_nnunet_cpu.settings import PRESETS, Settings
+from napari_nnunet_cpu.settings import PRESETS, Settings, parse_folds, parse_spacing
 from napari_nnunet_cpu.viewer.layers import LayerImage, image_from_layers
 from napari_nnunet_cpu.viewer.worker import while_open
 
@@ -299,39 +299,6 @@ _PRESET_HELP = (
     "fast: the same tiles without mirroring\n"
     "draft: only as many tiles as cover the image"
 )
-
-
-def parse_folds(text: str) -> tuple[str, ...] | None:
-    """Folds that a user typed; None for all there are.
-
-    Raises
-    ------
-    SettingsError
-        When it is neither "all" nor numbers.
-    """
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
-    if parts in ((), ("all",)):
-        return None
-    if not all(part.isdigit() for part in parts):
-        raise SettingsError(f"folds are {text!r}; type all, or numbers with commas, as 0,1,2")
-    return parts
-
-
-def parse_spacing(text: str) -> Spacing:
-    """A spacing that a user typed.
-
-    Raises
-    ------
-    SettingsError
-        When it is not three positive numbers.
-    """
-    try:
-        z, y, x = (float(part) for part in text.replace(",", " ").split())
-    except ValueError:
-        raise SettingsError(f"spacing is {text!r}; type three numbers Z, Y, X in mm, as 2.5, 0.8, 0.8") from None
-    if not all(0 < length < float("inf") for length in (z, y, x)):
-        raise SettingsError(f"spacing is {text!r}; all three numbers must be positive")
-    return z, y, x
 
 
 def _load(path: Path, folds: tuple[str, ...] | None) -> TrainedModel:

@@ -8,7 +8,7 @@ from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
 from napari.utils.notifications import show_error
 
 from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
-from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
+from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
 from napari_nnunet_cpu.predict import Result, estimate
 from napari_nnunet_cpu.settings import PRESETS
 from napari_nnunet_cpu.viewer.inputs import ChannelChoice, ModelChoice, RunOptions
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_nnunet_cpu.viewer.layers import LayerImage
-
-_STAGES = {
-    Stage.PREPARE: "preparing the image …",
-    Stage.LOAD: "loading the model …",
-    Stage.PREDICT: "running the network …",
-    Stage.EXPORT: "making the labels …",
-}
 
 
 class SegmentWidget(Container[Widget]):
@@ -111,7 +104,7 @@ class SegmentWidget(Container[Widget]):
         self.run_button.text = "Cancel"
         self.progress.visible = True
         self.progress.max, self.progress.value = 0, 0
-        self.status.value = _STAGES[Stage.PREPARE]
+        self.status.value = StageStarted(Stage.PREPARE).text
         worker.start()
         return worker
 
@@ -130,19 +123,17 @@ class SegmentWidget(Container[Widget]):
     def _on_event(self, event: Event) -> None:
         if self.worker is None or self.worker.cancelled:
             return
-        if isinstance(event, StageStarted):
-            self.status.value = _STAGES[event.stage]
-        elif isinstance(event, TileDone):
+        if isinstance(event, TileDone):
             self.progress.max = event.total
             self.progress.value = event.done
-            self.status.value = f"{event.done} of {event.total} tiles, {_clock(event.seconds_left)} left"
+        self.status.value = event.text
 
     def _on_result(self, result: Result | None, image: LayerImage) -> None:
         if result is None:
             return
         self._viewer.add_layer(labels_layer(result, image))
         seconds = sum(result.provenance["seconds"].values())
-        self.status.value = f"done in {_clock(seconds)} on {result.provenance['device']}"
+        self.status.value = f"done in {duration(seconds)} on {result.provenance['device']}"
 
     def _on_error(self, error: Exception) -> None:
         self._tell(str(error) or type(error).__name__)
@@ -178,9 +169,3 @@ class SegmentWidget(Container[Widget]):
             return
         lines = [f"{name}: {cost.tiles} tiles, {cost.passes} passes" for name, cost in costs]
         self.cost.value = "<br>".join([*lines, f"memory: {costs[0][1].bytes / 2**20:,.0f} MB"])
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,63 @@
+"""How a command ends: its exit code and the one line that says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+
+from napari_nnunet_cpu.errors import NNUNetCPUError, SettingsError
+
+FAILED = 1
+USAGE = 2
+
+
+@contextmanager
+def exit_codes(as_json: bool) -> Iterator[None]:
+    """Turn the errors that are expected in the block into one line on stderr and an exit code.
+
+    Parameters
+    ----------
+    as_json : bool
+        Print {"error": ...} on stdout as well.
+
+    Raises
+    ------
+    typer.Exit
+        With 2 where the user asked for something impossible, 1 where something failed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _exit(FAILED, "cancelled", "cancelled", as_json)
+    except BrokenPipeError:  # who reads our output has seen enough; typer knows what to do
+        raise
+    except MemoryError:
+        _fail(FAILED, "out of memory; free some and try again", as_json)
+    except SettingsError as error:
+        _fail(USAGE, str(error), as_json)
+    except NNUNetCPUError as error:
+        _fail(FAILED, str(error), as_json)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(FAILED, f"{where}{error.strerror or error}", as_json)
+
+
+def print_json(document: Any) -> None:
+    """Print a document on stdout."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _fail(code: int, message: str, as_json: bool) -> NoReturn:
+    one_line = " ".join(message.split())
+    _exit(code, one_line, f"error: {one_line}", as_json)
+
+
+def _exit(code: int, reason: str, line: str, as_json: bool) -> NoReturn:
+    if as_json:
+        print_json({"error": reason})
+    typer.echo(line, err=True)
+    raise typer.Exit(code)

@@ -1,0 +1,111 @@
+"""`nnunet-cpu inspect`: what a model is, needs and costs here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from napari_nnunet_cpu.cli.exits import exit_codes, print_json
+from napari_nnunet_cpu.cli.options import AsJson, Checkpoint, Configuration, Folds
+from napari_nnunet_cpu.resources import usable_cores
+from napari_nnunet_cpu.settings import parse_folds
+
+if TYPE_CHECKING:
+    from napari_nnunet_cpu.models import TrainedModel
+
+
+def inspect_command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, fold folder or exported zip.")],
+    configuration: Configuration = None,
+    folds: Folds = "all",
+    checkpoint: Checkpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a model is, what it needs and what it costs on this machine."""
+    with exit_codes(as_json):
+        chosen_folds = parse_folds(folds)
+
+        from napari_nnunet_cpu.models import load_model
+        from napari_nnunet_cpu.models.folder import CHECKPOINT
+
+        document = describe(load_model(model, configuration, chosen_folds, checkpoint or CHECKPOINT))
+        if as_json:
+            print_json(document)
+        else:
+            _print_tables(document)
+
+
+def describe(model: TrainedModel) -> dict[str, Any]:
+    """What the model is and what it costs here: plain values for JSON.
+
+    Returns
+    -------
+    dict
+        The model's own description with "passes_per_tile" ("mirrored", "plain") and "machine"
+        ("engine", "device" that a run would take, "devices" there are, "cores").
+    """
+    from napari_nnunet_cpu.engines import available_devices, resolve_device
+    from napari_nnunet_cpu.engines.torch_engine import TorchEngine
+
+    plain = len(model.folds)
+    return model.describe() | {
+        "passes_per_tile": {"mirrored": plain * 2 ** len(model.mirror_axes), "plain": plain},
+        "machine": {
+            "engine": TorchEngine.name,
+            "device": resolve_device("auto"),
+            "devices": [{"name": device.name, "label": device.label} for device in available_devices()],
+            "cores": usable_cores(),
+        },
+    }
+
+
+def _print_tables(document: dict[str, Any]) -> None:
+    passes, machine = document["passes_per_tile"], document["machine"]
+    axes = "Z, Y, X"[-3 * len(document["patch"]) + 2 :]
+    mirror = f"axes {_listed(document['mirror_axes'])}" if document["mirror_axes"] else "not trained for it"
+    _print_table(
+        document["name"],
+        {
+            "configuration": document["configuration"],
+            "network": document["network"],
+            "trainer, plans": f"{document['trainer']}, {document['plans']}",
+            "folds": f"{_listed(document['folds'])} ({document['checkpoint']})",
+            "channels": _listed(document["channels"]),
+            "normalization": _listed(document["normalization"]),
+            "labels" + (", overlapping" if document["regions"] else ""): _listed(
+                [f"{value} {name}" for value, name in document["labels"].items()]
+            ),
+            f"patch ({axes})": " x ".join(map(str, document["patch"])),
+            f"spacing ({axes})": " x ".join(f"{length:g}" for length in document["spacing_mm"]) + " mm",
+            "mirroring": mirror,
+            "passes per tile": f"{passes['mirrored']} with mirroring, {passes['plain']} without",
+            "folder": document["folder"],
+        },
+    )
+    _print_table(
+        "this machine",
+        {
+            "devices": _listed([f"{device['name']} ({device['label']})" for device in machine["devices"]]),
+            "chosen": f"{machine['engine']} on {machine['device']}",
+            "usable cores": str(machine["cores"]),
+        },
+    )
+
+
+def _print_table(title: str, rows: dict[str, str]) -> None:
+    table = Table(title=Text(title, style="bold"), title_justify="left", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,148 @@
+"""Labels over their image as a PNG: the fullest slice across each axis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.cases.files import replacing
+from napari_nnunet_cpu.predict import Result
+
+# Okabe and Ito's colours, which the colour-blind tell apart, the first two far apart on grey.
+_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
+_PANEL = 420  # pixels along the longest axis of the volume
+_MARGIN = 16
+_LINE = 26
+_TEXT = (225, 225, 225)
+_OPACITY = 0.45
+
+
+class _View(NamedTuple):
+    """A slice across axis `across` of a volume (right, front, top), shown with these axes."""
+
+    across: int
+    horizontal: int
+    vertical: int
+    ends: tuple[str, str]
+
+
+_VIEWS = (_View(0, 1, 2, ("back", "front")), _View(1, 0, 2, ("L", "R")), _View(2, 0, 1, ("L", "R")))
+
+
+def write_picture(path: Path, result: Result, note: str) -> Path:
+    """Write a PNG with the three slices, their labels in colour, a legend and a note.
+
+    Parameters
+    ----------
+    path : Path
+        Ends with .png.
+    result : Result
+        Of a volume; where its case has an affine the patient is upright, left on the left.
+    note : str
+        One line under the legend.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        When it can't be written.
+    """
+    picture = draw_picture(result, note)
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
+    return path
+
+
+def draw_picture(result: Result, note: str) -> Image.Image:
+    """The picture that `write_picture` writes."""
+    image, spacing_mm = _upright(result.case.channels[0], result.case)
+    labels, _ = _upright(result.labels, result.case)
+    places = _fullest(labels)
+    pixels_per_mm = _PANEL / max(n * mm for n, mm in zip(image.shape, spacing_mm, strict=True))
+    grey, colours = _grey(image), _colour_numbers(labels)
+    panels = []
+    for view in _VIEWS:
+        size = (
+            round(image.shape[view.horizontal] * spacing_mm[view.horizontal] * pixels_per_mm),
+            round(image.shape[view.vertical] * spacing_mm[view.vertical] * pixels_per_mm),
+        )
+        panels.append(_panel(_slice(grey, view, places), _slice(colours, view, places), size))
+    return _composed(panels, result.label_names, note)
+
+
+def _upright(array: npt.NDArray[Any], case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """An array (Z, Y, X) of the case with axes (right, front, top), and the spacing along these."""
+    affine = np.diag([*case.spacing_mm[::-1], 1.0]) if case.affine is None else case.affine
+    orientation = nib.io_orientation(affine)
+    turned = nib.apply_orientation(array.transpose(2, 1, 0), orientation)
+    spacing_mm = np.empty(3)
+    spacing_mm[orientation[:, 0].astype(int)] = case.spacing_mm[::-1]
+    return turned, spacing_mm
+
+
+def _fullest(labels: npt.NDArray[Any]) -> tuple[int, ...]:
+    """The slice across each axis with the most labelled voxels; the middle one where there are no labels."""
+    if not labels.any():
+        return tuple(length // 2 for length in labels.shape)
+    return tuple(int(np.argmax(np.count_nonzero(labels, axis=others))) for others in ((1, 2), (0, 2), (0, 1)))
+
+
+def _grey(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    low, high = np.percentile(image, (0.5, 99.5))
+    grey: npt.NDArray[np.uint8] = (255 * np.clip((image - low) / max(high - low, 1e-6), 0, 1)).astype(np.uint8)
+    return grey
+
+
+def _colour_numbers(labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """0 for background, else 1 + the index of the label's colour."""
+    return np.where(labels > 0, (labels.astype(np.int32) - 1) % len(_COLOURS) + 1, 0).astype(np.uint8)
+
+
+def _slice(volume: npt.NDArray[np.uint8], view: _View, places: tuple[int, ...]) -> Image.Image:
+    plane = np.moveaxis(volume, view.across, 0)[places[view.across]]
+    return Image.fromarray(np.ascontiguousarray(plane.T[::-1]))
+
+
+def _panel(grey: Image.Image, colours: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """One slice at its true proportions, labels tinted and outlined."""
+    pixels = np.asarray(grey.resize(size, Image.Resampling.BICUBIC).convert("RGB"), dtype=np.float32)
+    numbers = np.asarray(colours.resize(size, Image.Resampling.NEAREST))
+    padded = np.pad(numbers, 1, mode="edge")
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    outline = np.any([neighbour != numbers for neighbour in neighbours], axis=0)
+    opacity = np.expand_dims(np.where(outline, 1.0, _OPACITY) * (numbers > 0), 2)
+    tinted = pixels + opacity * (np.array(_COLOURS)[numbers.astype(int) - 1] - pixels)
+    return Image.fromarray(tinted.round().astype(np.uint8))
+
+
+def _composed(panels: list[Image.Image], names: dict[int, str], note: str) -> Image.Image:
+    """The panels side by side, what their sides are above them, legend and note below."""
+    height = max(panel.height for panel in panels)
+    width = sum(panel.width for panel in panels) + _MARGIN * (len(panels) + 1)
+    font = ImageFont.load_default(16)
+    picture = Image.new("RGB", (width, height + 3 * _LINE + 2 * _MARGIN))
+    draw = ImageDraw.Draw(picture)
+    x = _MARGIN
+    for panel, view in zip(panels, _VIEWS, strict=True):
+        picture.paste(panel, (x, _MARGIN + _LINE + (height - panel.height) // 2))
+        draw.text((x, _MARGIN), view.ends[0], _TEXT, font)
+        draw.text((x + panel.width, _MARGIN), view.ends[1], _TEXT, font, anchor="ra")
+        x += panel.width + _MARGIN
+    x, y = _MARGIN, _MARGIN + _LINE + height + _MARGIN // 2
+    for value, name in names.items():
+        if value:
+            draw.rectangle((x, y + 3, x + 13, y + 16), _COLOURS[(value - 1) % len(_COLOURS)])
+            draw.text((x + 20, y), name, _TEXT, font)
+            x += 20 + round(draw.textlength(name, font)) + 2 * _MARGIN
+    draw.text((_MARGIN, y + _LINE), note, _TEXT, font)
+    return picture

@@ -1,0 +1,40 @@
+"""A run on the terminal: a bar of tiles with the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from napari_nnunet_cpu.events import Event, StageStarted
+
+
+@contextmanager
+def tile_progress(visible: bool) -> Iterator[Callable[[Event], None]]:
+    """Show events as a progress bar on stderr while the block runs; nothing of it stays.
+
+    Parameters
+    ----------
+    visible : bool
+        False shows nothing; neither does a stderr that is no terminal.
+
+    Yields
+    ------
+    callable
+        Takes the events of a run.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+    hidden = not (visible and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=None, count="")
+
+        def show(event: Event) -> None:
+            if isinstance(event, StageStarted):
+                bar.update(task, description=event.text, count="")
+            else:
+                bar.update(task, completed=event.done, total=event.total, count=event.text)
+
+        yield show

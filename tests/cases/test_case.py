@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.cases.case import planar_spacing, stack_channels
+from napari_nnunet_cpu.errors import CaseError
+
+OBLIQUE = np.array([[0.0, -1.5, 0.0, 7.0], [0.6, 0.0, -2.4, -3.0], [0.8, 0.0, 1.8, 11.0], [0, 0, 0, 1]])
+
+
+def a_case(shape=(1, 2, 3, 4), value=0.0, dtype=np.float32, **options):
+    return Case(np.full(shape, value, dtype), **({"spacing_mm": (3.0, 1.5, 1.0)} | options))
+
+
+def with_bad_voxels(bad, count):
+    channels = np.zeros((2, 2, 3, 4), np.float32)
+    channels[1].flat[:count] = bad
+    return channels
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        (np.zeros((2, 3, 4)), r"expected an array \(C, Z, Y, X\), found 3 axes \(2, 3, 4\)"),
+        (np.zeros((1, 0, 3, 4)), r"the image is empty, its shape \(C, Z, Y, X\) is \(1, 0, 3, 4\)"),
+        (np.zeros((0, 2, 3, 4)), r"the image is empty, its shape \(C, Z, Y, X\) is \(0, 2, 3, 4\)"),
+        (np.zeros((1, 2, 3, 4), complex), "expected real numbers, found dtype complex128"),
+        (np.zeros((1, 2, 3, 4), "U1"), "expected real numbers, found dtype <U1"),
+        (with_bad_voxels(np.nan, 5), "channel 1 has 5 voxels that are NaN or infinite"),
+        (with_bad_voxels(-np.inf, 1), "channel 1 has 1 voxels that are NaN or infinite"),
+    ],
+    ids=["3-axes", "no-voxel", "no-channel", "complex", "text", "nan", "infinite"],
+)
+def test_an_array_that_is_no_image_is_refused_with_what_was_found(channels, message):
+    with pytest.raises(CaseError, match=f"^patient: {message}"):
+        Case(channels, (1.0, 1.0, 1.0), name="patient")
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint64, np.float16, np.float64], ids=str)
+def test_every_real_dtype_is_kept(dtype):
+    assert a_case(value=1, dtype=dtype).channels.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "spacing",
+    [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, float("nan")), (float("inf"), 1.0, 1.0), (1.0, 1.0)],
+    ids=["zero", "negative", "nan", "infinite", "two-numbers"],
+)
+def test_a_spacing_that_is_none_is_refused(spacing):
+    with pytest.raises(CaseError, match=r"image: spacing \(Z, Y, X\) is \(.*\) mm; it must be three positive numbers"):
+        a_case(spacing_mm=spacing)
+    with pytest.raises(CaseError, match="image: (a )?spacing"):
+        a_case(affine=np.eye(4)).with_spacing(spacing)
+
+
+@pytest.mark.parametrize("affine", [np.eye(3), np.full((4, 4), np.nan)], ids=["3x3", "nan"])
+def test_an_affine_that_is_none_is_refused(affine):
+    with pytest.raises(CaseError, match="the affine must be 4 x 4 finite numbers"):
+        a_case(affine=affine)
+
+
+def test_a_planar_case_has_one_slice():
+    with pytest.raises(CaseError, match="a 2D image has one slice, found 2"):
+        a_case(planar=True)
+
+
+def test_stated_spacing_scales_each_column_of_the_affine():
+    case = a_case(affine=OBLIQUE, spacing_known=False).with_spacing((6.0, 0.5, 1.0))
+    assert case.spacing_mm == (6.0, 0.5, 1.0)
+    assert case.spacing_known
+    # Columns are x, y, z: x stays, y shrinks to a third, z doubles, the origin stays.
+    expected = [[0.0, -0.5, 0.0, 7.0], [0.6, 0.0, -4.8, -3.0], [0.8, 0.0, 3.6, 11.0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(case.affine, expected, rtol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(case.affine[:3, :3], axis=0)[::-1], case.spacing_mm, rtol=1e-14)
+
+
+def test_stated_spacing_leaves_the_original_alone():
+    affine = OBLIQUE.copy()
+    a_case(affine=affine).with_spacing((1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(affine, OBLIQUE)
+
+
+def test_stated_spacing_of_a_planar_case_keeps_nnunets_thickness():
+    case = a_case((1, 1, 3, 4), spacing_mm=planar_spacing((1.0, 1.0)), planar=True).with_spacing((1.0, 0.5, 0.25))
+    assert case.spacing_mm == (499.5, 0.5, 0.25)
+
+
+def test_channels_are_stacked_in_the_order_given():
+    case = stack_channels([a_case(value=3, name="t1"), a_case((2, 2, 3, 4), value=5, name="t2")])
+    assert case.channels[:, 0, 0, 0].tolist() == [3, 5, 5]
+    assert case.name == "t1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": (1, 2, 3, 5)}, r"differ in shape \(Z, Y, X\): t1 \(2, 3, 4\), t2 \(2, 3, 5\)"),
+        (
+            {"spacing_mm": (3.0, 1.5, 1.001)},
+            r"differ in spacing \(Z, Y, X\): t1 \(3.0, 1.5, 1.0\) mm, t2 \(3.0, 1.5, 1.001\) mm",
+        ),
+        ({"affine": OBLIQUE + np.eye(4)[:, [3, 0, 1, 2]] * 0.01}, "lie at different places: the affines of t1 and t2"),
+    ],
+    ids=["shape", "spacing", "affine"],
+)
+def test_channels_on_different_grids_are_refused_by_name(options, message):
+    first = a_case(affine=OBLIQUE, name="t1")
+    second = a_case(name="t2", **({"affine": OBLIQUE} | options))
+    with pytest.raises(CaseError, match=message):
+        stack_channels([first, second])
+
+
+def test_a_channel_without_an_affine_goes_with_one_that_has_one():
+    case = stack_channels([a_case(affine=OBLIQUE), a_case()])
+    np.testing.assert_array_equal(case.affine, OBLIQUE)

@@ -1,0 +1,200 @@
+import errno
+import os
+import stat
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_nnunet_cpu import read_case
+from napari_nnunet_cpu.cases import Case, write_labels
+from napari_nnunet_cpu.cases.files import check_output, replacing
+from napari_nnunet_cpu.errors import CaseError, OutputError
+
+ENDINGS = [".nii", ".nii.gz", ".tif", ".tiff"]
+VOXELS = np.arange(4 * 20 * 30, dtype=np.uint16).reshape(4, 20, 30)
+CASE = Case(np.zeros((1, 4, 20, 30), np.float32), (3.0, 2.0, 1.0))
+
+
+def an_image(path, affine=None, shape=(2, 3, 4), value=0):
+    nib.save(nib.Nifti1Image(np.full(shape, value, np.int16), np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def test_several_files_are_several_channels(tmp_path):
+    paths = [an_image(tmp_path / f"p_000{i}.nii.gz", value=10 + i) for i in range(3)]
+    case = read_case(*paths)
+    assert case.channels.shape == (3, 4, 3, 2)
+    assert case.channels[:, 0, 0, 0].tolist() == [10, 11, 12]
+    assert case.name == "p_0000"
+
+
+def test_a_path_may_be_text(tmp_path):
+    assert read_case(str(an_image(tmp_path / "A.NII.GZ"))).name == "A"
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"shape": (2, 3, 5)}, r"differ in shape \(Z, Y, X\): a \(4, 3, 2\), b \(5, 3, 2\)"),
+        (
+            {"affine": np.diag([1.0, 1.0, 2.0, 1.0])},
+            r"differ in spacing .* a \(1.0, 1.0, 1.0\) mm, b \(2.0, 1.0",
+        ),
+        ({"affine": np.diag([-1.0, 1.0, 1.0, 1.0])}, "different places: the affines of a and b differ"),
+    ],
+    ids=["shape", "spacing", "affine"],
+)
+def test_files_on_different_grids_are_refused_by_name(tmp_path, second, message):
+    with pytest.raises(CaseError, match=message):
+        read_case(an_image(tmp_path / "a.nii"), an_image(tmp_path / "b.nii", **second))
+
+
+def test_spacing_stated_by_the_user_wins(tmp_path):
+    case = read_case(an_image(tmp_path / "a.nii", np.diag([2.0, 2.0, 2.0, 1.0])), spacing_mm=(5.0, 4.0, 3.0))
+    assert case.spacing_mm == (5.0, 4.0, 3.0)
+    np.testing.assert_array_equal(case.affine, np.diag([3.0, 4.0, 5.0, 1.0]))
+
+
+def test_what_is_no_image_file_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "folder.nii").mkdir()
+    with pytest.raises(CaseError, match="no image given"):
+        read_case()
+    with pytest.raises(CaseError, match=r"missing\.nii is not a file"):
+        read_case(tmp_path / "missing.nii")
+    with pytest.raises(CaseError, match=r"folder\.nii is not a file"):
+        read_case(tmp_path / "folder.nii")
+    with pytest.raises(CaseError, match=r"a\.txt: unknown image format; use one of \.nii, \.nii\.gz, \.tif, \.tiff"):
+        read_case(tmp_path / "a.txt")
+    with pytest.raises(CaseError, match="can't be read: File name too long"):
+        read_case(tmp_path / ("a" * 300 + ".nii"))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98], ids="{:.0%}".format)
+def test_a_truncated_file_is_a_case_error(tmp_path, ending, share):
+    path = write_labels(tmp_path / f"a{ending}", np.random.default_rng(0).integers(0, 255, VOXELS.shape, "u1"), CASE)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(
+        CaseError, match=rf"^\S*/a{ending} (can't be read as (NIfTI|TIFF): .+|is damaged or cut off after page 1; .*)$"
+    ):
+        read_case(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"imagej": True}, {"ome": True}, {"compression": "zlib"}, {"metadata": None}],
+    ids=lambda o: next(iter(o)),
+)
+def test_a_tiff_that_lost_its_last_pages_is_a_case_error(tmp_path, options):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, np.random.default_rng(0).integers(0, 255, VOXELS.shape, "u1"), photometric="minisblack", **options
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CaseError, match=r"a\.tif is damaged or cut off after page [12]; copy the file again"):
+        read_case(path)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    "content",
+    [b"\0" * 5000, b"<!DOCTYPE html><html></html>" * 50, b"II*\0\x08\0\0\0", b"\x1f\x8b\x08\0garbage" * 100],
+    ids=["zeros", "web-page", "tiff-magic", "gzip-magic"],
+)
+def test_garbage_is_a_case_error(tmp_path, ending, content):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(content)
+    with pytest.raises(CaseError, match="can't be read as (NIfTI|TIFF)"):
+        read_case(path)
+
+
+@pytest.fixture(scope="module", params=["nifti", "tiff", "imagej", "ome"])
+def valid_file(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "nifti":
+        return an_image(folder / "a.nii")
+    options = {"tiff": {}, "imagej": {"imagej": True}, "ome": {"ome": True, "metadata": {"PhysicalSizeX": 0.5}}}
+    tifffile.imwrite(folder / "a.tif", VOXELS, photometric="minisblack", **options[request.param])
+    return folder / "a.tif"
+
+
+@settings(
+    max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(changes=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=4))
+@pytest.mark.filterwarnings("default")  # what the readers think of a damaged header
+def test_a_damaged_header_is_a_case_or_a_case_error(valid_file, tmp_path, changes):
+    content = bytearray(valid_file.read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    damaged = tmp_path / valid_file.name
+    damaged.write_bytes(content)
+    try:
+        case = read_case(damaged)
+    except CaseError as error:
+        message = str(error)
+    else:
+        message = ""
+        assert case.channels.ndim == 4
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_results_have_the_usual_permissions(tmp_path, ending):
+    path = write_labels(tmp_path / f"a{ending}", VOXELS, CASE)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == [f"a{ending}", "plain"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "caught"), [(KeyError("x"), KeyError), (OSError(errno.ENOSPC, "No space left on device"), OutputError)]
+)
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, raised, caught):
+    path = tmp_path / "labels.nii.gz"
+    path.write_bytes(b"old")
+
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise raised
+
+    with pytest.raises(caught):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["labels.nii.gz"]
+
+
+def test_a_successful_write_replaces_the_old_file(tmp_path):
+    path = tmp_path / "labels.nii.gz"
+    path.write_bytes(b"old")
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert temporary.parent == tmp_path
+        assert temporary.name.endswith(".nii.gz")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["labels.nii.gz"]
+
+
+def test_where_labels_cannot_go_is_known_before_the_run(tmp_path):
+    with pytest.raises(OutputError, match=r"a\.png: unknown ending for labels; use one of \.nii"):
+        check_output(tmp_path / "a.png")
+    with pytest.raises(OutputError, match="missing is not a folder; make it first"):
+        check_output(tmp_path / "missing" / "a.nii")
+    check_output(tmp_path / "a.NII.GZ")
+
+
+def test_a_folder_in_the_way_is_an_output_error(tmp_path):
+    (tmp_path / "a.nii").mkdir()
+    with pytest.raises(OutputError, match=r"a\.nii can't be written: Is a directory"):
+        write_labels(tmp_path / "a.nii", VOXELS, CASE)
+    assert os.listdir(tmp_path) == ["a.nii"]

@@ -1,0 +1,216 @@
+import json
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from random_model import RandomModel, smooth_image
+
+from napari_nnunet_cpu import Settings, load_model, read_case, segment
+from napari_nnunet_cpu.engines.torch_engine import TorchEngine
+
+
+@pytest.fixture
+def tiff(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, smooth_image((16, 20, 18))[0])
+    return path
+
+
+def labels_of(path):
+    return nib.load(path).get_fdata().transpose(2, 1, 0)
+
+
+def test_labels_are_those_of_python(nnunet, image, model, tmp_path):
+    out = tmp_path / "labels.nii.gz"
+    done = nnunet("segment", image, "-m", model, "-o", out, "--threads", 1)
+    assert (done.exit_code, done.stderr) == (0, "")
+    expected = segment(read_case(image), load_model(model), Settings.exact(threads=1))
+    assert len(np.unique(expected.labels)) == 3
+    np.testing.assert_array_equal(labels_of(out), expected.labels)
+    np.testing.assert_allclose(nib.load(out).affine, nib.load(image).affine)
+
+
+def test_what_people_read(nnunet, image, model, tmp_path):
+    out = tmp_path / "labels.nii.gz"
+    lines = nnunet("segment", image, "-m", model, "-o", out, "--preset", "fast", "--threads", 1).stdout.splitlines()
+    volumes = segment(read_case(image), load_model(model), Settings.fast(threads=1)).volumes()
+    for name, volume in volumes.items():
+        row = next(line for line in lines if name in line)
+        assert f"{volume['voxels']:,}" in row
+        assert f"{volume['ml']:,.2f}" in row
+    assert "fast: 2 tiles, 2 passes each" in lines[-2]
+    assert lines[-1] == f"labels: {out}"
+
+
+def test_json_is_the_report_and_nothing_else(nnunet, image, model, tmp_path):
+    out, report = tmp_path / "labels.nii.gz", tmp_path / "report.json"
+    arguments = ["-m", model, "-o", out, "--report", report, "--preset", "fast", "--threads", 1, "--json"]
+    done = nnunet("segment", image, *arguments)
+    document = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert json.loads(report.read_text(encoding="utf-8")) == document
+    expected = segment(read_case(image), load_model(model), Settings.fast(threads=1))
+    measured = ("seconds", "time")
+    assert {key: document[key] for key in expected.provenance if key not in measured} == {
+        key: value for key, value in expected.provenance.items() if key not in measured
+    }
+    assert document["volumes"] == expected.volumes()
+    assert document["images"] == [str(image)]
+    assert document["output"] == str(out)
+    assert 50 < document["peak_memory_mb"] < 50_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "labels.nii.gz", "patient_0000.nii.gz", "report.json", "working"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], Settings.exact(threads=1)),
+        (["--preset", "draft"], Settings.draft(threads=1)),
+        (["--preset", "fast", "--mirror"], Settings.fast(mirror=True, threads=1)),
+        (["--no-mirror", "--step", "1"], Settings.exact(mirror=False, step=1.0, threads=1)),
+        (["--engine", "torch", "--device", "cpu"], Settings.exact(engine="torch", device="cpu", threads=1)),
+    ],
+)
+def test_options_become_settings(nnunet, image, model, options, expected):
+    done = nnunet("segment", image, "-m", model, "-o", "o.nii", "--threads", 1, "--json", *options)
+    assert json.loads(done.stdout)["settings"] == expected.as_dict()
+
+
+@pytest.mark.parametrize(("folds", "expected"), [("all", ["0", "1"]), ("1", ["1"]), ("1, 0", ["1", "0"])])
+def test_folds(nnunet, image, model, folds, expected):
+    done = nnunet("segment", image, "-m", model, "-o", "o.nii", "-f", folds, "--preset", "draft", "--json")
+    assert json.loads(done.stdout)["model"]["folds"] == expected
+
+
+def test_configuration_and_checkpoint(nnunet, image, tmp_path):
+    wanted = RandomModel(seed=3).write(tmp_path)
+    (wanted / "fold_0" / "checkpoint_final.pth").rename(wanted / "fold_0" / "checkpoint_best.pth")
+    RandomModel(patch=(16, 16), spacing=(1.0, 1.0)).write(tmp_path)
+    options = ["-m", wanted.parent, "-c", "3d_fullres", "--checkpoint", "checkpoint_best.pth", "--preset", "draft"]
+    document = json.loads(nnunet("segment", image, "-o", "o.nii", *options, "--json").stdout)
+    assert document["model"]["configuration"] == "3d_fullres"
+    assert document["model"]["checkpoint"] == "checkpoint_best.pth"
+
+
+def test_several_images_are_channels_in_order(nnunet, image, tmp_path):
+    two = RandomModel(channels=("T1", "T2")).write(tmp_path)
+    other = image.with_name("patient_0001.nii.gz")
+    nib.save(nib.Nifti1Image(smooth_image((16, 20, 18), seed=1)[0].T, nib.load(image).affine), other)
+    for order in ([image, other], [other, image]):
+        nnunet("segment", *order, "-m", two, "-o", "o.nii.gz", "--preset", "fast", "--threads", 1)
+        expected = segment(read_case(*order), load_model(two), Settings.fast(threads=1))
+        np.testing.assert_array_equal(labels_of("o.nii.gz"), expected.labels)
+
+
+def test_unknown_spacing_is_said_in_one_line(nnunet, tiff, model):
+    done = nnunet("segment", tiff, "-m", model, "-o", "o.tif", "--preset", "draft", "--json")
+    assert done.stderr == f"spacing is not stated in {tiff}; 1 mm is assumed, as nnU-Net does: use --spacing\n"
+    assert [volume["ml"] for volume in json.loads(done.stdout)["volumes"].values()] == [None, None]
+    assert "not known" in nnunet("segment", tiff, "-m", model, "-o", "o.tif", "--preset", "draft").stdout
+
+
+def test_spacing_given(nnunet, tiff, model):
+    options = ["-m", model, "-o", "o.tif", "--preset", "draft", "--threads", 1, "--spacing", "1,1.5,0.8"]
+    done = nnunet("segment", tiff, *options, "--json")
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert document["image"]["spacing_mm"] == [1, 1.5, 0.8]
+    expected = segment(read_case(tiff, spacing_mm=(1, 1.5, 0.8)), load_model(model), Settings.draft(threads=1))
+    assert document["volumes"] == expected.volumes()
+    np.testing.assert_array_equal(tifffile.imread("o.tif"), expected.labels)
+    for volume in document["volumes"].values():
+        assert math.isclose(volume["ml"], volume["voxels"] * 1.2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"IMAGE": ["missing.nii.gz"]}, 1, "missing.nii.gz is not a file"),
+        ({"IMAGE": ["{image}", "{image}"]}, 1, "channel"),
+        ({"-m": "nowhere"}, 1, "nowhere does not exist"),
+        ({"-m": "."}, 1, "not an nnU-Net v2 model"),
+        ({"-f": "7"}, 1, "no fold_7"),
+        ({"--checkpoint": "checkpoint_best.pth"}, 1, "checkpoint_best.pth"),
+        ({"--device": "cuda:99"}, 1, "cuda:99 is not available"),
+        ({"-o": "missing/o.nii.gz"}, 1, "missing is not a folder"),
+        ({"-o": "o.png"}, 1, "unknown ending"),
+        ({"--report": "missing/r.json"}, 1, "missing is not a folder"),
+        ({"-o": "{image}"}, 2, "is the image itself"),
+        ({"--report": "{image}"}, 2, "is the image itself"),
+        ({"--report": "o.nii.gz"}, 2, "both labels and report"),
+        ({"--preset": "quick"}, 2, "unknown preset 'quick'"),
+        ({"--engine": "magic"}, 2, "unknown engine 'magic'"),
+        ({"--device": "tpu"}, 2, "unknown device 'tpu'"),
+        ({"--step": "0"}, 2, "step is 0"),
+        ({"--threads": "0"}, 2, "threads is 0"),
+        ({"--spacing": "1,1"}, 2, "three positive numbers"),
+        ({"--spacing": "1,1,-1"}, 2, "three positive numbers"),
+        ({"--spacing": "1,1,nan"}, 2, "three positive numbers"),
+        ({"-f": "0,,1"}, 2, "folds are '0,,1'"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_errors_are_one_line(nnunet, image, model, changes, code, reason, as_json):
+    before = image.read_bytes()
+    given = {"IMAGE": ["{image}"], "-m": str(model), "-o": "o.nii.gz"} | changes
+    images = given.pop("IMAGE")
+    options = [part for pair in given.items() for part in pair] + ["--json"] * as_json
+    done = nnunet("segment", *[str(part).format(image=image) for part in [*images, *options]])
+    assert done.exit_code == code
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert reason in done.stderr
+    message = done.stderr.removeprefix("error: ").strip()
+    assert (json.loads(done.stdout) if as_json else done.stdout) == ({"error": message} if as_json else "")
+    assert not list(Path().iterdir())
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [["IMAGE"], ["IMAGE", "-m", "x"], ["IMAGE", "-m", "x", "-o", "y", "--step", "a"]])
+def test_usage(nnunet, arguments):
+    done = nnunet("segment", *arguments)
+    assert done.exit_code == 2
+    assert "Usage" in done.stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_interrupted(nnunet, image, model, tmp_path, monkeypatch, as_json):
+    out = tmp_path / "labels.nii.gz"
+    out.write_bytes(b"painted by hand")
+    passes = []
+    one_pass = TorchEngine.logits
+
+    def interrupted(self, patch, fold):
+        passes.append(fold)
+        if len(passes) == 3:
+            raise KeyboardInterrupt
+        return one_pass(self, patch, fold)
+
+    monkeypatch.setattr(TorchEngine, "logits", interrupted)
+    done = nnunet("segment", image, "-m", model, "-o", out, "--report", "r.json", *["--json"] * as_json)
+    assert (done.exit_code, done.stderr) == (1, "cancelled\n")
+    assert done.stdout == ("" if not as_json else json.dumps({"error": "cancelled"}, indent=2) + "\n")
+    assert out.read_bytes() == b"painted by hand"
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "weights"), "error: weights: Permission denied\n"),
+        (OSError("the disk\nis gone"), "error: the disk is gone\n"),
+        (MemoryError(), "error: out of memory; free some and try again\n"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(nnunet, image, model, monkeypatch, error, line):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(TorchEngine, "logits", fail)
+    done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz")
+    assert (done.exit_code, done.stderr) == (1, line)

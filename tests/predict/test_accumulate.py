@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_nnunet_cpu.predict.accumulate import DenseAccumulator, accumulator_bytes, gaussian_window
+from napari_nnunet_cpu.predict.grid import Grid
+
+EPSILON = float(np.finfo(np.float32).eps)
+shapes = st.tuples(*[st.integers(1, 14)] * 3)
+patches = st.one_of(st.tuples(*[st.integers(1, 8)] * 3), st.tuples(*[st.integers(1, 8)] * 2))
+steps = st.sampled_from([0.3, 0.5, 1.0])
+
+
+@given(shapes, patches, steps)
+def test_constants_in_constants_out(shape: tuple[int, int, int], patch: tuple[int, ...], step: float) -> None:
+    grid = Grid.for_image(shape, patch, step)
+    constants = np.array([-7.25, 0.0, 1e-3, 300.0], np.float32)
+    accumulator = DenseAccumulator(grid, len(constants))
+    for tile in grid.tiles():
+        accumulator.add(tile, np.broadcast_to(constants[:, None, None, None], (4, *tile.size)))
+    for head, constant in enumerate(constants):
+        mean = accumulator.mean(head)
+        assert mean.shape == shape
+        np.testing.assert_allclose(mean, constant, rtol=4 * len(grid) * EPSILON)
+
+
+@given(shapes, patches, steps)
+def test_tiles_of_an_image_give_the_image(shape: tuple[int, int, int], patch: tuple[int, ...], step: float) -> None:
+    grid = Grid.for_image(shape, patch, step)
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    widths = [(b, p - b - n) for b, p, n in zip(grid.before, grid.padded, shape, strict=True)]
+    padded = np.pad(image, widths)
+    accumulator = DenseAccumulator(grid, 1)
+    for tile in grid.tiles():
+        accumulator.add(tile, padded[tile.slices()][None])
+    np.testing.assert_allclose(accumulator.mean(0), image, rtol=4 * len(grid) * EPSILON)
+
+
+def test_mean_is_weighted_by_hand() -> None:
+    """Two tiles along x, one constant each: at every voxel the mean of those there, by their windows."""
+    grid = Grid.for_image((1, 1, 6), (1, 1, 4), 0.5)
+    accumulator = DenseAccumulator(grid, 1)
+    first, second = grid.tiles()
+    accumulator.add(first, np.full((1, 1, 1, 4), 1, np.float32))
+    accumulator.add(second, np.full((1, 1, 1, 4), 5, np.float32))
+    w = gaussian_window((1, 1, 4))[0, 0].astype(float)
+    expected = [1, 1, (w[2] + 5 * w[0]) / (w[2] + w[0]), (w[3] + 5 * w[1]) / (w[3] + w[1]), 5, 5]
+    np.testing.assert_allclose(accumulator.mean(0).ravel(), expected, rtol=1e-6)
+
+
+@given(st.randoms(use_true_random=False))
+def test_order_of_tiles_does_not_matter(random: object) -> None:
+    grid = Grid.for_image((13, 9, 11), (6, 5, 4), 0.5)
+    logits = np.random.default_rng(1).normal(size=(len(grid), 2, *grid.patch)).astype(np.float32)
+    straight, shuffled = DenseAccumulator(grid, 2), DenseAccumulator(grid, 2)
+    tiles = list(grid.tiles())
+    for tile in tiles:
+        straight.add(tile, logits[tile.index])
+    random.shuffle(tiles)  # type: ignore[attr-defined]
+    for tile in tiles:
+        shuffled.add(tile, logits[tile.index])
+    # At most 27 tiles meet at a voxel; each addition rounds once, relative to sums no larger than the logits' maximum.
+    tolerance = 2 * 27 * EPSILON * float(np.abs(logits).max())
+    for head in range(2):
+        np.testing.assert_allclose(straight.mean(head), shuffled.mean(head), rtol=0, atol=tolerance)
+
+
+def test_add_leaves_its_input_alone() -> None:
+    grid = Grid.for_image((4, 4, 4), (4, 4, 4), 0.5)
+    logits = np.ones((2, 4, 4, 4), np.float32)
+    logits.flags.writeable = False
+    DenseAccumulator(grid, 2).add(grid.tiles()[0], logits)
+    assert (logits == 1).all()
+
+
+def test_mean_is_a_new_array_every_time() -> None:
+    grid = Grid.for_image((4, 4, 4), (4, 4, 4), 0.5)
+    accumulator = DenseAccumulator(grid, 1)
+    accumulator.add(grid.tiles()[0], np.ones((1, 4, 4, 4), np.float32))
+    mean = accumulator.mean(0)
+    mean -= 10
+    assert (accumulator.mean(0) == 1).all()
+
+
+def test_zero_where_no_tile_lies() -> None:
+    grid = Grid.for_image((4, 4, 8), (4, 4, 4), 1.0)
+    accumulator = DenseAccumulator(grid, 1)
+    assert not accumulator.mean(0).any()
+    accumulator.add(grid.tiles()[1], np.full((1, 4, 4, 4), 3, np.float32))
+    assert np.array_equal(np.unique(accumulator.mean(0)[..., :4]), [0])
+    assert np.array_equal(np.unique(accumulator.mean(0)[..., 4:]), [3])
+
+
+def test_announced_memory_is_what_is_taken() -> None:
+    grid = Grid.for_image((5, 3, 8), (4, 4, 4), 0.5)
+    assert accumulator_bytes(grid, 3) == DenseAccumulator(grid, 3).nbytes == 4 * 4 * 5 * 4 * 8
+
+
+@pytest.mark.parametrize("patch", [(16, 20, 12), (7, 9, 5), (1, 16, 24), (32, 8, 40), (1, 1, 1)])
+def test_window_is_a_gaussian(patch: tuple[int, int, int]) -> None:
+    """exp(-d^2 / 2 sigma^2) with sigma an eighth of the patch, cut off at four sigma, ten in the middle."""
+    window = gaussian_window(patch)
+    weights = []
+    for length in patch:
+        distance = np.abs(np.arange(length) - length // 2)
+        sigma = length / 8
+        weights.append(np.where(distance <= int(4 * sigma + 0.5), np.exp(-(distance**2) / (2 * sigma**2)), 0))
+    expected = 10 * np.einsum("z,y,x->zyx", *weights)
+    expected = expected.astype(np.float16).astype(float)
+    expected[expected == 0] = expected[expected > 0].min()
+    assert window.dtype == np.float32
+    assert window.min() > 0
+    assert window.max() == 10
+    half = np.finfo(np.float16)  # one step of it, for a value on the border between two
+    np.testing.assert_allclose(window, expected, rtol=float(half.eps), atol=float(half.smallest_subnormal))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_window_is_symmetric_about_its_middle(axis: int) -> None:
+    window = gaussian_window((8, 10, 7))
+    middle = (8, 10, 7)[axis] // 2
+    reach = (8, 10, 7)[axis] - middle - 1
+    around = np.moveaxis(window, axis, 0)[middle - reach : middle + reach + 1]
+    np.testing.assert_allclose(around, around[::-1], rtol=float(np.finfo(np.float16).eps))

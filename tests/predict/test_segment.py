@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_model import RandomModel, smooth_image
+
+from napari_nnunet_cpu import Case, Run, Settings, load_model, segment
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.events import Stage, StageStarted, TileDone
+from napari_nnunet_cpu.predict import stages
+
+SMALL = RandomModel(patch=(8, 8, 8))
+SETTINGS = Settings.fast(device="cpu")
+
+
+@pytest.fixture
+def case() -> Case:
+    return Case(smooth_image((14, 15, 16)), (1.0, 1.0, 1.0))
+
+
+def test_stages_and_tiles_are_told_in_order(case: Case, tmp_path: Path) -> None:
+    events: list[object] = []
+    result = segment(case, load_model(SMALL.write(tmp_path)), SETTINGS, events.append)
+    assert events[0] == StageStarted(Stage.PREPARE)
+    assert events[1] == StageStarted(Stage.LOAD)
+    assert events[2] == StageStarted(Stage.PREDICT)
+    assert events[-1] == StageStarted(Stage.EXPORT)
+    tiles = events[3:-1]
+    assert len(tiles) == result.provenance["tiles"] > 1
+    assert [(tile.done, tile.total) for tile in tiles if isinstance(tile, TileDone)] == [
+        (done, len(tiles)) for done in range(1, len(tiles) + 1)
+    ]
+
+
+def test_segment_is_a_drained_run(case: Case, tmp_path: Path) -> None:
+    model = load_model(SMALL.write(tmp_path))
+    run = Run(case, model, SETTINGS)
+    list(run.compute())
+    assert np.array_equal(segment(case, model, SETTINGS).labels, run.labels())
+    assert len(np.unique(run.labels())) == 3
+
+
+def test_stopped_stages_give_no_result(case: Case, tmp_path: Path) -> None:
+    steps = stages(case, load_model(SMALL.write(tmp_path)), SETTINGS, should_stop=lambda: True)
+    assert [next(steps) for _ in range(3)] == [
+        StageStarted(stage) for stage in (Stage.PREPARE, Stage.LOAD, Stage.PREDICT)
+    ]
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value is None
+
+
+def test_what_does_not_fit_is_refused(case: Case, tmp_path: Path) -> None:
+    model = load_model(RandomModel(channels=("T1", "T2")).write(tmp_path))
+    with pytest.raises(CaseError, match="T1, T2"):
+        segment(case, model, SETTINGS)

@@ -1,0 +1,114 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_model import RandomModel, smooth_image
+
+from napari_nnunet_cpu import Case, TrainedModel, load_model
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.prepare import plan_geometry, prepare
+from napari_nnunet_cpu.prepare.geometry import AxisOrder
+
+
+def opened(folder: Path, **options: object) -> TrainedModel:
+    return load_model(RandomModel(**options).write(folder))  # type: ignore[arg-type]
+
+
+def marked_case(dtype: type = np.float32) -> Case:
+    """Zero but for a box whose voxels all differ."""
+    channels = np.zeros((1, 9, 10, 11), dtype)
+    channels[0, 2:5, 3:7, 4:9] = np.arange(1, 61).reshape(3, 4, 5)
+    return Case(channels, (1.0, 1.0, 1.0))
+
+
+def test_crop_and_transpose(tmp_path: Path) -> None:
+    model = opened(tmp_path, normalization="NoNormalization", transpose=(2, 0, 1))
+    prepared = prepare(marked_case(), model)
+    geometry = prepared.geometry
+    assert geometry.order == AxisOrder((2, 0, 1))
+    assert geometry.full_shape == (11, 9, 10)
+    assert geometry.box == (slice(4, 9), slice(2, 5), slice(3, 7))
+    assert prepared.image.dtype == np.float32
+    assert np.array_equal(prepared.image[0], np.arange(1, 61).reshape(3, 4, 5).transpose(2, 0, 1))
+
+
+def test_spacing_follows_the_transposition(tmp_path: Path) -> None:
+    model = opened(tmp_path, transpose=(2, 0, 1), spacing=(4.0, 1.0, 2.0))
+    case = Case(np.ones((1, 9, 10, 11)), (1.0, 1.0, 2.0))
+    geometry = prepare(case, model).geometry
+    assert geometry.spacing_mm == (2.0, 1.0, 1.0)
+    assert geometry.target_spacing_mm == (4.0, 1.0, 2.0)
+    assert geometry.shape == (6, 9, 5)  # 5.5 to the even 6
+
+
+def test_reorienting_reader_turns_the_image(tmp_path: Path) -> None:
+    model = opened(tmp_path, normalization="NoNormalization", reader="NibabelIOWithReorient")
+    flipped = replace(marked_case(), affine=np.diag([-1.0, 1.0, -1.0, 1.0]))
+    image = prepare(flipped, model).image[0]
+    assert np.array_equal(image, np.arange(1, 61).reshape(3, 4, 5)[::-1, :, ::-1])
+
+
+def test_flat_model_keeps_the_distance_of_slices(tmp_path: Path) -> None:
+    model = opened(tmp_path, patch=(16, 16), spacing=(0.5, 1.0))
+    geometry = prepare(Case(np.ones((1, 3, 10, 11)), (7.0, 1.0, 1.0)), model).geometry
+    assert geometry.target_spacing_mm == (7.0, 0.5, 1.0)
+    assert geometry.shape == (3, 20, 11)
+
+
+def test_normalization_sees_the_cropped_image_before_resampling(tmp_path: Path) -> None:
+    model = opened(tmp_path, spacing=(0.5, 0.5, 0.5))
+    image = prepare(marked_case(), model).image[0]
+    inside = np.arange(1, 61, dtype=np.float32)
+    low, high = (inside.min() - inside.mean()) / inside.std(), (inside.max() - inside.mean()) / inside.std()
+    assert image.shape == (6, 8, 10)
+    assert image.min() == pytest.approx(low, rel=1e-5)  # splines do not leave the range
+    assert image.max() == pytest.approx(high, rel=1e-5)
+
+
+def test_every_channel_has_its_own_scheme(tmp_path: Path) -> None:
+    schemes = ("RescaleTo01Normalization", "NoNormalization", "CTNormalization")
+    model = opened(tmp_path, channels=("a", "b", "c"), normalization=schemes)
+    image = prepare(Case(np.repeat(marked_case().channels, 3, axis=0), (1.0, 1.0, 1.0)), model).image
+    assert (image[0].min(), image[0].max()) == (0, 1)
+    assert (image[1].min(), image[1].max()) == (1, 60)
+    assert image[2, 0, 0, 0] == pytest.approx((1 - 40) / 90)  # the statistics in RandomModel's plans
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64, np.float32])
+def test_the_case_is_left_alone(tmp_path: Path, dtype: type) -> None:
+    case = marked_case(dtype)
+    case.channels.flags.writeable = False
+    before = case.channels.copy()
+    prepare(case, opened(tmp_path, use_mask=True))
+    assert np.array_equal(case.channels, before)
+
+
+def test_an_image_of_zeros_is_kept_whole(tmp_path: Path) -> None:
+    prepared = prepare(Case(np.zeros((1, 4, 5, 6)), (1.0, 1.0, 1.0)), opened(tmp_path, use_mask=True))
+    assert prepared.image.shape == (1, 4, 5, 6)
+    assert not prepared.image.any()
+
+
+def test_planned_geometry_is_the_prepared_one_where_nothing_is_cropped(tmp_path: Path) -> None:
+    model = opened(tmp_path, transpose=(1, 2, 0), spacing=(0.7, 1.3, 2.0))
+    case = Case(smooth_image((9, 8, 7)) + 5000, (1.1, 0.9, 1.0))
+    assert plan_geometry(case, model) == prepare(case, model).geometry
+
+
+def test_wrong_number_of_channels(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match=r"has 1 channel\(s\), the model needs 2: T1, T2"):
+        prepare(marked_case(), opened(tmp_path, channels=("T1", "T2")))
+
+
+def test_planar_image_needs_a_flat_model(tmp_path: Path) -> None:
+    case = Case(np.ones((1, 1, 20, 20)), (999.0, 1.0, 1.0), planar=True)
+    with pytest.raises(CaseError, match="2D image, but 3d_fullres needs a volume"):
+        prepare(case, opened(tmp_path))
+
+
+@pytest.mark.parametrize("spacing", [(1000.0, 1000.0, 1000.0), (0.01, 1.0, 1.0)])
+def test_absurd_spacing_is_refused_before_memory_is_taken(tmp_path: Path, spacing: tuple[float, ...]) -> None:
+    case = Case(np.ones((1, 20, 20, 20)), spacing)  # type: ignore[arg-type]
+    with pytest.raises(CaseError, match="state it in millimetres"):
+        prepare(case, opened(tmp_path))

@@ -1,0 +1,16 @@
+import pytest
+
+from napari_nnunet_cpu.events import Stage, StageStarted, TileDone, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_events_say_what_happens():
+    assert TileDone(3, 12, 95.2).text == "3 of 12 tiles, 1 min 35 s left"
+    texts = [StageStarted(stage).text for stage in Stage]
+    assert len(set(texts)) == len(texts)

@@ -1,0 +1,62 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import napari_nnunet_cpu
+
+HEAVY = ("torch", "napari", "qtpy", "magicgui", "PyQt6", "scipy", "skimage", "nibabel", "tifffile", "pydantic", "numpy")
+
+
+def loaded_after(code):
+    """Which of the heavy packages a fresh interpreter has loaded after running `code`."""
+    report = f"{code}; import sys; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_the_package_loads_nothing():
+    assert loaded_after("import napari_nnunet_cpu") == []
+
+
+def test_settings_load_nothing():
+    assert loaded_after("from napari_nnunet_cpu import Settings; Settings.fast()") == []
+
+
+@pytest.mark.parametrize("module", ["cases", "models", "prepare", "engines", "predict", "export"])
+def test_no_stage_needs_a_viewer(module):
+    assert not {"napari", "qtpy", "magicgui", "PyQt6"} & set(loaded_after(f"import napari_nnunet_cpu.{module}"))
+
+
+def test_reading_a_case_needs_no_torch():
+    assert "torch" not in loaded_after("from napari_nnunet_cpu import read_case")
+
+
+@pytest.mark.parametrize("name", [name for name in napari_nnunet_cpu.__all__ if name != "segment_layer"])
+def test_every_public_name_is_there_under_its_own_name(name):
+    found = getattr(napari_nnunet_cpu, name)
+    assert found.__name__ == name
+    assert found.__module__.startswith("napari_nnunet_cpu.")
+    assert found.__doc__
+
+
+def test_all_is_sorted_and_complete():
+    assert sorted(napari_nnunet_cpu.__all__) == list(napari_nnunet_cpu.__all__)
+    assert set(napari_nnunet_cpu.__all__) == set(napari_nnunet_cpu._HOME)
+
+
+def test_a_name_that_does_not_exist():
+    with pytest.raises(AttributeError, match="module 'napari_nnunet_cpu' has no attribute 'segmnet'"):
+        napari_nnunet_cpu.segmnet  # noqa: B018
+    with pytest.raises(ImportError):
+        importlib.import_module("napari_nnunet_cpu.segmnet")
+
+
+def test_errors_are_one_family_that_qt_does_not_swallow():
+    from napari_nnunet_cpu import errors
+
+    family = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert len(family) >= 7
+    for kind in family:
+        assert issubclass(kind, errors.NNUNetCPUError)
+        assert not issubclass(kind, RuntimeError)

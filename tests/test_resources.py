@@ -1,0 +1,97 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from napari_nnunet_cpu import resources
+from napari_nnunet_cpu.resources import Stopwatch, cache_folder, usable_cores
+
+
+def cgroup(root, files):
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+def version_1(quota, period):
+    return {"cpu/cpu.cfs_quota_us": f"{quota}\n", "cpu/cpu.cfs_period_us": f"{period}\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "200000 100000\n"}, 2.0),
+        ({"cpu.max": "50000 100000\n"}, 0.5),
+        ({"cpu.max": "250000 100000\n"}, 2.5),
+        ({"cpu.max": "100000 0\n"}, None),
+        ({"cpu.max": ""}, None),
+        ({"cpu.max": "many cores\n"}, None),
+        (version_1(-1, 100000), None),
+        (version_1(150000, 100000), 1.5),
+        (version_1(150000, 0), None),
+        (version_1("", ""), None),
+        ({"cpu/cpu.cfs_quota_us": "150000\n"}, None),
+        ({"cpu.max": "300000 100000\n"} | version_1(100000, 100000), 3.0),
+    ],
+    ids=[
+        "none", "v2-max", "v2-two", "v2-half", "v2-fraction", "v2-no-period", "v2-empty", "v2-words", "v1-unlimited",
+        "v1", "v1-no-period", "v1-empty", "v1-half-there", "both",
+    ],
+)  # fmt: skip
+def test_the_quota_of_a_container(tmp_path, files, quota):
+    assert resources._cgroup_quota(cgroup(tmp_path, files)) == quota
+
+
+@pytest.mark.parametrize(
+    ("affinity", "maximum", "cores"),
+    [
+        (8, "max 100000", 8),
+        (8, "200000 100000", 2),
+        (8, "250000 100000", 3),
+        (8, "1000 100000", 1),
+        (2, "800000 100000", 2),
+    ],
+    ids=["no-quota", "quota", "rounded-up", "at-least-one", "affinity-is-less"],
+)
+def test_cores_are_those_of_the_affinity_and_the_quota(tmp_path, monkeypatch, affinity, maximum, cores):
+    monkeypatch.setattr(resources, "_CGROUP", cgroup(tmp_path, {"cpu.max": maximum}))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
+    assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(("count", "cores"), [(6, 6), (None, 1)])
+def test_cores_where_there_is_no_affinity(tmp_path, monkeypatch, count, cores):
+    monkeypatch.setattr(resources, "_CGROUP", tmp_path)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert usable_cores() == cores
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "here"))
+    assert cache_folder() == tmp_path / "here"
+
+
+@pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
+def test_the_cache_is_the_users_otherwise(monkeypatch, value):
+    monkeypatch.delenv("NAPARI_NNUNET_CPU_CACHE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", value)
+    assert cache_folder().is_relative_to(Path.home())
+    assert "napari-nnunet-cpu" in cache_folder().parts
+
+
+def test_a_stopwatch_adds_up_by_name_and_counts_failures(monkeypatch):
+    times = iter([1.0, 3.0, 10.0, 10.5, 20.0, 24.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    watch = Stopwatch()
+    with watch.timing("load"):
+        pass
+    with watch.timing("tiles"):
+        pass
+    with pytest.raises(KeyError), watch.timing("load"):
+        raise KeyError
+    assert watch.seconds == {"load": 6.0, "tiles": 0.5}

@@ -1,0 +1,98 @@
+import pytest
+
+from napari_nnunet_cpu import Settings
+from napari_nnunet_cpu.errors import NNUNetCPUError, SettingsError
+from napari_nnunet_cpu.settings import parse_folds, parse_spacing
+
+EXACT = {
+    "preset": "exact", "engine": "auto", "device": "auto", "step": 0.5, "mirror": True, "cover": False, "threads": None
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("preset", "differences"),
+    [
+        ("exact", {}),
+        ("fast", {"preset": "fast", "mirror": False}),
+        ("draft", {"preset": "draft", "mirror": False, "cover": True}),
+    ],
+)
+def test_presets(preset, differences):
+    settings = getattr(Settings, preset)()
+    assert settings.as_dict() == EXACT | differences
+    assert Settings.from_preset(preset) == settings
+
+
+def test_settings_start_from_exact():
+    assert Settings() == Settings.exact()
+
+
+@pytest.mark.parametrize("preset", ["exact", "fast", "draft"])
+def test_options_go_on_top_of_a_preset(preset):
+    options = {"engine": "torch", "device": "cuda:1", "step": 1, "mirror": True, "cover": False, "threads": 3}
+    expected = EXACT | options | {"preset": preset}
+    assert getattr(Settings, preset)(**options).as_dict() == expected
+    assert Settings.from_preset(preset, **options).as_dict() == expected
+
+
+def test_options_that_are_none_leave_the_preset_alone():
+    assert Settings.from_preset("fast", mirror=None, step=None, threads=None) == Settings.fast()
+    assert Settings.from_preset("exact", mirror=False).mirror is False
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
+def test_devices(device):
+    assert Settings(device=device).device == device
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "best"}, "unknown preset 'best': choose one of exact, fast, draft"),
+        ({"engine": "tensorflow"}, "unknown engine 'tensorflow': choose one of auto, "),
+        ({"device": "gpu"}, "unknown device 'gpu': choose auto, cpu, cuda, cuda:N or mps"),
+        ({"device": "cuda:"}, "unknown device 'cuda:'"),
+        ({"device": "cpu\n"}, "unknown device"),
+        ({"device": ""}, "unknown device ''"),
+        ({"step": 0}, "step is 0: it must be above 0 and at most 1"),
+        ({"step": -0.5}, "step is -0.5"),
+        ({"step": 1.01}, "step is 1.01"),
+        ({"step": float("nan")}, "step is nan"),
+        ({"threads": 0}, "threads is 0: it must be at least 1, or None for all cores"),
+        ({"threads": -1}, "threads is -1"),
+    ],
+    ids=lambda value: "-".join(f"{k}={v!r}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_settings_without_sense_are_refused(options, message):
+    with pytest.raises(SettingsError, match=message):
+        Settings(**options)
+
+
+def test_a_preset_that_does_not_exist():
+    with pytest.raises(SettingsError, match="unknown preset 'as_dict': choose one of exact, fast, draft"):
+        Settings.from_preset("as_dict")
+
+
+def test_settings_errors_are_value_errors_of_the_family():
+    with pytest.raises(ValueError, match="step") as caught:
+        Settings(step=2)
+    assert isinstance(caught.value, NNUNetCPUError)
+
+
+def test_settings_do_not_change():
+    with pytest.raises(AttributeError):
+        Settings().step = 1
+
+
+@pytest.mark.parametrize("text", ["", "1, 2", "a, b, c", "1, 0, 1", "1, -1, 1", "1, nan, 1", "1, inf, 1"])
+def test_a_spacing_that_is_none_is_refused(text):
+    with pytest.raises(SettingsError, match="spacing is"):
+        parse_spacing(text)
+
+
+def test_spacing_and_folds_as_typed():
+    assert parse_spacing("2.5, 0.8,0.75") == (2.5, 0.8, 0.75)
+    assert parse_folds("all") is None
+    assert parse_folds(" 0, 2 ") == ("0", "2")
+    with pytest.raises(SettingsError, match="folds are 'first'"):
+        parse_folds("first")

@@ -6,7 +6,7 @@ It is there to try the software with, and for no medical purpose.
 
 Needs nnunetv2, nilearn (whose wheel carries the template), nibabel and scipy::
 
-    python scripts/train_sample_model.py --work /tmp/sample-model
+    python scripts/train_sample_model.py --work sample-model-work
 
 Everything is seeded. The weights still depend on the processor, the number of threads and the versions of
 torch and nnunetv2, so another machine gives an equally good model rather than the same bytes. On a machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
@@ -91,7 +92,7 @@ class SegmentWidget(Container[Widget]):
         except NNUNetCPUError as error:
             self._tell(str(error))
             return None
-        slots = {
+        slots: dict[str, Callable[..., None]] = {
             "yielded": self._on_event,
             "returned": lambda result: self._on_result(result, image),
             "errored": self._on_error,

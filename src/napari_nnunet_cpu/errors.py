@@ -37,3 +37,8 @@ class ViewerError(NNUNetCPUError):
 
 class OutputError(NNUNetCPUError, OSError):
     """Raised when a result can't be written."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, fit for the one line of ours."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -195,6 +195,6 @@ def test_where_labels_cannot_go_is_known_before_the_run(tmp_path):
 
 def test_a_folder_in_the_way_is_an_output_error(tmp_path):
     (tmp_path / "a.nii").mkdir()
-    with pytest.raises(OutputError, match=r"a\.nii can't be written: Is a directory"):
+    with pytest.raises(OutputError, match=r"a\.nii is a folder; name a file in it"):
         write_labels(tmp_path / "a.nii", VOXELS, CASE)
     assert os.listdir(tmp_path) == ["a.nii"]

@@ -103,11 +103,6 @@ def _check_spacing(spacing_mm: Spacing, name: str) -> None:
         raise CaseError(f"{name}: spacing (Z, Y, X) is {tuple(spacing_mm)} mm; it must be three positive numbers")
 
 
-def first_line(error: Exception) -> str:
-    """What another library's error says, fit for the one line of ours."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
 def stack_channels(parts: list[Case]) -> Case:
     """One case from several of the same grid, their channels in the order given.
 

@@ -88,6 +88,10 @@ def check_output(path: Path) -> None:
         raise OutputError(f"{path}: unknown ending for labels; use one of {', '.join(LABEL_ENDINGS)}")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent} is not a folder; make it first")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} can't be written to; choose another folder")
 
 
 @contextmanager

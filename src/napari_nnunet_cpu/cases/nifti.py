@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases.case import Case, first_line, planar_spacing
-from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.cases.case import Case, planar_spacing
+from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".nii", ".nii.gz")
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from napari_nnunet_cpu.cases.case import Case, Spacing, first_line, planar_spacing
-from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing
+from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".tif", ".tiff")
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_nnunet_cpu.errors import EngineError
+from napari_nnunet_cpu.errors import EngineError, first_line
 from napari_nnunet_cpu.models.model import TrainedModel
 
 
@@ -73,5 +73,4 @@ def _engine_errors(doing: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise EngineError(f"{doing}: out of memory; free some, or choose another device") from error
     except RuntimeError as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EngineError(f"{doing} failed: {first_line}") from error
+        raise EngineError(f"{doing} failed: {first_line(error)}") from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -99,7 +99,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} was refused: {_what_it_asks_for(path, error)}") from error
     except Exception as error:  # noqa: BLE001  # a hostile file can make torch raise anything
-        raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
+        raise ModelError(f"{path} is damaged: {first_line(error)}") from error
     # torch maps as many bytes as the index asks for, be they another record's.
     if [size for _, size in sorted(mapped) if size] != records:
         raise ModelError(f"{path} is damaged: its tensors do not have the sizes of its records; copy the file again")
@@ -231,7 +231,7 @@ def _check_archive(path: Path) -> list[int]:
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001  # a hostile file can make zipfile raise anything
-        raise ModelError(f"{path} can't be read: {_first_line(error)}") from error
+        raise ModelError(f"{path} can't be read: {first_line(error)}") from error
     if damaged is not None:
         raise ModelError(f"{path} is damaged: the checksum of {damaged} is wrong; copy the file again")
     data = [entry for entry in entries if entry.filename.split("/")[1:2] == ["data"] and entry.file_size]
@@ -248,8 +248,4 @@ def _what_it_asks_for(path: Path, error: Exception) -> str:
         names = []
     if names:
         return f"it asks to load {', '.join(sorted(names)[:3])}, which is more than weights"
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)

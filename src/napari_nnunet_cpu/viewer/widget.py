@@ -12,8 +12,10 @@ from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
 from napari_nnunet_cpu.predict import Result, estimate
 from napari_nnunet_cpu.settings import PRESETS
-from napari_nnunet_cpu.viewer.inputs import ChannelChoice, ModelChoice, RunOptions
+from napari_nnunet_cpu.viewer.channel_choice import ChannelChoice
 from napari_nnunet_cpu.viewer.labels import labels_layer
+from napari_nnunet_cpu.viewer.model_choice import ModelChoice
+from napari_nnunet_cpu.viewer.run_options import RunOptions
 from napari_nnunet_cpu.viewer.worker import ActivityProgress, RunWorker, make_worker, while_open
 
 if TYPE_CHECKING:

@@ -1,0 +1,76 @@
+"""How to run: device, preset, and what can be set on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, LineEdit, SpinBox, Widget
+from napari.qt.threading import create_worker
+
+from napari_nnunet_cpu.resources import usable_cores
+from napari_nnunet_cpu.settings import PRESETS, Settings
+from napari_nnunet_cpu.viewer.worker import while_open
+
+_PRESET_HELP = (
+    "exact: nnU-Net's labels, mirroring as the model allows\n"
+    "fast: the same tiles without mirroring\n"
+    "draft: only as many tiles as cover the image"
+)
+
+
+class RunOptions(Container[Widget]):
+    """Device, preset and, under "Advanced", everything else.
+
+    Attributes
+    ----------
+    device, preset, step, mirror, threads : magicgui widgets
+        See `Settings`.
+    advanced : CheckBox
+        Shows the rest.
+    """
+
+    def __init__(self, folds: LineEdit, on_change: Callable[[], None]) -> None:
+        cores = usable_cores()
+        self.device = ComboBox(label="device", choices=[("CPU", "cpu")], value="cpu")
+        self.preset = ComboBox(label="preset", choices=list(PRESETS), value="fast", tooltip=_PRESET_HELP)
+        self.advanced = CheckBox(text="Advanced", value=False)
+        self.step = FloatSpinBox(label="step", value=0.5, min=0.1, max=1.0, step=0.1, tooltip="share of the patch")
+        self.mirror = ComboBox(
+            label="mirroring", choices=[("as the preset", None), ("on", True), ("off", False)], value=None
+        )
+        # One core is left to the window where there are enough of them.
+        self.threads = SpinBox(label="threads", value=cores - 1 if cores >= 4 else cores, min=1, max=max(cores, 1))
+        self.details: Container[Widget] = Container(
+            widgets=[folds, self.step, self.mirror, self.threads], labels=True, label=" "
+        )
+        super().__init__(widgets=[self.device, self.preset, self.advanced, self.details], labels=True)
+        self.margins = (0, 0, 0, 0)
+        self.details.margins = (0, 0, 0, 0)
+        self.details.visible = False
+        self.advanced.changed.connect(self._show_details)
+        for widget in (self.preset, self.step, self.mirror):
+            widget.changed.connect(on_change)
+        create_worker(_device_choices, _connect={"returned": while_open(self, self._set_devices)})
+
+    def settings(self, preset: str | None = None) -> Settings:
+        """The settings of a run; with another preset when one is named."""
+        return Settings.from_preset(
+            preset or self.preset.value,
+            device=self.device.value,
+            step=self.step.value,
+            mirror=self.mirror.value,
+            threads=self.threads.value,
+        )
+
+    def _show_details(self, shown: bool) -> None:
+        self.details.visible = shown
+
+    def _set_devices(self, choices: list[tuple[str, str]]) -> None:
+        self.device.choices = choices
+
+
+def _device_choices() -> list[tuple[str, str]]:
+    """Devices for the box, found in a thread because torch takes seconds to import."""
+    from napari_nnunet_cpu.engines import available_devices
+
+    return [(device.label, device.name) for device in available_devices()]

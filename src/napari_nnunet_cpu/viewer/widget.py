@@ -170,5 +170,5 @@ class SegmentWidget(Container[Widget]):
         except NNUNetCPUError as error:
             self.cost.value = str(error)
             return
-        lines = [f"{name}: {cost.tiles} tiles, {cost.passes} passes" for name, cost in costs]
-        self.cost.value = "<br>".join([*lines, f"memory: {costs[0][1].bytes / 2**20:,.0f} MB"])
+        lines = [f"{name}: up to {cost.tiles} tiles, {cost.passes} passes" for name, cost in costs]
+        self.cost.value = "<br>".join([*lines, f"memory: up to {costs[0][1].bytes / 2**20:,.0f} MB"])

@@ -95,6 +95,26 @@ def test_channels_at_different_places(viewer, widget, choose, tmp_path, image) -
     _run_says(widget, "CT", "PET", "different places")
 
 
+def test_channels_in_different_units(viewer, widget, choose, tmp_path, image) -> None:
+    viewer.add_image(image, name="CT", units="mm")
+    viewer.add_image(image, name="PET", units="um")
+    choose(RandomModel(channels=("CT", "PET")).write(tmp_path))
+    _run_says(widget, "CT", "PET", "units")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"affine": "abc"}, {"affine": {}}, {"affine": [[1], [2, 3]]}, {"affine": np.zeros((4, 4)), "header": "none"}],
+    ids=["text", "dict", "ragged", "singular"],
+)
+def test_metadata_of_others_is_left_alone(viewer, widget, choose, finish, model_folder, image, metadata) -> None:
+    viewer.add_image(image, metadata=metadata)
+    choose(model_folder)
+    assert widget.run() is not None, messages()
+    finish()
+    assert viewer.layers[-1].data.shape == image.shape
+
+
 def test_planar_image_for_a_3d_model(viewer, widget, choose, model_folder, image) -> None:
     viewer.add_image(image[0])
     choose(model_folder)

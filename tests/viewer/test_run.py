@@ -62,6 +62,9 @@ def test_labels_lie_exactly_on_the_image(viewer, widget, choose, finish, gated, 
     for corner in corners:
         np.testing.assert_allclose(labels.data_to_world(corner), source.data_to_world(corner))
     assert labels.units == source.units
+    source.affine = np.diag([3.0, 1, 1, 1])
+    source.translate = (7, 7, 7)
+    assert not np.allclose(labels.data_to_world(corners[-1]), source.data_to_world(corners[-1]))
     assert labels.axis_labels == source.axis_labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from napari_nnunet_cpu.cases import Case
@@ -41,7 +42,7 @@ def estimate(case: Case, model: TrainedModel, settings: Settings) -> Estimate:
     """
     geometry = plan_geometry(case, model)
     grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
-    tiles = len(grid.covering_tiles()) if settings.cover else len(grid)
+    tiles = math.prod(len(axis) for axis in grid.covering) if settings.cover else len(grid)
     mirrored = 2 ** len(model.mirror_axes) if settings.mirror else 1
     z, y, x = grid.padded
     image_bytes = 4 * len(case.channels) * z * y * x

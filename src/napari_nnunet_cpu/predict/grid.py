@@ -92,14 +92,20 @@ class Grid:
         """Every tile, first axis outermost."""
         return tuple(Tile(i, _triple(start), self.patch) for i, start in enumerate(itertools.product(*self.starts)))
 
+    @property
+    def covering(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """As few of the starts per axis as cover the image."""
+        z, y, x = (covering_starts(axis, length) for axis, length in zip(self.starts, self.patch, strict=True))
+        return z, y, x
+
     def covering_tiles(self) -> tuple[Tile, ...]:
-        """As few of the tiles as cover the image."""
-        kept = [set(covering_starts(axis, length)) for axis, length in zip(self.starts, self.patch, strict=True)]
-        found: dict[Triple, Tile] = {}  # by start: a very small step puts several tiles at one place
-        for tile in self.tiles():
-            if tile.start not in found and all(s in axis for s, axis in zip(tile.start, kept, strict=True)):
-                found[tile.start] = tile
-        return tuple(found.values())
+        """As few of the tiles as cover the image, with their index in the whole grid."""
+        places = [[axis.index(start) for start in kept] for axis, kept in zip(self.starts, self.covering, strict=True)]
+        _, rows, columns = (len(axis) for axis in self.starts)
+        return tuple(
+            Tile((i * rows + j) * columns + k, (self.starts[0][i], self.starts[1][j], self.starts[2][k]), self.patch)
+            for i, j, k in itertools.product(*places)
+        )
 
     def inside(self) -> tuple[slice, slice, slice]:
         """Where the image lies in the padded image."""

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.prepare.geometry import AxisOrder
 if TYPE_CHECKING:
     from napari.layers import Image
 
-_TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+_TRANSFORMS = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +137,8 @@ def image_from_layers(layers: Sequence[Image]) -> LayerImage:
                 f"{layer.name} has {layer.ndim} axes {layer.data.shape}; a 2D or 3D image is needed: "
                 "make a layer of one time point or channel"
             )
+        if layer.ndim != first.ndim or layer.units != first.units:
+            raise CaseError(f"{first.name} and {layer.name} have different axes or units; make them the same first")
         if not np.allclose(_data_to_world(layer), _data_to_world(first), rtol=1e-4, atol=1e-4):
             raise CaseError(f"{first.name} and {layer.name} lie at different places or scales; align them first")
     arrays = [_level_zero(layer) for layer in layers]
@@ -154,7 +156,8 @@ def image_from_layers(layers: Sequence[Image]) -> LayerImage:
         spacing_mm=spacing,
         spacing_source=source,
         affine=affine,
-        transforms={name: getattr(first, name) for name in _TRANSFORMS},
+        # The affine as a copy: napari would share the object, and moving one layer would move the other.
+        transforms={name: getattr(first, name) for name in _TRANSFORMS} | {"affine": first.affine.affine_matrix.copy()},
         metadata=dict(first.metadata),
     )
 
@@ -203,18 +206,28 @@ def _file_order(layer: Image) -> tuple[AxisOrder, npt.NDArray[np.float64] | None
     metadata["header"]; together they say how it turned the array, whatever it meant to do. Other
     readers leave the file's order as it is.
     """
-    affine = np.asarray(layer.metadata.get("affine", ()), dtype=np.float64)
-    if affine.shape != (4, 4) or layer.ndim != 3:
+    affine = _affine(layer.metadata.get("affine"))
+    if affine is None or layer.ndim != 3:
         return AxisOrder(), None
     header = layer.metadata.get("header")
-    if not hasattr(header, "get_best_affine"):
+    file_affine = _affine(header.get_best_affine()) if hasattr(header, "get_best_affine") else None
+    if file_affine is None:
         return AxisOrder(), affine
-    file_affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     # Column i: what one step along the layer's x, y or z is in the file.
     steps = np.linalg.solve(file_affine[:3, :3], affine[:3, :3])
     turns = np.rint(steps)
-    if not np.allclose(steps, turns, atol=1e-2) or not (np.abs(turns).sum(0) == np.abs(turns).sum(1)).all():
+    if not np.allclose(steps, turns, atol=1e-2) or any((np.abs(turns).sum(axis) != 1).any() for axis in (0, 1)):
         return AxisOrder(), affine
     z, y, x = (2 - int(np.abs(turns[:, axis]).argmax()) for axis in (2, 1, 0))
     flip_z, flip_y, flip_x = (bool(turns[:, axis].sum() < 0) for axis in (2, 1, 0))
     return AxisOrder((z, y, x), (flip_z, flip_y, flip_x)), file_affine
+
+
+def _affine(value: Any) -> npt.NDArray[np.float64] | None:
+    """The value as an affine, if it is one: metadata may hold anything under this name."""
+    try:
+        affine = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    usable = affine.shape == (4, 4) and bool(np.isfinite(affine).all()) and np.linalg.det(affine) != 0
+    return affine if usable else None

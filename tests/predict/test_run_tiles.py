@@ -8,8 +8,9 @@ import pytest
 from fake_engines import FakeEngine, nearest_integer, position_dependent
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
-from napari_nnunet_cpu.errors import EngineError
+from napari_nnunet_cpu.errors import EngineError, SettingsError
 from napari_nnunet_cpu.events import TileDone
+from napari_nnunet_cpu.predict.grid import Tile
 
 PLAIN = Settings.exact(mirror=False)
 
@@ -244,3 +245,20 @@ def test_result_can_be_taken_early_and_again(case: Case, model: TrainedModel) ->
     assert early.shape == late.shape
     assert np.array_equal(late, straight(case, model))
     assert not np.shares_memory(early, late)
+
+
+@pytest.mark.parametrize("start", [(1, 1, 1), (100, 0, 0)], ids=["between", "outside"])
+def test_tiles_of_another_grid_are_refused(case: Case, model: TrainedModel, start: tuple[int, int, int]) -> None:
+    run = Run(case, model, PLAIN, FakeEngine(position_dependent))
+    foreign = Tile(0, start, run.tiles[0].size)
+    with pytest.raises(SettingsError, match="not a tile of the grid"):
+        list(run.compute([run.tiles[0], foreign]))
+    list(run.compute())
+    np.testing.assert_array_equal(run.labels(), straight(case, model))
+
+
+def test_names_of_a_result_are_its_own(case: Case, model: TrainedModel) -> None:
+    names = dict(model.labels.names)
+    run = Run(case, model, PLAIN, FakeEngine(position_dependent))
+    run.result().label_names[1] = "changed"
+    assert model.labels.names == names

@@ -67,6 +67,47 @@ def test_channels_find_their_layers(viewer, widget, choose, tmp_path, image) -> 
     assert [box.value.name for box in widget.channels.boxes] == ["patient FLAIR", "patient T2w"]
 
 
+@pytest.mark.parametrize(
+    ("channels", "layers", "chosen"),
+    [
+        (("T1", "T1ce"), ("sub_t1", "sub_t1ce"), ["sub_t1", "sub_t1ce"]),
+        (("T1ce", "T1"), ("sub_t1ce", "sub_t1"), ["sub_t1ce", "sub_t1"]),
+        (("CT",), ("patient_ct", "bone reconstruction"), ["patient_ct"]),
+    ],
+    ids=["prefix", "prefix-reversed", "inside-a-word"],
+)
+def test_a_channel_name_is_a_word(viewer, widget, choose, tmp_path, image, channels, layers, chosen) -> None:
+    for name in layers:
+        viewer.add_image(image, name=name)
+    choose(RandomModel(channels=channels).write(tmp_path))
+    assert [box.value.name for box in widget.channels.boxes] == chosen
+
+
+def test_the_spacing_follows_the_layer(viewer, widget, choose, model_folder, image) -> None:
+    layer = viewer.add_image(image)
+    choose(model_folder)
+    layer.scale = (3, 1, 1)
+    assert widget.channels.spacing.value == "3, 1, 1"
+    assert "fast: up to 63 tiles" in widget.cost.value  # 60 x 27 x 25 voxels: 7 x 3 x 3 starts
+    layer.units = ("um", "um", "um")
+    assert widget.channels.spacing.value == "0.003, 0.001, 0.001"
+
+
+def test_an_emptied_spacing_goes_back_to_the_layer(viewer, widget, image) -> None:
+    viewer.add_image(image, scale=(2, 1, 1))
+    line = widget.channels.spacing.native
+    for text in ("5, 5, 5", ""):
+        line.setText(text)
+        line.textEdited.emit(text)
+    assert widget.channels.spacing.value == "2, 1, 1"
+    assert widget.channels.stated_spacing() is None
+
+
+def test_label_names_are_text(widget, choose, tmp_path) -> None:
+    choose(RandomModel(labels={"background": 0, "<b>bold": 1}).write(tmp_path))
+    assert "&lt;b&gt;bold" in widget.model.info.value
+
+
 def test_the_selected_layer_is_taken(viewer, widget, choose, model_folder, image) -> None:
     first = viewer.add_image(image, name="first")
     viewer.add_image(image, name="second")

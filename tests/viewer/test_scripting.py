@@ -50,6 +50,15 @@ def test_errors_are_told_without_waiting(viewer, qtbot, gated, model_folder, ima
     qtbot.waitUntil(lambda: messages() == ["the run failed: out of luck"], timeout=PATIENCE_MS)
 
 
+def test_only_image_layers_are_segmented(model_folder, image) -> None:
+    viewer = ViewerModel()
+    viewer.add_labels(image.astype(np.uint8), name="organs")
+    with pytest.raises(CaseError, match="organs is not an image layer"):
+        segment_layer(viewer, "organs", model_folder)
+    with pytest.raises(CaseError, match="there is no layer 'scan'"):
+        segment_layer(viewer, "scan", model_folder)
+
+
 def test_what_does_not_fit_raises(model_folder, image) -> None:
     viewer = ViewerModel()
     viewer.add_image(image[0], name="slice")

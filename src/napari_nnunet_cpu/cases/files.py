@@ -86,6 +86,11 @@ def check_output(path: Path) -> None:
     """Raise `OutputError` now, not after a long run, when labels could not be written to `path`."""
     if _ending(path, LABEL_ENDINGS) is None:
         raise OutputError(f"{path}: unknown ending for labels; use one of {', '.join(LABEL_ENDINGS)}")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raise `OutputError` when no file can be written to `path`: no folder, or one in its place."""
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent} is not a folder; make it first")
     if path.is_dir():

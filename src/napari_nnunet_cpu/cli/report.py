@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from napari_nnunet_cpu.errors import OutputError
 from napari_nnunet_cpu.events import duration
 from napari_nnunet_cpu.resources import peak_memory_bytes
 
@@ -52,9 +51,11 @@ def document_of(result: Result, images: Sequence[Path], output: Path) -> dict[st
 
 
 def check_report(path: Path | None) -> None:
-    """Raise `OutputError` now, not after a long run, when there is no folder for the report."""
-    if path is not None and not path.parent.is_dir():
-        raise OutputError(f"{path.parent} is not a folder; make it first")
+    """Raise `OutputError` now, not after a long run, when the report could not be written to `path`."""
+    from napari_nnunet_cpu.cases.files import check_place
+
+    if path is not None:
+        check_place(path)
 
 
 def write_report(path: Path, document: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ def _check_outputs(images: list[Path], out: Path, report: Path | None) -> None:
 
     check_output(out)
     check_report(report)
-    if report == out:
+    if report is not None and report.resolve() == out.resolve():
         raise SettingsError(f"{out} can't be both labels and report: choose another file for one")
     for image in images:
         for written in (out, report):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine, choose_engine
+from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
 from napari_nnunet_cpu.export import export_labels
 from napari_nnunet_cpu.models import TrainedModel
@@ -59,7 +60,7 @@ class Run:
     Raises
     ------
     CaseError
-        When the case does not fit the model.
+        When the case does not fit the model, or not into memory.
     """
 
     def __init__(
@@ -69,15 +70,21 @@ class Run:
         self.model = model
         self.settings = settings or Settings()
         self._stopwatch = Stopwatch()
-        with self._stopwatch.timing(Stage.PREPARE):
-            prepared = prepare(case, model)
-            self.geometry = prepared.geometry
-            self.grid = Grid.for_image(self.geometry.shape, model.configuration.patch_size, self.settings.step)
-            self.tiles = self.grid.covering_tiles() if self.settings.cover else self.grid.tiles()
-            self._image = self._padded(prepared.image)
         self._engine = engine
-        self._accumulator: Accumulator = DenseAccumulator(self.grid, model.labels.heads)
         self._done: set[int] = set()
+        try:
+            with self._stopwatch.timing(Stage.PREPARE):
+                prepared = prepare(case, model)
+                self.geometry = prepared.geometry
+                self.grid = Grid.for_image(self.geometry.shape, model.configuration.patch_size, self.settings.step)
+                self.tiles = self.grid.covering_tiles() if self.settings.cover else self.grid.tiles()
+                self._image = self._padded(prepared.image)
+            self._accumulator: Accumulator = DenseAccumulator(self.grid, model.labels.heads)
+        except MemoryError as error:
+            raise CaseError(
+                f"{case.name} does not fit into memory at the model's spacing: {error}; close other programs, "
+                "cut the image, or check its spacing"
+            ) from error
 
     @property
     def engine(self) -> Engine:
@@ -106,7 +113,7 @@ class Run:
     def compute(
         self, order: Sequence[Tile] | None = None, should_stop: Callable[[], bool] = _never
     ) -> Iterator[TileDone]:
-        """Compute the tiles that are not computed yet.
+        """Compute the tiles that are not computed yet. One thread at a time may do so.
 
         Parameters
         ----------
@@ -123,10 +130,15 @@ class Run:
 
         Raises
         ------
+        SettingsError
+            When a tile is not one of the grid's.
         ModelError, DeviceError, EngineError
             When the engine can't be made, or the network fails.
         """
         wanted = dict.fromkeys(self.tiles if order is None else order)
+        foreign = wanted.keys() - set(self.grid.tiles()) if order is not None else ()
+        if foreign:
+            raise SettingsError(f"{min(foreign, key=str)} is not a tile of the grid; take tiles of run.grid.tiles()")
         engine = self.engine
         todo = [tile for tile in wanted if tile.index not in self._done]
         total = len(self._done.union(tile.index for tile in (*self.tiles, *todo)))
@@ -151,7 +163,7 @@ class Run:
     def result(self) -> Result:
         """Labels of what is computed so far, with names and provenance."""
         labels = self.labels()
-        return Result(labels, self.model.labels.names, self.provenance(), self.case)
+        return Result(labels, dict(self.model.labels.names), self.provenance(), self.case)
 
     def provenance(self) -> dict[str, Any]:
         """How the labels were made: plain values, ready for JSON."""

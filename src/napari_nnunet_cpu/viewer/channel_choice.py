@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, Label, LineEdit, Widget
 from napari.layers import Image
+from qtpy.compat import isalive
 
 from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError
 from napari_nnunet_cpu.settings import parse_spacing
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_nnunet_cpu.cases.case import Spacing
+
+# What a layer tells when its shape or place changes.
+_PLACE = ("scale", "units", "affine", "rotate", "shear", "data")
 
 
 class ChannelChoice(Container[Widget]):
@@ -103,25 +108,28 @@ class ChannelChoice(Container[Widget]):
     def _image_layers(self, _: Any = None) -> list[Image]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
-    def _guess(self, names: Any) -> list[Image | None]:
+    def _guess(self, names: Sequence[str]) -> list[Image | None]:
         """Layers whose names hold the channel's name first; then the selected ones; then the others in order."""
         selected = [layer for layer in self._image_layers() if layer in self._viewer.layers.selection]
         left = [*selected, *(layer for layer in self._image_layers() if layer not in selected)]
         rgb = next((layer for layer in left if layer.rgb), None)
         if rgb is not None and len(names) == 3 and len(left) < 3:
             return [rgb] * 3
-        guess: list[Image | None] = []
-        for name in names:
-            match = next((layer for layer in left if str(name).lower() in layer.name.lower()), None)
-            guess.append(match)
+        found: dict[str, Image] = {}
+        for name in sorted(names, key=len, reverse=True):
+            # As a word of its own: T1 is not in "T1ce", nor CT in "reconstruction".
+            word = re.compile(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", re.IGNORECASE)
+            match = next((layer for layer in left if word.search(layer.name)), None)
             if match is not None:
+                found[name] = match
                 left.remove(match)
-        return [layer if layer is not None else (left.pop(0) if left else None) for layer in guess]
+        return [found[name] if name in found else (left.pop(0) if left else None) for name in names]
 
     def _layer_changed(self, *_: Any) -> None:
         chosen = [box.value for box in self.boxes]
-        self._typed = self._typed and chosen == self._chosen
-        self._chosen = chosen
+        if chosen != self._chosen:
+            self._typed = False
+            self._follow(chosen)
         if self._typed:
             self._on_change()
             return
@@ -134,7 +142,25 @@ class ChannelChoice(Container[Widget]):
             self.note.value = image.spacing_source or "spacing unknown: 1 mm is assumed; type Z, Y, X in mm"
         self._on_change()
 
-    def _user_typed(self, *_: Any) -> None:
-        self._typed = True
+    def _follow(self, chosen: list[Image | None]) -> None:
+        """Hear of changes of the chosen layers' place, and no longer of those chosen before."""
+        for layers, connect in ((self._chosen, False), (chosen, True)):
+            for layer in (layer for layer in layers if layer is not None):
+                for name in _PLACE:
+                    emitter = getattr(layer.events, name)
+                    emitter.disconnect(self._layer_moved)
+                    if connect:
+                        emitter.connect(self._layer_moved)
+        self._chosen = chosen
+
+    def _layer_moved(self, _: Any) -> None:
+        if isalive(self.native):
+            self._layer_changed()
+
+    def _user_typed(self, text: str) -> None:
+        self._typed = bool(text.strip())
+        if not self._typed:  # an empty box goes back to what the layer says
+            self._layer_changed()
+            return
         self.note.value = "as typed"
         self._on_change()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from napari.layers import Image
 
 from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing, stack_channels
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
-
-if TYPE_CHECKING:
-    from napari.layers import Image
 
 _TRANSFORMS = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
 
@@ -130,6 +128,8 @@ def image_from_layers(layers: Sequence[Image]) -> LayerImage:
         raise CaseError("no image layer is chosen; open an image first")
     first = layers[0]
     for layer in layers:
+        if not isinstance(layer, Image):
+            raise CaseError(f"{getattr(layer, 'name', layer)!s} is not an image layer; choose one")
         if layer.rgb and len(layers) > 1:
             raise CaseError(f"{layer.name} is an RGB layer, which holds all channels; choose it alone or split it")
         if layer.ndim not in (2, 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class ModelChoice(Container[Widget]):
     def _show(self, model: TrainedModel | None, text: str) -> None:
         self.model = model
         self.problem = "" if model else text
-        self.info.value = text
+        self.info.value = text if model else escape(text)
         self._on_change()
 
     def _choose_zip(self) -> None:
@@ -112,10 +113,10 @@ def _load(path: Path, folds: tuple[str, ...] | None) -> TrainedModel:
 def _description(model: TrainedModel) -> str:
     patch = " × ".join(str(length) for length in model.configuration.patch_size)
     spacing = " × ".join(f"{length:g}" for length in model.configuration.spacing)
-    labels = ", ".join(name for value, name in model.labels.names.items() if value)
+    labels = ", ".join(escape(name) for value, name in model.labels.names.items() if value)
     text = (
-        f"<b>{model.name}</b> {model.configuration_name}, folds {', '.join(model.folds)}<br>"
-        f"labels: {labels}<br>channels: {', '.join(model.channel_names)}<br>"
+        f"<b>{escape(model.name)}</b> {model.configuration_name}, folds {', '.join(model.folds)}<br>"
+        f"labels: {labels}<br>channels: {escape(', '.join(model.channel_names))}<br>"
         f"patch {patch}, spacing {spacing} mm"
     )
     return f"{text}<br><i>{NOT_FOR_MEDICAL_USE}</i>" if model.folder == sample_model() else text

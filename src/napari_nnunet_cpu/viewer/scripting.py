@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.cases import Case
-from napari_nnunet_cpu.errors import ViewerError
+from napari_nnunet_cpu.errors import CaseError, ViewerError
 from napari_nnunet_cpu.models import TrainedModel, load_model
 from napari_nnunet_cpu.predict import Result, segment
 from napari_nnunet_cpu.settings import Settings
@@ -60,7 +60,7 @@ def segment_layer(
         When something does not fit; without waiting, what fails later goes to the worker's `errored`.
     """
     chosen = [layers] if isinstance(layers, str) or not isinstance(layers, Sequence) else layers
-    image = image_from_layers([viewer.layers[layer] if isinstance(layer, str) else layer for layer in chosen])
+    image = image_from_layers([_layer(viewer, layer) if isinstance(layer, str) else layer for layer in chosen])
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     if block:
         layer = labels_layer(segment(image.case(spacing_mm), trained, settings), image)
@@ -72,7 +72,7 @@ def segment_layer(
     from napari_nnunet_cpu.viewer.worker import make_worker
 
     def add(result: Result | None) -> None:
-        if result is not None:
+        if result is not None and not worker.cancelled:
             viewer.add_layer(labels_layer(result, image))
 
     def tell(error: Exception) -> None:
@@ -82,6 +82,12 @@ def segment_layer(
     worker = make_worker(image, trained, settings or Settings(), spacing_mm, slots)
     worker.start()
     return worker
+
+
+def _layer(viewer: ViewerModel, name: str) -> Image:
+    if name not in viewer.layers:
+        raise CaseError(f"there is no layer {name!r}; the viewer has {[layer.name for layer in viewer.layers]}")
+    return viewer.layers[name]
 
 
 def open_result(case: Case, result: Result) -> None:

@@ -82,8 +82,11 @@ class SegmentWidget(Container[Widget]):
         Returns
         -------
         RunWorker or None
-            None when something does not fit; the user is told what.
+            None when something does not fit; the user is told what. The run that is going on,
+            if there is one.
         """
+        if self.worker is not None:
+            return self.worker
         try:
             if self.model.model is None:
                 raise ModelError(self.model.problem)
@@ -132,7 +135,7 @@ class SegmentWidget(Container[Widget]):
         self.status.value = event.text
 
     def _on_result(self, result: Result | None, image: LayerImage) -> None:
-        if result is None:
+        if result is None or (self.worker is not None and self.worker.cancelled):
             return
         self._viewer.add_layer(labels_layer(result, image))
         seconds = sum(result.provenance["seconds"].values())

@@ -121,8 +121,9 @@ def test_some_tiles_first_and_the_rest_later(case: Case, model: TrainedModel) ->
 def test_a_tile_named_twice_is_computed_once(case: Case, model: TrainedModel) -> None:
     engine = FakeEngine(position_dependent)
     run = Run(case, model, PLAIN, engine)
-    assert len(list(run.compute([run.tiles[3], run.tiles[3], run.tiles[2], run.tiles[3]]))) == 2
-    assert len(engine.calls) == 2
+    events = list(run.compute([run.tiles[3], run.tiles[3], run.tiles[2], run.tiles[3]]))
+    assert len(events) == len(engine.calls) == 2
+    assert events[-1].seconds_left == 0
 
 
 def test_two_iterators_share_the_tiles(case: Case, model: TrainedModel) -> None:

@@ -75,6 +75,19 @@ def test_every_channel_has_its_own_scheme(tmp_path: Path) -> None:
     assert image[2, 0, 0, 0] == pytest.approx((1 - 40) / 90)  # the statistics in RandomModel's plans
 
 
+def test_mask_for_normalization_is_the_nonzero_part_of_the_box(tmp_path: Path) -> None:
+    channels = np.zeros((2, 9, 9, 9), np.float32)
+    channels[:, 2, 2, 2], channels[:, 5, 6, 7] = 1, 5  # opposite corners: the box between them is mostly zero
+    case = Case(channels, (1.0, 1.0, 1.0))
+    image = prepare(case, opened(tmp_path, channels=("T1", "T2"), use_mask=(True, False))).image
+    assert image.shape == (2, 4, 5, 6)
+    masked, whole = image
+    assert (masked[0, 0, 0], masked[-1, -1, -1]) == (-1, 1)  # mean 3, standard deviation 2
+    assert np.count_nonzero(masked) == 2
+    mean = 6 / 120
+    assert np.median(whole) == pytest.approx(-mean / ((1 + 25) / 120 - mean**2) ** 0.5, rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64, np.float32])
 def test_the_case_is_left_alone(tmp_path: Path, dtype: type) -> None:
     case = marked_case(dtype)

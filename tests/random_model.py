@@ -192,7 +192,7 @@ class RandomModel:
             mode = "trilinear" if len(self.patch) == 3 else "bilinear"
             logits = network(torch.nn.functional.interpolate(coarse, size=tuple(self.patch), mode=mode))[0]
             flat = logits.flatten(1)
-            last = network.get_submodule("decoder.seg_layers")[-1]  # type: ignore[index]
+            last = network.get_submodule("decoder.seg_layers")[-1]
             scale = 3 / flat.std(1)
             last.weight.mul_(scale.view(-1, *[1] * (last.weight.ndim - 1)))
             last.bias.sub_(flat.mean(1)).mul_(scale)

@@ -103,7 +103,7 @@ def test_threads_are_taken_for_the_pass_alone(
 def test_threads_are_given_back_after_an_error(
     error: BaseException, model: TrainedModel, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
-    engine = engine_with(raises(error), model, monkeypatch, threads=2)  # type: ignore[arg-type]
+    engine = engine_with(raises(error), model, monkeypatch, threads=2)
     with pytest.raises((EngineError, KeyboardInterrupt)):
         engine.logits(PATCH, 0)
     assert torch.get_num_threads() == 1

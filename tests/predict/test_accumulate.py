@@ -57,7 +57,7 @@ def test_order_of_tiles_does_not_matter(random: object) -> None:
     tiles = list(grid.tiles())
     for tile in tiles:
         straight.add(tile, logits[tile.index])
-    random.shuffle(tiles)  # type: ignore[attr-defined]
+    random.shuffle(tiles)
     for tile in tiles:
         shuffled.add(tile, logits[tile.index])
     # At most 27 tiles meet at a voxel; each addition rounds once, relative to sums no larger than the logits' maximum.

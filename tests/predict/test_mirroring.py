@@ -57,7 +57,7 @@ def test_passes_come_in_order() -> None:
 def test_folds_are_averaged() -> None:
     engine = FakeEngine(lambda patch, fold: patch[:1] + [0.0, 3.0, 9.0][fold], folds=3)
     found = mean_logits(engine, PATCH, (1,), never)
-    np.testing.assert_allclose(found, PATCH[:1] + 4, rtol=1e-6, atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, PATCH[:1] + 4, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("passes", range(7))
@@ -78,10 +78,10 @@ def test_engine_may_overwrite_what_it_gave() -> None:
     engine = FakeEngine(compute)
     found = mean_logits(engine, PATCH, (0, 1, 2), never)
     expected = mean_logits(FakeEngine(marks_places), PATCH, (0, 1, 2), never)
-    assert np.array_equal(found, expected)  # type: ignore[arg-type]
-    assert not np.shares_memory(found, buffer)  # type: ignore[arg-type]
+    assert np.array_equal(found, expected)
+    assert not np.shares_memory(found, buffer)
     once = mean_logits(engine, PATCH, (), never)
-    assert not np.shares_memory(once, buffer)  # type: ignore[arg-type]
+    assert not np.shares_memory(once, buffer)
 
 
 def test_the_patch_is_left_alone() -> None:

@@ -93,7 +93,7 @@ def test_place_puts_an_asymmetric_marker_back(order: AxisOrder) -> None:
     inside = np.argwhere(seen)
     box = tuple(slice(int(a), int(b) + 1) for a, b in zip(inside.min(0), inside.max(0), strict=True))
     shape = tuple(part.stop - part.start for part in box)
-    geometry = Geometry(order, seen.shape, box, (1, 1, 1), shape, (1, 1, 1))  # type: ignore[arg-type]
+    geometry = Geometry(order, seen.shape, box, (1, 1, 1), shape, (1, 1, 1))
     assert geometry.cropped_shape == shape
     placed = geometry.place(seen[box])
     assert np.array_equal(placed, case)

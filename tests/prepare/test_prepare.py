@@ -12,7 +12,7 @@ from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
 
 def opened(folder: Path, **options: object) -> TrainedModel:
-    return load_model(RandomModel(**options).write(folder))  # type: ignore[arg-type]
+    return load_model(RandomModel(**options).write(folder))
 
 
 def marked_case(dtype: type = np.float32) -> Case:
@@ -122,6 +122,6 @@ def test_planar_image_needs_a_flat_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spacing", [(1000.0, 1000.0, 1000.0), (0.01, 1.0, 1.0)])
 def test_absurd_spacing_is_refused_before_memory_is_taken(tmp_path: Path, spacing: tuple[float, ...]) -> None:
-    case = Case(np.ones((1, 20, 20, 20)), spacing)  # type: ignore[arg-type]
+    case = Case(np.ones((1, 20, 20, 20)), spacing)
     with pytest.raises(CaseError, match="state it in millimetres"):
         prepare(case, opened(tmp_path))

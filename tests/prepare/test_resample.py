@@ -96,7 +96,7 @@ def ramp(shape: Triple, axis: int) -> np.ndarray:
 @pytest.mark.parametrize("order", [1, 3])
 def test_linear_ramp_stays_linear_inside(axis: int, length: int, order: int) -> None:
     shape, wanted = (12, 12, 12), tuple(length if a == axis else 12 for a in range(3))
-    found = Resampler(order, None, 0).apply(ramp(shape, axis), wanted)  # type: ignore[arg-type]
+    found = Resampler(order, None, 0).apply(ramp(shape, axis), wanted)
     centers = (np.arange(length) + 0.5) * 12 / length - 0.5
     inside = (centers >= 0) & (centers <= 11) if order == 1 else (centers >= 4) & (centers <= 7)
     lines = np.moveaxis(found, axis, -1)[..., inside]
@@ -125,7 +125,7 @@ def test_cubic_never_leaves_the_range_of_the_input() -> None:
 def test_separate_axis_takes_the_nearest_slice(axis: int) -> None:
     volume = ramp((3, 4, 5), axis)
     wanted = tuple(7 if a == axis else n for a, n in enumerate(volume.shape))
-    found = Resampler(order=3, separate_axis=axis, separate_order=0).apply(volume, wanted)  # type: ignore[arg-type]
+    found = Resampler(order=3, separate_axis=axis, separate_order=0).apply(volume, wanted)
     n = volume.shape[axis]
     # half-way between two slices: the later one
     nearest = [min(range(n), key=lambda s: (abs((s + 0.5) / n - (i + 0.5) / 7), -s)) for i in range(7)]

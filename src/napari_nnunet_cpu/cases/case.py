@@ -123,8 +123,11 @@ def stack_channels(parts: list[Case]) -> Case:
                 f"channels differ in spacing (Z, Y, X): {first.name} {first.spacing_mm} mm, "
                 f"{part.name} {part.spacing_mm} mm; resample them to one grid first"
             )
-        both = part.affine is not None and first.affine is not None
-        if both and not np.allclose(part.affine, first.affine, atol=1e-3):  # type: ignore[arg-type]  # both are set
+        if (
+            part.affine is not None
+            and first.affine is not None
+            and not np.allclose(part.affine, first.affine, atol=1e-3)
+        ):
             raise CaseError(
                 f"channels lie at different places: the affines of {first.name} and {part.name} differ; "
                 "register and resample them to one grid first"

@@ -45,6 +45,11 @@ class AxisOrder:
         a, b, c = self.axes
         return values[a], values[b], values[c]
 
+    def unpermute(self, values: Spacing) -> Spacing:
+        """One value per axis of the source, from values in this order."""
+        a, b, c = np.argsort(self.axes)
+        return values[a], values[b], values[c]
+
     def then(self, axes: tuple[int, int, int]) -> AxisOrder:
         """Follow this order by a further permutation."""
         a, b, c = axes

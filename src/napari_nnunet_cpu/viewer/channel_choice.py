@@ -63,9 +63,8 @@ class ChannelChoice(Container[Widget]):
                 for i, name in enumerate(names)
             ]
             self.box_area.extend(self.boxes)
-            for box, layer in zip(self.boxes, self._guess(names), strict=True):
-                if layer is not None:
-                    box.value = layer
+            self._fill()
+            for box in self.boxes:
                 box.changed.connect(self._layer_changed)
         self._layer_changed()
 
@@ -100,10 +99,14 @@ class ChannelChoice(Container[Widget]):
         had_layers = any(box.value is not None for box in self.boxes)
         super().reset_choices()
         if not had_layers:
-            for box, layer in zip(self.boxes, self._guess([box.label for box in self.boxes]), strict=True):
-                if layer is not None:
-                    box.value = layer
+            self._fill()
         self._layer_changed()
+
+    def _fill(self) -> None:
+        """Put the guessed layers into the boxes."""
+        for box, layer in zip(self.boxes, self._guess([box.label for box in self.boxes]), strict=True):
+            if layer is not None:
+                box.value = layer
 
     def _image_layers(self, _: Any = None) -> list[Image]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]

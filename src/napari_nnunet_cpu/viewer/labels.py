@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING
+
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_nnunet_cpu.predict import Result
 from napari_nnunet_cpu.viewer.layers import LayerImage
-
-if TYPE_CHECKING:
-    from napari.layers import Labels
-    from napari.utils.colormaps import DirectLabelColormap
 
 # Turning the hue by this share of the circle keeps any number of colours far apart (golden ratio).
 _HUE_STEP = 0.618033988749895
@@ -32,8 +30,6 @@ def labels_layer(result: Result, image: LayerImage) -> Labels:
     Labels
         Names of the labels in `features`, settings and versions in `metadata["nnunet"]`.
     """
-    from napari.layers import Labels
-
     names = result.label_names
     return Labels(
         image.to_layer(result.labels),
@@ -47,8 +43,6 @@ def labels_layer(result: Result, image: LayerImage) -> Labels:
 
 def label_colors(names: dict[int, str]) -> DirectLabelColormap:
     """Distinct colours for the named labels; labels painted later that have no name are grey."""
-    from napari.utils.colormaps import DirectLabelColormap
-
     colors: dict[int | None, tuple[float, ...] | str] = {None: _UNNAMED, 0: "transparent"}
     for number, value in enumerate(value for value in names if value):
         # A second lightness for every other label tells neighbours on the hue circle apart.

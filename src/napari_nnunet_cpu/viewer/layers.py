@@ -74,7 +74,6 @@ class LayerImage:
         CaseError
             When the arrays can't be read, are empty or not finite.
         """
-        # An order of axes is its own kind of array operation: the spacing goes along with the voxels.
         spacing = self._file_spacing(spacing_mm or self.spacing_mm)
         known = bool(self.spacing_source) or spacing_mm is not None
         channels = []
@@ -83,15 +82,14 @@ class LayerImage:
                 volume = np.asarray(array)
             except (OSError, ValueError, MemoryError) as error:
                 raise CaseError(f"{self.name} can't be read: {error}") from error
-            volume = self.order.undo(volume[None] if self.planar else volume)[None]
-            channels.append(Case(volume, spacing, self.affine, self.name, spacing_known=known, planar=self.planar))
+            channel = self._file_array(volume)[None]
+            channels.append(Case(channel, spacing, self.affine, self.name, spacing_known=known, planar=self.planar))
         return stack_channels(channels)
 
     def outline(self, spacing_mm: Spacing | None = None) -> Case:
         """A case of the same shape and spacing without the intensities: enough to count tiles."""
-        shape = self.arrays[0].shape
-        empty = np.broadcast_to(np.uint8(0), shape if len(shape) == 3 else (1, *shape))
-        channels = np.broadcast_to(self.order.undo(empty), (len(self.arrays), *self.order.undo(empty).shape))
+        empty = self._file_array(np.broadcast_to(np.uint8(0), self.arrays[0].shape))
+        channels = np.broadcast_to(empty, (len(self.arrays), *empty.shape))
         spacing = self._file_spacing(spacing_mm or self.spacing_mm)
         return Case(channels, spacing, self.affine, self.name, planar=self.planar)
 
@@ -100,10 +98,13 @@ class LayerImage:
         array = np.ascontiguousarray(self.order.apply(labels))
         return array[0] if self.planar else array
 
+    def _file_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An array of the layer's as (Z, Y, X) in file order."""
+        return self.order.undo(array[None] if self.planar else array)
+
     def _file_spacing(self, spacing_mm: Spacing) -> Spacing:
         spacing = planar_spacing((spacing_mm[1], spacing_mm[2])) if self.planar else spacing_mm
-        a, b, c = np.argsort(self.order.axes)
-        return spacing[a], spacing[b], spacing[c]
+        return self.order.unpermute(spacing)
 
 
 def image_from_layers(layers: Sequence[Image]) -> LayerImage:

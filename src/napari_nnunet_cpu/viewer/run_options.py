@@ -39,7 +39,7 @@ class RunOptions(Container[Widget]):
             label="mirroring", choices=[("as the preset", None), ("on", True), ("off", False)], value=None
         )
         # One core is left to the window where there are enough of them.
-        self.threads = SpinBox(label="threads", value=cores - 1 if cores >= 4 else cores, min=1, max=max(cores, 1))
+        self.threads = SpinBox(label="threads", value=cores - 1 if cores >= 4 else cores, min=1, max=cores)
         self.details: Container[Widget] = Container(
             widgets=[folds, self.step, self.mirror, self.threads], labels=True, label=" "
         )

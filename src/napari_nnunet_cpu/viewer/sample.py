@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from napari.layers import Image
 
 from napari_nnunet_cpu.cases import Case, read_case
 from napari_nnunet_cpu.samples import sample_image
 
 if TYPE_CHECKING:
-    from napari.layers import Image
     from napari.types import LayerData
 
 
@@ -20,8 +20,6 @@ def case_layer(case: Case) -> Image:
     World coordinates are those of DICOM (S, P, L), so that the axial slice stands as radiologists
     have it; an oblique affine is shown without its rotation.
     """
-    from napari.layers import Image
-
     flips = np.array([1.0, -1.0, -1.0])
     origin = np.zeros(3) if case.affine is None else case.affine[:3, 3][::-1]
     metadata = {} if case.affine is None else {"affine": case.affine}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu.cases import Case
-from napari_nnunet_cpu.cases.case import planar_spacing, stack_channels
+from napari_nnunet_cpu.cases.case import SpacingSource, planar_spacing, stack_channels
 from napari_nnunet_cpu.errors import CaseError
 
 OBLIQUE = np.array([[0.0, -1.5, 0.0, 7.0], [0.6, 0.0, -2.4, -3.0], [0.8, 0.0, 1.8, 11.0], [0, 0, 0, 1]])
@@ -65,7 +65,7 @@ def test_a_planar_case_has_one_slice():
 
 
 def test_stated_spacing_scales_each_column_of_the_affine():
-    case = a_case(affine=OBLIQUE, spacing_known=False).with_spacing((6.0, 0.5, 1.0))
+    case = a_case(affine=OBLIQUE, spacing_source=SpacingSource.ASSUMED).with_spacing((6.0, 0.5, 1.0))
     assert case.spacing_mm == (6.0, 0.5, 1.0)
     assert case.spacing_known
     # Columns are x, y, z: x stays, y shrinks to a third, z doubles, the origin stays.

@@ -6,7 +6,7 @@ import tifffile
 
 from napari_nnunet_cpu import read_case
 from napari_nnunet_cpu.cases import Case, write_labels
-from napari_nnunet_cpu.cases.case import planar_spacing
+from napari_nnunet_cpu.cases.case import SpacingSource, planar_spacing
 from napari_nnunet_cpu.errors import CaseError
 
 STACK = np.arange(2 * 30 * 40, dtype=np.uint16).reshape(2, 30, 40)
@@ -110,7 +110,7 @@ def test_imagej_hyperstack_has_channels(tmp_path):
 def test_ome_spacing(tmp_path, metadata, expected):
     case = read_case(written(tmp_path / "a.ome.tif", STACK, ome=True, metadata={"axes": "ZYX"} | metadata))
     np.testing.assert_array_equal(case.channels, STACK[None])
-    assert case.spacing_known == (expected is not None)
+    assert case.spacing_source == (SpacingSource.ASSUMED if expected is None else SpacingSource.PIXEL_SIZE)
     np.testing.assert_allclose(case.spacing_mm, expected or (1.0, 1.0, 1.0), rtol=1e-12)
 
 
@@ -163,14 +163,14 @@ def test_two_nameless_axes_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16], ids=["8-bit", "16-bit"])
-@pytest.mark.parametrize("known", [True, False], ids=["spacing-known", "spacing-unknown"])
-def test_labels_come_back(tmp_path, dtype, known):
-    spacing = (2.5, 0.7, 0.3) if known else (1.0, 1.0, 1.0)
-    case = Case(np.zeros((1, *STACK.shape), np.float32), spacing, spacing_known=known)
+@pytest.mark.parametrize("source", [SpacingSource.PIXEL_SIZE, SpacingSource.ASSUMED])
+def test_labels_come_back(tmp_path, dtype, source):
+    spacing = (1.0, 1.0, 1.0) if source is SpacingSource.ASSUMED else (2.5, 0.7, 0.3)
+    case = Case(np.zeros((1, *STACK.shape), np.float32), spacing, spacing_source=source)
     labels = (STACK % 251).astype(dtype)
     back = read_case(write_labels(tmp_path / "labels.tif", labels, case))
     np.testing.assert_array_equal(back.channels[0], labels)
-    assert (back.channels.dtype, back.spacing_known) == (dtype, known)
+    assert (back.channels.dtype, back.spacing_source) == (dtype, source)
     np.testing.assert_allclose(back.spacing_mm, spacing, rtol=1e-6)
 
 

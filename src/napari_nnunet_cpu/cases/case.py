@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,18 @@ Spacing = tuple[float, float, float]
 # nnU-Net gives a 2D image one slice of this thickness, relative to its largest pixel
 # (imageio/simpleitk_reader_writer.py), which makes it anisotropic: never resampled across slices.
 PLANAR_THICKNESS = 999.0
+
+
+class SpacingSource(StrEnum):
+    """How far a spacing can be relied on.
+
+    The readers of nnU-Net that know no headers (Tiff3DIO, NaturalImage2DIO) ignore pixel sizes in a
+    file's metadata, so models trained through them must too.
+    """
+
+    STATED = "stated"  # by a header made for it (NIfTI, ITK's formats), nnU-Net's JSON file, or the user
+    PIXEL_SIZE = "pixel size"  # by the metadata of a TIFF file or the scale of a layer
+    ASSUMED = "assumed"  # by nobody: 1 mm is nnU-Net's own assumption
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +46,8 @@ class Case:
         millimetres in the RAS+ frame of NIfTI. None where the file says nothing of it.
     name : str
         What the subject is called, for messages and file names.
-    spacing_known : bool
-        False where the spacing was not stated and 1 mm is an assumption (nnU-Net's own).
+    spacing_source : SpacingSource
+        Where the spacing comes from.
     planar : bool
         True for a 2D image; its labels are given back in 2D.
 
@@ -48,8 +61,8 @@ class Case:
     spacing_mm: Spacing
     affine: npt.NDArray[np.float64] | None = None
     name: str = "image"
-    spacing_known: bool = True
-    planar: bool = field(default=False)
+    spacing_source: SpacingSource = SpacingSource.STATED
+    planar: bool = False
 
     def __post_init__(self) -> None:
         channels = self.channels
@@ -73,6 +86,11 @@ class Case:
                 )
 
     @property
+    def spacing_known(self) -> bool:
+        """Whether somebody stated the spacing; if not, 1 mm is an assumption."""
+        return self.spacing_source is not SpacingSource.ASSUMED
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along (Z, Y, X)."""
         z, y, x = self.channels.shape[1:]
@@ -90,7 +108,7 @@ class Case:
         if affine is not None:
             affine = affine.copy()
             affine[:3, :3] *= np.divide(spacing_mm[::-1], self.spacing_mm[::-1])
-        return replace(self, spacing_mm=spacing_mm, affine=affine, spacing_known=True)
+        return replace(self, spacing_mm=spacing_mm, affine=affine, spacing_source=SpacingSource.STATED)
 
 
 def planar_spacing(spacing_yx: tuple[float, float]) -> Spacing:

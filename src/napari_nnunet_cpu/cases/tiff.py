@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing
+from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
 from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".tif", ".tiff")
@@ -52,16 +52,18 @@ def read_tiff(path: Path, name: str) -> Case:
             series = file.series[0]
             array, axes = series.asarray(), series.axes
             _check_complete(file, path)
-            spacing = _beside(path) or _ome_spacing(file) or _imagej_spacing(file)
+            stated = _beside(path)
+            spacing = stated or _ome_spacing(file) or _imagej_spacing(file)
     except CaseError:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged file can make tifffile raise anything
         raise CaseError(f"{path} can't be read as TIFF: {first_line(error)}") from error
     array, planar = _to_czyx(array, axes, path)
-    if planar:
-        known = (spacing[1], spacing[2]) if spacing else (1.0, 1.0)
-        return Case(array, planar_spacing(known), None, name, spacing_known=spacing is not None, planar=True)
-    return Case(array, spacing or (1.0, 1.0, 1.0), None, name, spacing_known=spacing is not None)
+    source = (
+        SpacingSource.STATED if stated else SpacingSource.PIXEL_SIZE if spacing is not None else SpacingSource.ASSUMED
+    )
+    spacing = spacing or (1.0, 1.0, 1.0)
+    return Case(array, planar_spacing(spacing[1:]) if planar else spacing, None, name, source, planar)
 
 
 def write_tiff(path: Path, labels: npt.NDArray[Any], case: Case) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image
 
-from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing, stack_channels
+from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing, stack_channels
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
@@ -75,7 +75,10 @@ class LayerImage:
             When the arrays can't be read, are empty or not finite.
         """
         spacing = self._file_spacing(spacing_mm or self.spacing_mm)
-        known = bool(self.spacing_source) or spacing_mm is not None
+        if spacing_mm is not None or self.affine is not None:  # a reader that keeps affines knows a header
+            source = SpacingSource.STATED
+        else:
+            source = SpacingSource.PIXEL_SIZE if self.spacing_source else SpacingSource.ASSUMED
         channels = []
         for array in self.arrays:
             try:
@@ -83,7 +86,7 @@ class LayerImage:
             except (OSError, ValueError, MemoryError) as error:
                 raise CaseError(f"{self.name} can't be read: {error}") from error
             channel = self._file_array(volume)[None]
-            channels.append(Case(channel, spacing, self.affine, self.name, spacing_known=known, planar=self.planar))
+            channels.append(Case(channel, spacing, self.affine, self.name, source, planar=self.planar))
         return stack_channels(channels)
 
     def outline(self, spacing_mm: Spacing | None = None) -> Case:

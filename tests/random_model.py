@@ -16,6 +16,7 @@ from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.networks import build_network
 from napari_nnunet_cpu.models.plans import Plans
 
+DATASET = "Dataset999_Random"
 ONE_LABEL_EACH = {"background": 0, "liver": 1, "kidney": 2}
 
 
@@ -24,7 +25,12 @@ class RandomModel:
     """Description of a model folder; `write` makes it.
 
     `normalization` and `use_mask` are one value for all channels or one per channel; `architecture` replaces
-    entries of the plans' arch_kwargs.
+    entries of the plans' arch_kwargs. `resampling_options` adds arguments to the function that resamples "data",
+    "seg" or "probabilities". `spread` is the standard deviation of the logits.
+
+    With a `first_stage` it is a cascade: both model folders are written, with the same plans, and the second stage
+    inherits from "3d_fullres". `ancestors` names further configurations that this one inherits from, nearest first.
+    `postprocessing` holds, for every component that nnU-Net would remove, its labels_or_regions.
     """
 
     patch: Sequence[int] = (16, 16, 16)
@@ -44,23 +50,58 @@ class RandomModel:
     force_separate_z: bool | None = None
     resampling: str = "resample_data_or_seg_to_shape"
     architecture: dict[str, Any] = field(default_factory=dict)
+    resampling_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    first_stage: RandomModel | None = None
+    called: str | None = None
+    ancestors: Sequence[str] = ()
+    plans_name: str = "nnUNetPlans"
+    checkpoint_name: str = "checkpoint_final.pth"
+    postprocessing: Sequence[Any] | None = None
+    spread: float = 3.0
     seed: int = 0
 
     @property
     def configuration(self) -> str:
-        return "2d" if len(self.patch) == 2 else "3d_fullres"
+        by_shape = "2d" if len(self.patch) == 2 else "3d_fullres"
+        return self.called or ("3d_cascade_fullres" if self.first_stage else by_shape)
 
-    def plans(self) -> dict[str, Any]:
-        """plans.json."""
+    @property
+    def folder_name(self) -> str:
+        return f"{self.trainer}__{self.plans_name}__{self.configuration}"
+
+    @property
+    def input_channels(self) -> int:
+        """Of the network: the image's and, in a cascade, one per label of the first stage."""
+        labels = labels_from_dataset(self.labels, self.regions_class_order, "dataset")
+        return len(self.channels) + (len(labels.foreground) if self.first_stage else 0)
+
+    def configurations(self) -> dict[str, Any]:
+        """The plans' configurations: this one, those it inherits from, and its first stage's."""
+        ancestors = [*self.ancestors, *["3d_fullres"] * (self.first_stage is not None)]
+        block, own = self._block(), {"patch_size": list(self.patch), "spacing": list(self.spacing)}
+        found: dict[str, Any] = {}
+        if self.first_stage is not None:
+            found = self.first_stage.configurations()
+            found[self.first_stage.configuration]["next_stage"] = self.configuration
+            own["previous_stage"] = self.first_stage.configuration
+        if not ancestors:
+            return found | {self.configuration: block | own}
+        names = [self.configuration, *ancestors]
+        for number, name in enumerate(ancestors):
+            # What the child states as well is wrong here: the child's word counts.
+            wrong = {key: [9] * len(self.patch) for key in ("patch_size", "spacing")}
+            share = {key: block[key] for key in list(block)[number :: len(ancestors)]}
+            found[name] = share | wrong | ({"inherits_from": names[number + 2]} if number + 2 < len(names) else {})
+        return found | {self.configuration: own | {"inherits_from": ancestors[0]}}
+
+    def _block(self) -> dict[str, Any]:
         dims = len(self.patch)
         options = {"is_seg": False, "order_z": 0, "force_separate_z": self.force_separate_z}
         configuration: dict[str, Any] = {
             "data_identifier": f"nnUNetPlans_{self.configuration}",
             "preprocessor_name": "DefaultPreprocessor",
             "batch_size": 2,
-            "patch_size": list(self.patch),
             "median_image_size_in_voxels": list(self.patch),
-            "spacing": list(self.spacing),
             "normalization_schemes": self._per_channel(self.normalization),
             "use_mask_for_norm": self._per_channel(self.use_mask),
             "batch_dice": False,
@@ -71,7 +112,7 @@ class RandomModel:
                 "resample_data_or_seg_to_shape": options | {"order": order, "is_seg": kind == "seg"},
                 "resample_torch_fornnunet": {"is_seg": kind == "seg", "force_separate_z": self.force_separate_z},
                 "no_resampling_hack": {},
-            }[self.resampling]
+            }[self.resampling] | self.resampling_options.get(kind, {})
         per_stage = "n_conv_per_stage" if self.family == "PlainConvUNet" else "n_blocks_per_stage"
         if self.old_layout:
             configuration |= {
@@ -107,15 +148,19 @@ class RandomModel:
                 "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]
                 + ["block"] * ("block" in self.architecture),
             }
+        return configuration
+
+    def plans(self) -> dict[str, Any]:
+        """plans.json."""
         return {
-            "dataset_name": "Dataset999_Random",
-            "plans_name": "nnUNetPlans",
+            "dataset_name": DATASET,
+            "plans_name": self.plans_name,
             "original_median_spacing_after_transp": [1.0, 1.0, 1.0],
             "original_median_shape_after_transp": [32, 32, 32],
             "image_reader_writer": self.reader,
             "transpose_forward": list(self.transpose),
             "transpose_backward": [int(i) for i in np.argsort(self.transpose)],
-            "configurations": {self.configuration: configuration},
+            "configurations": self.configurations(),
             "experiment_planner_used": "ExperimentPlanner",
             "label_manager": "LabelManager",
             "foreground_intensity_properties_per_channel": {
@@ -141,16 +186,23 @@ class RandomModel:
             document["regions_class_order"] = self.regions_class_order
         return document
 
-    def write(self, root: Path) -> Path:
-        """Make the folder under `root` and return it."""
-        folder = root / "Dataset999_Random" / f"{self.trainer}__nnUNetPlans__{self.configuration}"
+    def write(self, root: Path, plans: dict[str, Any] | None = None) -> Path:
+        """Make the folder under `root` and return it; `plans` are those of a cascade that this is part of."""
+        plans = plans or self.plans()
+        if self.first_stage is not None:
+            self.first_stage.write(root, plans)
+        folder = root / DATASET / self.folder_name
         folder.mkdir(parents=True)
-        (folder / "plans.json").write_text(json.dumps(self.plans()))
+        (folder / "plans.json").write_text(json.dumps(plans))
         (folder / "dataset.json").write_text(json.dumps(self.dataset()))
         for number, fold in enumerate(self.folds):
-            path = folder / f"fold_{fold}" / "checkpoint_final.pth"
+            path = folder / f"fold_{fold}" / self.checkpoint_name
             path.parent.mkdir()
             torch.save(self.checkpoint(number), path)
+        if self.postprocessing is not None:
+            path = folder / f"crossval_results_folds_{'_'.join(self.folds)}" / "postprocessing.json"
+            path.parent.mkdir()
+            path.write_text(json.dumps(postprocessing_document(self.postprocessing)))
         return folder
 
     def checkpoint(self, number: int = 0) -> dict[str, Any]:
@@ -175,7 +227,7 @@ class RandomModel:
             architecture = architecture.with_batch_norm()
         heads = labels_from_dataset(self.labels, self.regions_class_order, "dataset").heads
         generator = torch.Generator().manual_seed(seed)
-        network = build_network(architecture, len(self.channels), heads)
+        network = build_network(architecture, self.input_channels, heads)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if parameter.ndim > 1:
@@ -188,15 +240,33 @@ class RandomModel:
                     buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
                 elif name.endswith("running_var"):
                     buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
-            coarse = torch.randn((1, len(self.channels), *[max(n // 4, 1) for n in self.patch]), generator=generator)
-            mode = "trilinear" if len(self.patch) == 3 else "bilinear"
-            logits = network(torch.nn.functional.interpolate(coarse, size=tuple(self.patch), mode=mode))[0]
-            flat = logits.flatten(1)
+            flat = network(self._example(generator))[0].flatten(1)
             last = network.get_submodule("decoder.seg_layers")[-1]
-            scale = 3 / flat.std(1)
+            scale = self.spread / flat.std(1)
             last.weight.mul_(scale.view(-1, *[1] * (last.weight.ndim - 1)))
             last.bias.sub_(flat.mean(1)).mul_(scale)
         return network.state_dict()
+
+    def _example(self, generator: torch.Generator) -> torch.Tensor:
+        """An input as the network will see them: a smooth image and, in a cascade, the labels of a first stage."""
+        coarse = [max(n // 4, 1) for n in self.patch]
+        mode = "trilinear" if len(self.patch) == 3 else "bilinear"
+        image = torch.randn((1, len(self.channels), *coarse), generator=generator)
+        image = torch.nn.functional.interpolate(image, size=tuple(self.patch), mode=mode)
+        labels = self.input_channels - len(self.channels)
+        if not labels:
+            return image
+        blocks = torch.randint(labels + 1, (1, *coarse), generator=generator)
+        one_hot = torch.stack([(blocks == label + 1).float() for label in range(labels)], dim=1)
+        return torch.cat([image, torch.nn.functional.interpolate(one_hot, size=tuple(self.patch))], dim=1)
+
+
+def postprocessing_document(removed: Sequence[Any]) -> dict[str, Any]:
+    """postprocessing.json: of every entry of `removed`, a label or a list of them, all but the largest component go."""
+    return {
+        "postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"] * len(removed),
+        "postprocessing_kwargs": [{"labels_or_regions": labels} for labels in removed],
+    }
 
 
 def smooth_image(shape: Sequence[int], seed: int = 0, channels: int = 1) -> np.ndarray:

@@ -25,14 +25,23 @@ _DOING = {
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A stage of the run begins."""
+    """A stage of the run begins.
+
+    Attributes
+    ----------
+    stage : Stage
+        Which.
+    part : str
+        Of what, where there is more than one thing to do: a configuration, a time point.
+    """
 
     stage: Stage
+    part: str = ""
 
     @property
     def text(self) -> str:
         """What is going on, for people."""
-        return _DOING[self.stage]
+        return _of(self.part, _DOING[self.stage])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +54,23 @@ class TileDone:
         Tiles computed so far, and tiles of this run.
     seconds_left : float
         Time the remaining tiles take at the pace so far, in seconds.
+    part : str
+        Of what, where there is more than one thing to do: a configuration, a time point.
     """
 
     done: int
     total: int
     seconds_left: float
+    part: str = ""
 
     @property
     def text(self) -> str:
         """How far it is, for people."""
-        return f"{self.done} of {self.total} tiles, {duration(self.seconds_left)} left"
+        return _of(self.part, f"{self.done} of {self.total} tiles, {duration(self.seconds_left)} left")
+
+
+def _of(part: str, text: str) -> str:
+    return f"{part}: {text}" if part else text
 
 
 Event = StageStarted | TileDone

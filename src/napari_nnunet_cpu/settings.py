@@ -34,6 +34,11 @@ class Settings:
         Compute only as many tiles of the grid as cover the image once.
     threads : int or None
         CPU threads of the network; None takes every core this process may use.
+    probabilities : bool
+        Keep the probabilities, too. They take memory: 4 bytes a voxel of the image and class.
+    postprocess : bool
+        Apply the postprocessing that nnU-Net found for the model (postprocessing.json). nnU-Net's
+        own prediction does not.
 
     Raises
     ------
@@ -48,6 +53,8 @@ class Settings:
     mirror: bool = True
     cover: bool = False
     threads: int | None = None
+    probabilities: bool = False
+    postprocess: bool = False
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:

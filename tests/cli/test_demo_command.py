@@ -30,7 +30,7 @@ def test_the_shipped_image_and_model(nnunet):
         "icbm152_t1_2mm_labels.nii.gz",
         "icbm152_t1_2mm_labels.png",
     ]
-    labels = np.asarray(nib.load(document["output"]).dataobj).transpose(2, 1, 0)
+    labels = np.asarray(nib.load(document["outputs"]["labels"]).dataobj).transpose(2, 1, 0)
     case = read_case(sample_image())
     assert labels.shape == case.shape
     assert document["volumes"].keys() == {"grey matter", "white matter"}

@@ -41,7 +41,7 @@ def test_what_people_read(nnunet, image, model, tmp_path):
         row = next(line for line in lines if name in line)
         assert f"{volume['voxels']:,}" in row
         assert f"{volume['ml']:,.2f}" in row
-    assert "fast: 2 tiles, 2 passes each" in lines[-2]
+    assert "fast: 2 tiles, 4 passes" in lines[-2]
     assert lines[-1] == f"labels: {out}"
 
 
@@ -53,13 +53,14 @@ def test_json_is_the_report_and_nothing_else(nnunet, image, model, tmp_path):
     assert done.stderr == ""
     assert json.loads(report.read_text(encoding="utf-8")) == document
     expected = segment(read_case(image), load_model(model), Settings.fast(threads=1))
-    measured = ("seconds", "time")
-    assert {key: document[key] for key in expected.provenance if key not in measured} == {
-        key: value for key, value in expected.provenance.items() if key not in measured
-    }
+    for provenance in (document, expected.provenance):
+        for measured in (provenance, *provenance["runs"]):
+            del measured["seconds"]
+        del provenance["time"]
+    assert {key: document[key] for key in expected.provenance} == expected.provenance
     assert document["volumes"] == expected.volumes()
     assert document["images"] == [str(image)]
-    assert document["output"] == str(out)
+    assert document["outputs"] == {"labels": str(out)}
     assert 50 < document["peak_memory_mb"] < 50_000
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "labels.nii.gz", "patient_0000.nii.gz", "report.json", "working"
@@ -84,7 +85,7 @@ def test_options_become_settings(nnunet, image, model, options, expected):
 @pytest.mark.parametrize(("folds", "expected"), [("all", ["0", "1"]), ("1", ["1"]), ("1, 0", ["1", "0"])])
 def test_folds(nnunet, image, model, folds, expected):
     done = nnunet("segment", image, "-m", model, "-o", "o.nii", "-f", folds, "--preset", "draft", "--json")
-    assert json.loads(done.stdout)["model"]["folds"] == expected
+    assert json.loads(done.stdout)["runs"][0]["model"]["folds"] == expected
 
 
 def test_configuration_and_checkpoint(nnunet, image, tmp_path):
@@ -93,8 +94,8 @@ def test_configuration_and_checkpoint(nnunet, image, tmp_path):
     RandomModel(patch=(16, 16), spacing=(1.0, 1.0)).write(tmp_path)
     options = ["-m", wanted.parent, "-c", "3d_fullres", "--checkpoint", "checkpoint_best.pth", "--preset", "draft"]
     document = json.loads(nnunet("segment", image, "-o", "o.nii", *options, "--json").stdout)
-    assert document["model"]["configuration"] == "3d_fullres"
-    assert document["model"]["checkpoint"] == "checkpoint_best.pth"
+    model = document["runs"][0]["model"]
+    assert (model["configuration"], model["checkpoint"]) == ("3d_fullres", "checkpoint_best.pth")
 
 
 def test_several_images_are_channels_in_order(nnunet, image, tmp_path):
@@ -127,6 +128,44 @@ def test_spacing_given(nnunet, tiff, model):
         assert math.isclose(volume["ml"], volume["voxels"] * 1.2e-3)
 
 
+@pytest.fixture(scope="module")
+def cascade(tmp_path_factory):
+    low = RandomModel(spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
+    return RandomModel(first_stage=low).write(tmp_path_factory.mktemp("cascade"))
+
+
+def test_a_cascade_is_one_command(nnunet, image, cascade):
+    options = ["-m", cascade, "--preset", "fast", "--threads", 1]
+    assert nnunet("segment", image, *options, "-o", "o.nii.gz", "--save-first-stage", "low.nii.gz").exit_code == 0
+    expected = segment(read_case(image), load_model(cascade), Settings.fast(threads=1))
+    np.testing.assert_array_equal(labels_of("o.nii.gz"), expected.labels)
+    np.testing.assert_array_equal(labels_of("low.nii.gz"), expected.first_stage.labels)
+    assert len(np.unique(expected.labels)) == 3
+    done = nnunet("segment", image, *options, "-o", "again.nii.gz", "--first-stage", "low.nii.gz", "--json")
+    np.testing.assert_array_equal(labels_of("again.nii.gz"), expected.labels)
+    assert [run["model"]["configuration"] for run in json.loads(done.stdout)["runs"]] == ["3d_cascade_fullres"]
+
+
+def test_an_ensemble_is_one_command(nnunet, image, model, tmp_path):
+    flat = RandomModel(patch=(16, 16), spacing=(1.0, 1.0)).write(tmp_path)
+    options = ["--preset", "draft", "--threads", 1, "-o", "o.nii.gz", "--probabilities", "p.npz"]
+    done = nnunet("segment", image, "-m", model, "-m", flat, *options, "--json")
+    settings = Settings.draft(threads=1, probabilities=True)
+    expected = segment(read_case(image), [load_model(model), load_model(flat)], settings)
+    np.testing.assert_array_equal(labels_of("o.nii.gz"), expected.labels)
+    np.testing.assert_array_equal(np.load("p.npz")["probabilities"], expected.probabilities)
+    assert json.loads(done.stdout)["outputs"] == {"labels": "o.nii.gz", "probabilities": "p.npz"}
+
+
+def test_postprocessing_is_applied_when_asked_for(nnunet, image, tmp_path):
+    model = RandomModel(postprocessing=[[1, 2]]).write(tmp_path)
+    for flag in ([], ["--postprocess"]):
+        nnunet("segment", image, "-m", model, "-o", "o.nii.gz", "--preset", "fast", "--threads", 1, *flag)
+        settings = Settings.fast(threads=1, postprocess=bool(flag))
+        expected = segment(read_case(image), load_model(model), settings).labels
+        np.testing.assert_array_equal(labels_of("o.nii.gz"), expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "reason"),
     [
@@ -138,11 +177,18 @@ def test_spacing_given(nnunet, tiff, model):
         ({"--checkpoint": "checkpoint_best.pth"}, 1, "checkpoint_best.pth"),
         ({"--device": "cuda:99"}, 1, "cuda:99 is not available"),
         ({"-o": "missing/o.nii.gz"}, 1, "missing is not a folder"),
-        ({"-o": "o.png"}, 1, "unknown ending"),
+        ({"-o": "o.xyz"}, 1, "unknown ending"),
+        ({"-o": "o.png"}, 1, "is a volume"),
         ({"--report": "missing/r.json"}, 1, "missing is not a folder"),
         ({"-o": "{image}"}, 2, "is the image itself"),
         ({"--report": "{image}"}, 2, "is the image itself"),
         ({"--report": "o.nii.gz"}, 2, "both labels and report"),
+        ({"--probabilities": "p.npy"}, 1, "written as .npz"),
+        ({"--probabilities": "missing/p.npz"}, 1, "missing is not a folder"),
+        ({"--save-first-stage": "o.nii.gz"}, 2, "both labels and first_stage"),
+        ({"--save-first-stage": "low.nii.gz"}, 2, "is no cascade"),
+        ({"--first-stage": "{image}"}, 1, "must hold labels: one channel of whole numbers"),
+        ({"--postprocess": None}, 1, "no postprocessing.json"),
         ({"--preset": "quick"}, 2, "unknown preset 'quick'"),
         ({"--engine": "magic"}, 2, "unknown engine 'magic'"),
         ({"--device": "tpu"}, 2, "unknown device 'tpu'"),
@@ -159,7 +205,7 @@ def test_errors_are_one_line(nnunet, image, model, changes, code, reason, as_jso
     before = image.read_bytes()
     given = {"IMAGE": ["{image}"], "-m": str(model), "-o": "o.nii.gz"} | changes
     images = given.pop("IMAGE")
-    options = [part for pair in given.items() for part in pair] + ["--json"] * as_json
+    options = [part for pair in given.items() for part in pair if part is not None] + ["--json"] * as_json
     done = nnunet("segment", *[str(part).format(image=image) for part in [*images, *options]])
     assert done.exit_code == code
     assert done.stderr.startswith("error: ")

@@ -30,6 +30,7 @@ def test_what_a_model_says_of_itself(folder):
     assert model.describe() == {
         "name": "Dataset999_Random",
         "configuration": "3d_fullres",
+        "first_stage": None,
         "trainer": "nnUNetTrainer",
         "plans": "nnUNetPlans",
         "network": "PlainConvUNet",

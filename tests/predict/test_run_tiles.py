@@ -211,11 +211,12 @@ def test_provenance_is_plain_and_true(case: Case, model: TrainedModel) -> None:
     run = Run(case, model, Settings.exact(step=1.0), FakeEngine(nearest_integer, folds=2))
     list(run.compute(run.tiles[:3]))
     found = json.loads(json.dumps(run.result().provenance))
-    assert found["engine"] == "fake"
-    assert (found["tiles"], found["tiles_done"], found["passes_per_tile"]) == (12, 3, 16)
+    (only,) = found["runs"]
+    assert only["engine"] == "fake"
+    assert (found["tiles"], found["tiles_done"], found["passes"], only["passes_per_tile"]) == (12, 3, 48, 16)
     assert found["settings"]["step"] == 1.0
     assert found["image"]["shape"] == [11, 13, 17]
-    assert found["model"]["weights_sha256"] == model.weights_sha256
+    assert only["model"]["weights_sha256"] == model.weights_sha256
     assert set(found["seconds"]) == {"prepare", "predict", "export"}
 
 
@@ -232,7 +233,7 @@ def test_engine_is_made_on_first_use_and_once(case: Case, model: TrainedModel, m
     list(run.compute(run.tiles[:1]))
     list(run.compute(run.tiles[1:2]))
     assert made == [(model, PLAIN)]
-    assert "load" in run.provenance()["seconds"]
+    assert "load" in run.record()["seconds"]
 
 
 def test_result_can_be_taken_early_and_again(case: Case, model: TrainedModel) -> None:

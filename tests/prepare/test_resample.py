@@ -72,9 +72,9 @@ def test_options_left_out_are_those_of_nnunets_functions() -> None:
     """force_separate_z is False in the signature that plans meet first, None in torch's."""
     coarse = ((4, 1, 1), (1, 1, 1))
     assert Resampler.from_plans(DEFAULT, ResamplingOptions(order=2, order_z=1), *coarse).order == 2
-    assert Resampler.from_plans(TORCH, ResamplingOptions(order=3), *coarse) == Resampler(1, 0, 0)
+    assert Resampler.from_plans(TORCH, ResamplingOptions(order=3), *coarse) == Resampler(1, 0, 0, TORCH)
     linear = ResamplingOptions(aniso_axis_mode="linear")
-    assert Resampler.from_plans(TORCH, linear, *coarse) == Resampler(1, 0, 1)
+    assert Resampler.from_plans(TORCH, linear, *coarse) == Resampler(1, 0, 1, TORCH)
 
 
 @pytest.mark.parametrize("resampler", KINDS, ids=str)
@@ -156,3 +156,54 @@ def test_the_input_is_left_alone(resampler: Resampler) -> None:
     before = volume.copy()
     resampler.apply(volume, (6, 4, 9))
     assert np.array_equal(volume, before)
+
+
+LABEL_KINDS = [
+    Resampler(1, None, 0),
+    Resampler(0, None, 0),
+    Resampler(1, 0, 0),
+    Resampler(1, 2, 1),
+    Resampler(1, None, 0, TORCH),
+    Resampler(1, 1, 0, TORCH),
+    Resampler(1, 1, 1, TORCH),
+]
+
+
+@pytest.mark.parametrize("resampler", LABEL_KINDS, ids=str)
+@given(sizes, sizes, st.integers(0, 2**32 - 1))
+def test_no_label_appears_that_was_not_there(resampler: Resampler, shape: Triple, wanted: Triple, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(-1, 4, shape).astype(np.int32) * 100
+    found = resampler.apply_labels(labels, wanted)
+    assert found.shape == wanted
+    assert found.dtype == np.int32
+    assert set(np.unique(found)) <= set(np.unique(labels)) | ({0} if resampler.separate_order else set())
+    assert np.array_equal(resampler.apply_labels(labels, shape), labels)
+
+
+@pytest.mark.parametrize("resampler", LABEL_KINDS, ids=str)
+def test_a_border_of_labels_stays_where_it_is(resampler: Resampler) -> None:
+    labels = np.zeros((6, 6, 6), np.int32)
+    labels[3:] = 7
+    expected = np.zeros((18, 6, 6), np.int32)
+    expected[9:] = 7
+    assert np.array_equal(resampler.apply_labels(labels, (18, 6, 6)), expected)
+    assert np.array_equal(resampler.apply_labels(np.moveaxis(labels, 0, 2), (6, 6, 18)), np.moveaxis(expected, 0, 2))
+
+
+def test_of_equal_labels_the_nearest_wins_or_for_torch_the_smallest() -> None:
+    row = np.array([5, 2], np.int32).reshape(1, 1, 2)
+    assert Resampler(1, None, 0).apply_labels(row, (1, 1, 1)).item() == 2  # skimage's nearest of the middle
+    assert Resampler(1, None, 0).apply_labels(row[..., ::-1], (1, 1, 1)).item() == 5
+    assert Resampler(1, None, 0, TORCH).apply_labels(row, (1, 1, 1)).item() == 2
+    assert Resampler(1, None, 0, TORCH).apply_labels(row[..., ::-1], (1, 1, 1)).item() == 2
+
+
+def test_labels_of_a_third_value_do_not_mix() -> None:
+    row = np.array([0, 0, 2, 2], np.int32).reshape(1, 1, 4)
+    assert Resampler(1, None, 0).apply_labels(row, (1, 1, 9)).ravel().tolist() == [0, 0, 0, 0, 2, 2, 2, 2, 2]
+
+
+def test_labels_are_left_alone_where_plans_forbid_resampling() -> None:
+    labels = np.arange(8, dtype=np.int32).reshape(2, 2, 2)
+    idle = Resampler.from_plans("no_resampling_hack", ResamplingOptions(), (1, 1, 1), (2, 2, 2))
+    assert idle.apply_labels(labels, (1, 1, 1)) is labels

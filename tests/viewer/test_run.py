@@ -32,7 +32,7 @@ def test_labels_equal_those_of_python(viewer, widget, choose, finish, model_fold
     assert "liver" in labels.get_status(labels.data_to_world(liver), world=True)["coordinates"]
     history = labels.metadata["nnunet"]
     assert history["settings"]["preset"] == "fast"
-    assert history["model"]["weights_sha256"] == model.weights_sha256
+    assert history["runs"][0]["model"]["weights_sha256"] == model.weights_sha256
     colors = [tuple(labels.colormap.map(value)) for value in (1, 2)]
     assert len(set(colors)) == 2
     assert labels.colormap.map(0)[3] == 0

@@ -96,6 +96,11 @@ class Case:
         z, y, x = self.channels.shape[1:]
         return z, y, x
 
+    @property
+    def to_world(self) -> npt.NDArray[np.float64]:
+        """Shape (4, 4): the affine or, without one, the spacing along RAS+ axes from the origin."""
+        return self.affine if self.affine is not None else np.diag([*self.spacing_mm[::-1], 1.0])
+
     def with_spacing(self, spacing_mm: Spacing) -> Case:
         """The same case with the spacing the user states, (Z, Y, X) in mm; an affine is scaled to it.
 

@@ -6,22 +6,32 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases import nifti, tiff
+from napari_nnunet_cpu.cases import itk, natural, nifti, tiff
 from napari_nnunet_cpu.cases.case import Case, Spacing, stack_channels
 from napari_nnunet_cpu.errors import CaseError, OutputError
 
 _READERS: dict[str, Callable[[Path, str], Case]] = {
     **dict.fromkeys(nifti.ENDINGS, nifti.read_nifti),
+    **dict.fromkeys(itk.ENDINGS, itk.read_itk),
     **dict.fromkeys(tiff.ENDINGS, tiff.read_tiff),
+    **dict.fromkeys(natural.ENDINGS, natural.read_natural),
 }
 _WRITERS: dict[str, Callable[[Path, npt.NDArray[Any], Case], None]] = {
     **dict.fromkeys(nifti.ENDINGS, nifti.write_nifti),
+    **dict.fromkeys(itk.LABEL_ENDINGS, itk.write_itk),
     **dict.fromkeys(tiff.ENDINGS, tiff.write_tiff),
+    **dict.fromkeys(natural.LABEL_ENDINGS, natural.write_png),
+}
+_CHECKS: dict[str, Callable[[Path, Case | None], None]] = {
+    **dict.fromkeys(itk.LABEL_ENDINGS, itk.check_itk),
+    **dict.fromkeys(natural.LABEL_ENDINGS, natural.check_png),
 }
 LABEL_ENDINGS = tuple(_WRITERS)
 
@@ -32,7 +42,8 @@ def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None)
     Parameters
     ----------
     *paths : path
-        NIfTI or TIFF files, one per channel in the model's order, or one file with all of them.
+        NIfTI, ITK (.nrrd, .mha, .gipl), TIFF, PNG, JPEG or BMP files, one per channel in the model's
+        order, or one file with all of them.
     spacing_mm : tuple of float, optional
         Spacing (Z, Y, X) in mm to use instead of what the files say.
 
@@ -47,9 +58,30 @@ def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None)
         When a file is missing or unreadable, or the channels do not lie on one grid.
     """
     if not paths:
-        raise CaseError("no image given: name at least one NIfTI or TIFF file")
+        raise CaseError("no image given: name at least one file")
     case = stack_channels([_read_one(Path(path)) for path in paths])
     return case if spacing_mm is None else case.with_spacing(spacing_mm)
+
+
+def read_labels(path: str | os.PathLike[str], case: Case) -> npt.NDArray[Any]:
+    """Labels of a case from a file, such as `write_labels` makes.
+
+    Returns
+    -------
+    numpy.ndarray
+        Integers, shape of the case (Z, Y, X).
+
+    Raises
+    ------
+    CaseError
+        When the file can't be read, holds more than whole numbers, or lies on another grid than the case.
+    """
+    labels = _read_one(Path(path))
+    stack_channels([replace(case, channels=case.channels[:1]), labels.with_spacing(case.spacing_mm)])
+    if len(labels.channels) != 1 or (labels.channels % 1 != 0).any():
+        raise CaseError(f"{path} must hold labels: one channel of whole numbers")
+    integers: npt.NDArray[np.int32] = labels.channels[0].astype(np.int32)
+    return integers
 
 
 def write_labels(path: str | os.PathLike[str], labels: npt.NDArray[Any], case: Case) -> Path:
@@ -72,21 +104,33 @@ def write_labels(path: str | os.PathLike[str], labels: npt.NDArray[Any], case: C
     Raises
     ------
     OutputError
-        When the ending is unknown or the file can't be written.
+        When the ending is unknown, its format can't hold labels on that grid, or the file can't be written.
     """
     path = Path(path)
-    check_output(path)
+    check_output(path, case)
     write = _WRITERS[_ending(path, LABEL_ENDINGS) or ""]
     with replacing(path) as temporary:
         write(temporary, labels, case)
     return path
 
 
-def check_output(path: Path) -> None:
-    """Raise `OutputError` now, not after a long run, when labels could not be written to `path`."""
-    if _ending(path, LABEL_ENDINGS) is None:
-        raise OutputError(f"{path}: unknown ending for labels; use one of {', '.join(LABEL_ENDINGS)}")
+def check_output(path: Path, case: Case | None = None) -> None:
+    """Raise `OutputError` now, not after a long run, when labels could not be written to `path`.
+
+    Parameters
+    ----------
+    path : Path
+        Where they are to go.
+    case : Case, optional
+        The case that they are to be made from, once it is read: not every format can hold every grid.
+    """
+    ending = _ending(path, LABEL_ENDINGS)
+    if ending is None:
+        problem = "JPEG would change labels" if _ending(path, natural.LOSSY) else "unknown ending for labels"
+        raise OutputError(f"{path}: {problem}; use one of {', '.join(LABEL_ENDINGS)}")
     check_place(path)
+    if ending in _CHECKS:
+        _CHECKS[ending](path, case)
 
 
 def check_place(path: Path) -> None:
@@ -110,7 +154,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=path.name, dir=path.parent)
+        # In small letters: a MetaImage that ends with .MHA is written as two files with other names.
+        handle, name = tempfile.mkstemp(prefix=".", suffix=path.name.lower(), dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.case import Case, planar_spacing
+from napari_nnunet_cpu.cases.claims import check_claim
 from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".nii", ".nii.gz")
@@ -40,8 +42,11 @@ def read_nifti(path: Path, name: str) -> Case:
     """
     try:
         image = nib.load(path)
+        check_claim(path, math.prod(image.shape) * image.get_data_dtype().itemsize)
         array = np.asanyarray(image.dataobj)
         unit = image.header.get_xyzt_units()[0]
+    except CaseError:
+        raise
     except Exception as error:  # noqa: BLE001  # a damaged header can make nibabel raise anything
         raise CaseError(f"{path} can't be read as NIfTI: {first_line(error)}") from error
     if array.ndim not in (2, 3, 4):
@@ -60,8 +65,7 @@ def read_nifti(path: Path, name: str) -> Case:
 
 def write_nifti(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
     """Write labels (Z, Y, X) on the grid of `case`; without an affine the spacing alone is kept."""
-    affine = case.affine if case.affine is not None else np.diag([*case.spacing_mm[::-1], 1.0])
     array = labels.transpose(2, 1, 0)
-    image = nib.Nifti1Image(array[..., 0] if case.planar else array, affine)
+    image = nib.Nifti1Image(array[..., 0] if case.planar else array, case.to_world)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)

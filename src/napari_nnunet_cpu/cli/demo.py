@@ -36,7 +36,7 @@ def demo_command(
         result = run(case, load_model(sample_model()), SETTINGS, visible=not as_json)
         labels = result.save(out / f"{case.name}_labels.nii.gz")
         picture = write_picture(out / f"{case.name}_labels.png", result, NOT_FOR_MEDICAL_USE)
-        document = document_of(result, [image], labels) | {
+        document = document_of(result, [image], {"labels": labels}) | {
             "picture": str(picture),
             "note": NOT_FOR_MEDICAL_USE,
         }

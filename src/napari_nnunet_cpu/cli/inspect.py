@@ -72,7 +72,8 @@ def _print_tables(document: dict[str, Any]) -> None:
     _print_table(
         document["name"],
         {
-            "configuration": document["configuration"],
+            "configuration": document["configuration"]
+            + (f", after {document['first_stage']} (a cascade)" if document["first_stage"] else ""),
             "network": document["network"],
             "trainer, plans": f"{document['trainer']}, {document['plans']}",
             "folds": f"{_listed(document['folds'])} ({document['checkpoint']})",

@@ -20,7 +20,12 @@ Checkpoint = Annotated[
     typer.Option("--checkpoint", metavar="NAME", help="File in the fold folders (checkpoint_final.pth)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
-ModelFolder = Annotated[
-    Path,
-    typer.Option("-m", "--model", metavar="MODEL", help="Model folder, fold folder or exported zip."),
+ModelFolders = Annotated[
+    list[Path],
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="Model folder, fold folder or exported zip; of several the probabilities are averaged.",
+    ),
 ]

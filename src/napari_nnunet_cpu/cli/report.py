@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.predict import Result
 
 
-def document_of(result: Result, images: Sequence[Path], output: Path) -> dict[str, Any]:
+def document_of(result: Result, images: Sequence[Path], outputs: Mapping[str, Path]) -> dict[str, Any]:
     """How the labels were made, where they are and what is in them: plain values for JSON.
 
     Parameters
@@ -29,33 +29,25 @@ def document_of(result: Result, images: Sequence[Path], output: Path) -> dict[st
         Of the run.
     images : sequence of Path
         The files it was made from.
-    output : Path
-        Where the labels are.
+    outputs : mapping of str to Path
+        Where the labels are, and what else was written.
 
     Returns
     -------
     dict
-        The result's provenance with "images", "output", "volumes" ("ml" is None where it is not
+        The result's provenance with "images", "outputs", "volumes" ("ml" is None where it is not
         known) and "peak_memory_mb" (None where the system does not tell).
     """
     peak = peak_memory_bytes()
     return result.provenance | {
         "images": [str(path) for path in images],
-        "output": str(output),
+        "outputs": {name: str(path) for name, path in outputs.items()},
         "volumes": {
             name: {key: None if math.isnan(number) else number for key, number in volume.items()}
             for name, volume in result.volumes().items()
         },
         "peak_memory_mb": None if peak is None else round(peak / 2**20, 1),
     }
-
-
-def check_report(path: Path | None) -> None:
-    """Raise `OutputError` now, not after a long run, when the report could not be written to `path`."""
-    from napari_nnunet_cpu.cases.files import check_place
-
-    if path is not None:
-        check_place(path)
 
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
@@ -81,10 +73,11 @@ def print_document(document: dict[str, Any]) -> None:
         ml = "not known" if volume["ml"] is None else f"{volume['ml']:,.2f}"
         table.add_row(str(volume["label"]), Text(name), f"{volume['voxels']:,}", ml)
     Console().print(table)
-    threads = document["threads"]
+    last, threads = document["runs"][-1], document["runs"][-1]["threads"]
     typer.echo(
-        f"{document['settings']['preset']}: {document['tiles_done']} tiles, {document['passes_per_tile']} passes each, "
-        f"in {duration(sum(document['seconds'].values()))} on {document['device']} "
-        f"({document['engine']}, {document['precision']}, {threads} thread{'s' if threads > 1 else ''})"
+        f"{document['settings']['preset']}: {document['tiles_done']} tiles, {document['passes']} passes, "
+        f"in {duration(sum(document['seconds'].values()))} on {last['device']} "
+        f"({last['engine']}, {last['precision']}, {threads} thread{'s' if threads > 1 else ''})"
     )
-    typer.echo(f"labels: {document['output']}")
+    for name, path in document["outputs"].items():
+        typer.echo(f"{name.replace('_', ' ')}: {path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,16 +13,18 @@ from napari_nnunet_cpu.cli.options import (
     Checkpoint,
     Configuration,
     Folds,
-    ModelFolder,
+    ModelFolders,
 )
 from napari_nnunet_cpu.cli.progress import tile_progress
-from napari_nnunet_cpu.cli.report import check_report, document_of, print_document, write_report
+from napari_nnunet_cpu.cli.report import document_of, print_document, write_report
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.settings import ENGINES, PRESETS, Settings, parse_folds, parse_spacing
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from napari_nnunet_cpu.cases import Case
-    from napari_nnunet_cpu.models import TrainedModel
+    from napari_nnunet_cpu.models import Model
     from napari_nnunet_cpu.predict import Result
 
 
@@ -30,7 +32,7 @@ def segment_command(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="NIfTI or TIFF; several are the channels, in order.")
     ],
-    model: ModelFolder,
+    model: ModelFolders,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Labels: .nii.gz, .nii, .tif or .tiff.")],
     configuration: Configuration = None,
     folds: Folds = "all",
@@ -54,6 +56,19 @@ def segment_command(
     spacing: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Spacing in mm, instead of what the files say.")
     ] = None,
+    first_stage: Annotated[
+        Path | None,
+        typer.Option(metavar="LABELS", help="For a cascade: labels of its first stage, which is then not run."),
+    ] = None,
+    save_first_stage: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Also write the labels of a cascade's first stage.")
+    ] = None,
+    postprocess: Annotated[
+        bool, typer.Option("--postprocess", help="Apply the postprocessing that nnU-Net found for the model.")
+    ] = False,
+    probabilities: Annotated[
+        Path | None, typer.Option(metavar="OUT.npz", help="Also write the probabilities, as nnU-Net does.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="OUT.json", help="Also write how the labels were made.")
     ] = None,
@@ -61,23 +76,42 @@ def segment_command(
 ) -> None:
     """Segment one case: a file per channel in, a file of labels out."""
     with exit_codes(as_json):
-        settings = Settings.from_preset(preset, engine=engine, device=device, step=step, mirror=mirror, threads=threads)
+        settings = Settings.from_preset(
+            preset,
+            engine=engine,
+            device=device,
+            step=step,
+            mirror=mirror,
+            threads=threads,
+            postprocess=postprocess,
+            probabilities=probabilities is not None,
+        )
         chosen_folds = parse_folds(folds)
         spacing_mm = None if spacing is None else parse_spacing(spacing)
-        _check_outputs(images, out, report)
+        outputs = {"labels": out, "probabilities": probabilities, "first_stage": save_first_stage, "report": report}
+        _check_outputs(images, {name: path for name, path in outputs.items() if path is not None})
 
-        from napari_nnunet_cpu.cases import read_case
+        from napari_nnunet_cpu.cases import read_case, read_labels
         from napari_nnunet_cpu.models import load_model
         from napari_nnunet_cpu.models.folder import CHECKPOINT
 
         case = read_case(*images, spacing_mm=spacing_mm)
-        trained = load_model(model, configuration, chosen_folds, checkpoint or CHECKPOINT)
+        trained = [load_model(path, configuration, chosen_folds, checkpoint or CHECKPOINT) for path in model]
+        given = None if first_stage is None else read_labels(first_stage, case)
+        if not any(member.cascade for member in trained) and (first_stage or save_first_stage):
+            raise SettingsError(f"{model[0]} is no cascade: leave --first-stage and --save-first-stage away")
+        if given is not None and save_first_stage is not None:
+            raise SettingsError("the first stage is not run when its labels are given: leave --save-first-stage away")
         if not case.spacing_known:
             assumed = "1 mm is assumed, as nnU-Net does: use --spacing"
             typer.echo(f"spacing is not stated in {images[0]}; {assumed}", err=True)
-        result = run(case, trained, settings, visible=not as_json)
-        result.save(out)
-        document = document_of(result, images, out)
+        result = run(case, trained, settings, visible=not as_json, first_stage=given)
+        written = {"labels": result.save(out)}
+        if probabilities is not None:
+            written["probabilities"] = result.save_probabilities(probabilities)
+        if save_first_stage is not None and result.first_stage is not None:
+            written["first_stage"] = result.first_stage.save(save_first_stage)
+        document = document_of(result, images, written)
         if report is not None:
             write_report(report, document)
         if as_json:
@@ -86,23 +120,29 @@ def segment_command(
             print_document(document)
 
 
-def run(case: Case, model: TrainedModel, settings: Settings, visible: bool) -> Result:
+def run(
+    case: Case, model: Model, settings: Settings, visible: bool, first_stage: npt.NDArray[Any] | None = None
+) -> Result:
     """Segment a case with a progress bar on stderr, if `visible`."""
     from napari_nnunet_cpu.predict import segment
 
     with tile_progress(visible) as show:
-        return segment(case, model, settings, on_event=show)
+        return segment(case, model, settings, on_event=show, first_stage=first_stage)
 
 
-def _check_outputs(images: list[Path], out: Path, report: Path | None) -> None:
+def _check_outputs(images: list[Path], outputs: dict[str, Path]) -> None:
     """Find out before a long run what would go wrong after it."""
-    from napari_nnunet_cpu.cases.files import check_output
+    from napari_nnunet_cpu.cases.files import check_output, check_place
+    from napari_nnunet_cpu.predict.result import check_probabilities
 
-    check_output(out)
-    check_report(report)
-    if report is not None and report.resolve() == out.resolve():
-        raise SettingsError(f"{out} can't be both labels and report: choose another file for one")
-    for image in images:
-        for written in (out, report):
-            if written is not None and written.exists() and image.exists() and written.samefile(image):
-                raise SettingsError(f"{written} is the image itself: choose another file to write")
+    check = {"labels": check_output, "first_stage": check_output, "probabilities": check_probabilities}
+    taken: dict[Path, str] = {}
+    for name, path in outputs.items():
+        check.get(name, check_place)(path)
+        place = path.resolve()
+        if place in taken:
+            raise SettingsError(f"{path} can't be both {taken[place]} and {name}: choose another file for one")
+        taken[place] = name
+        for image in images:
+            if path.exists() and image.exists() and path.samefile(image):
+                raise SettingsError(f"{path} is the image itself: choose another file to write")

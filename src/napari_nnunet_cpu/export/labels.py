@@ -6,26 +6,23 @@ first, the decision is taken there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.export.resampled import HeadLogits, in_image
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.prepare.geometry import Geometry
-from napari_nnunet_cpu.prepare.resample import Resampler
 
 
-def export_labels(
-    head_logits: Callable[[int], npt.NDArray[np.float32]], model: TrainedModel, geometry: Geometry
-) -> npt.NDArray[Any]:
+def export_labels(head_logits: HeadLogits, model: TrainedModel, geometry: Geometry) -> npt.NDArray[Any]:
     """The labels of a case.
 
     Parameters
     ----------
     head_logits : callable
-        Gives the mean logits of one head, shape `geometry.shape`.
+        Gives the mean logits of one head, shape `geometry.shape`, in an array that is then ours.
     model : TrainedModel
         Its labels and resampling.
     geometry : Geometry
@@ -36,22 +33,13 @@ def export_labels(
     numpy.ndarray
         Shape of the case (Z, Y, X), uint8 or uint16.
     """
-    configuration, labels = model.configuration, model.labels
-    resampler = Resampler.from_plans(
-        configuration.resampling_fn_probabilities,
-        configuration.resampling_fn_probabilities_kwargs,
-        geometry.target_spacing_mm,
-        geometry.spacing_mm,
-    )
-
-    def in_image(head: int) -> npt.NDArray[np.float32]:
-        return resampler.apply(head_logits(head), geometry.cropped_shape)
-
+    labels = model.labels
+    resampled = in_image(head_logits, model, geometry)
     result = np.zeros(geometry.cropped_shape, dtype=labels.dtype)
     if labels.region_values is None:
-        best = in_image(0)
+        best = resampled(0)
         for head in range(1, labels.heads):
-            logits = in_image(head)
+            logits = resampled(head)
             # Strictly greater: of equal heads the first wins, as with argmax.
             better = logits > best
             result[better] = head
@@ -59,5 +47,5 @@ def export_labels(
     else:
         for head, value in enumerate(labels.region_values):
             # The sigmoid exceeds one half where the logit is positive; later regions paint over earlier ones.
-            result[in_image(head) > 0] = value
+            result[resampled(head) > 0] = value
     return geometry.place(result)

@@ -14,7 +14,7 @@ from pydantic import Field
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import Strict, parse
 
-Family = Literal["PlainConvUNet", "ResidualEncoderUNet"]
+Family = Literal["PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet"]
 Features = Annotated[int, Field(ge=1, le=8192)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Length = Annotated[int, Field(ge=1, le=31)]
@@ -26,18 +26,22 @@ _FAMILIES = {
     for module, name in (
         ("unet", "PlainConvUNet"),
         ("unet", "ResidualEncoderUNet"),
-        ("residual_unet", "ResidualEncoderUNet"),  # where plans converted by nnunetv2 2.3 to 2.5 put it
+        ("unet", "ResidualUNet"),
+        # where plans of nnunetv2 2.3, and plans that 2.3 to 2.8 converted, put them
+        ("residual_unet", "ResidualEncoderUNet"),
+        ("residual_unet", "ResidualUNet"),
     )
 }
 _BLOCKS = {
     f"dynamic_network_architectures.building_blocks.residual.{name}": name for name in ("BasicBlockD", "BottleneckD")
 }
-# What both families take besides convolutions or blocks per stage, and what only one of them takes.
+# What every family takes besides convolutions or blocks per stage, and what only plain or only residual ones take.
 _ARGUMENTS = frozenset(
     ["n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides", "n_conv_per_stage_decoder", "conv_bias"]
     + ["norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs", "nonlin", "nonlin_kwargs", "deep_supervision"]
-    + ["nonlin_first", "block", "bottleneck_channels", "stem_channels"]
 )
+_PLAIN_ARGUMENTS = frozenset(["nonlin_first"])
+_RESIDUAL_ARGUMENTS = frozenset(["block", "bottleneck_channels", "stem_channels"])
 
 
 def _torch_names(module: str, *names: str) -> dict[str, str]:
@@ -120,9 +124,9 @@ class Architecture(Strict):
         kwargs = document.get("arch_kwargs")
         if not isinstance(kwargs, dict):
             raise ValueError("arch_kwargs must be an object")
-        fields = dict(kwargs)
-        per_stage = fields.pop("n_conv_per_stage" if family == "PlainConvUNet" else "n_blocks_per_stage", None)
-        unknown = ", ".join(sorted(fields.keys() - _ARGUMENTS))
+        fields, plain = dict(kwargs), family == "PlainConvUNet"
+        per_stage = fields.pop("n_conv_per_stage" if plain else "n_blocks_per_stage", None)
+        unknown = ", ".join(sorted(fields.keys() - _ARGUMENTS - (_PLAIN_ARGUMENTS if plain else _RESIDUAL_ARGUMENTS)))
         if unknown:  # it would change the network in a way that we can't follow
             raise ValueError(f"arch_kwargs holds {unknown}, which {family} does not take")
         for name in ("norm_op_kwargs", "nonlin_kwargs"):
@@ -213,7 +217,7 @@ def architecture_of_old_plans(configuration: dict[str, Any], where: str) -> dict
 
 
 class _OldConfiguration(Strict):
-    UNet_class_name: Family
+    UNet_class_name: Literal["PlainConvUNet", "ResidualEncoderUNet"]
     UNet_base_num_features: Features
     unet_max_num_features: Features
     n_conv_per_stage_encoder: Annotated[list[Count], Field(min_length=2, max_length=16)]

@@ -71,7 +71,7 @@ def find_model(
         path = path.parent
     path = _model_folder(path, configuration)
     found = available_folds(path, checkpoint)
-    wanted = tuple(str(fold) for fold in folds) if folds is not None else _all_folds(found)
+    wanted = tuple(str(fold) for fold in folds) if folds is not None else all_folds(path, checkpoint)
     if not wanted:
         raise ModelError(_no_fold(path, checkpoint))
     for fold in wanted:
@@ -83,24 +83,58 @@ def find_model(
     return ModelFolder(path, wanted, tuple(path / f"fold_{fold}" / checkpoint for fold in wanted))
 
 
+def find_first_stage(folder: Path, configuration: str) -> Path | None:
+    """The model folder beside a cascade's that holds its first stage; None when there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the cascade.
+    configuration : str
+        Of the first stage, as 3d_lowres.
+
+    Raises
+    ------
+    ModelError
+        When there are several and none has the cascade's own trainer and plans.
+    """
+    same = folder.with_name("__".join([*folder.name.split("__")[:-1], configuration]))
+    if same != folder and _is_model(same):
+        return same
+    beside = sorted(other for other in folder.parent.glob(f"*__{configuration}") if _is_model(other))
+    if len(beside) > 1:
+        names = ", ".join(other.name for other in beside)
+        raise ModelError(f"{folder} needs the labels of {configuration}, and {len(beside)} models make them: {names}")
+    return beside[0] if beside else None
+
+
 def available_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]:
     """Folds of a model folder that hold the checkpoint, in order, "all" last."""
     names = [p.name.removeprefix("fold_") for p in path.glob("fold_*") if (p / checkpoint).is_file()]
     return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
 
 
-def _all_folds(found: tuple[str, ...]) -> tuple[str, ...]:
-    """As nnU-Net does, the numbered folds; fold_all only where it is the only one."""
+def all_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]:
+    """The folds that are averaged when none are chosen: as in nnU-Net the numbered ones, or fold_all if it is alone."""
+    found = available_folds(path, checkpoint)
     return tuple(fold for fold in found if fold != "all") or found
 
 
+def find_models(path: Path) -> tuple[Path, ...]:
+    """Model folders at a path in alphabetical order: itself, or those in it (a Dataset folder, or one around it)."""
+    if _is_model(path):
+        return (path,)
+    inside = {document.parent for pattern in ("*/plans.json", "*/*/plans.json") for document in path.glob(pattern)}
+    return tuple(sorted(folder for folder in inside if _is_model(folder) and any(folder.glob("fold_*"))))
+
+
+def _is_model(path: Path) -> bool:
+    return all((path / name).is_file() for name in DOCUMENTS)
+
+
 def _model_folder(path: Path, configuration: str | None) -> Path:
-    if all((path / name).is_file() for name in DOCUMENTS):
-        return path
-    inside = sorted({document.parent for document in path.glob("*/plans.json")} | {
-        document.parent for document in path.glob("*/*/plans.json")})  # fmt: skip
-    models = [folder for folder in inside if (folder / "dataset.json").is_file() and any(folder.glob("fold_*"))]
-    if configuration is not None:
+    models = list(find_models(path))
+    if configuration is not None and path not in models:
         chosen = [folder for folder in models if folder.name.split("__")[-1] == configuration]
         models = chosen if len(chosen) == 1 else models
     if len(models) == 1:

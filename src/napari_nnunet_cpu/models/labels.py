@@ -27,11 +27,15 @@ class Labels:
     region_values : tuple of int or None
         For models of overlapping regions: the value that head i paints, in painting
         order. None for ordinary labels, where the largest head wins and its index is the value.
+    foreground : tuple of int
+        Values of dataset.json but background, ascending: each is an input channel of a cascade's
+        second stage.
     """
 
     names: dict[int, str]
     heads: int
     region_values: tuple[int, ...] | None = None
+    foreground: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> npt.DTypeLike:
@@ -65,12 +69,13 @@ def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: list
         raise ModelError(f"{where}: label values must lie between 0 and 65535")
     if any(not values for values in regions.values()):
         raise ModelError(f"{where}: a label has an empty list of values")
+    values = sorted({value for values in regions.values() for value in values})
+    foreground = tuple(value for value in values if value)
+    _check_ignore(labels, values, where)
     if not any(isinstance(value, list) and len(value) > 1 for value in used.values()):
-        values = sorted({value for values in regions.values() for value in values})
         head = {value: index for index, value in enumerate(values)}
         by_value = {head[regions[name][0]]: name for name in regions}
-        _check_ignore(labels, values, where)
-        return Labels(dict(sorted(by_value.items())), heads=len(values))
+        return Labels(dict(sorted(by_value.items())), heads=len(values), foreground=foreground)
     heads = [name for name, values in regions.items() if set(values) != {0}]
     if regions_class_order is None or len(regions_class_order) != len(heads):
         raise ModelError(
@@ -78,9 +83,8 @@ def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: list
         )
     if not all(0 < value <= 65535 for value in regions_class_order):
         raise ModelError(f"{where}: regions_class_order must hold values between 1 and 65535")
-    _check_ignore(labels, [value for values in regions.values() for value in values], where)
     names = {0: "background"} | dict(zip(regions_class_order, heads, strict=True))
-    return Labels(names, heads=len(heads), region_values=tuple(regions_class_order))
+    return Labels(names, len(heads), tuple(regions_class_order), foreground)
 
 
 def _values(value: LabelValue) -> list[int]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.archive import unpack_model
 from napari_nnunet_cpu.models.documents import parse, read_json
-from napari_nnunet_cpu.models.folder import CHECKPOINT, ModelFolder, find_model
+from napari_nnunet_cpu.models.folder import CHECKPOINT, ModelFolder, all_folds, find_first_stage, find_model
 from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import Dataset, Plans
-from napari_nnunet_cpu.models.trainers import BATCH_NORM_TRAINER, check_trainer
+from napari_nnunet_cpu.models.trainers import network_of
 
 
 def load_model(
@@ -23,6 +24,9 @@ def load_model(
     checkpoint: str = CHECKPOINT,
 ) -> TrainedModel:
     """Open a trained nnU-Net v2 model and check that it can be run.
+
+    The first stage of a cascade is found in the folder beside it, with the same trainer and plans
+    where there is a choice.
 
     Parameters
     ----------
@@ -49,7 +53,10 @@ def load_model(
     try:
         if path.is_file() and path.suffix.lower() == ".zip":
             path = unpack_model(path)
-        model = _open(find_model(path, configuration, folds, checkpoint))
+        found = find_model(path, configuration, folds, checkpoint)
+        model = _open(found)
+        if model.cascade:
+            model = replace(model, first_stage=_first_stage(model, found, checkpoint))
     except OSError as error:  # no permission, a name too long, a file that goes away
         raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
     if configuration not in (None, model.configuration_name):
@@ -60,7 +67,7 @@ def load_model(
 def _open(found: ModelFolder) -> TrainedModel:
     import torch
 
-    from napari_nnunet_cpu.models.networks import build_network
+    from napari_nnunet_cpu.models.networks import build_network, check_patch
     from napari_nnunet_cpu.models.weights import check_weights, read_checkpoint
 
     plans_path, dataset_path = found.path / "plans.json", found.path / "dataset.json"
@@ -70,29 +77,17 @@ def _open(found: ModelFolder) -> TrainedModel:
     checkpoints = [read_checkpoint(path) for path in found.checkpoints]
     # As in nnU-Net the first fold says what the model is, whatever the folder is called.
     first = checkpoints[0]
-    check_trainer(first.trainer, str(found.checkpoints[0]))
     configuration = plans.configuration(first.configuration, str(plans_path))
-    if configuration.previous_stage is not None:
-        raise ModelError(
-            f"{found.path} is a cascade: it needs the labels of {configuration.previous_stage} as input, "
-            "which is not supported yet; use the 3d_fullres or 3d_lowres model"
-        )
     _check_channels(len(dataset.channels), configuration.normalization_schemes, plans, str(plans_path))
     if any(axis >= len(configuration.patch_size) for axis in first.mirror_axes):
         raise ModelError(f"{found.checkpoints[0]}: mirroring axes {first.mirror_axes} do not fit the patch")
-    if first.trainer == BATCH_NORM_TRAINER:
-        architecture = configuration.architecture.with_batch_norm()
-        configuration = configuration.model_copy(update={"architecture": architecture})
-    if configuration.architecture.blocks > len(first.weights):  # even without memory, building it would take long
+    architecture = network_of(first.trainer, configuration, str(found.checkpoints[0]))
+    if architecture.blocks > len(first.weights):  # even without memory, building it would take long
         raise ModelError(
             f"{found.checkpoints[0]} does not fit the network of its plans: it has {len(first.weights)} weights "
-            f"for {configuration.architecture.blocks} convolutions"
+            f"for {architecture.blocks} convolutions or blocks of them"
         )
-    with torch.device("meta"):
-        network = build_network(configuration.architecture, len(dataset.channels), labels.heads)
-    for checkpoint, path in zip(checkpoints, found.checkpoints, strict=True):
-        check_weights(network, checkpoint, path)
-    return TrainedModel(
+    model = TrainedModel(
         folder=found.path,
         name=plans.dataset_name,
         configuration_name=first.configuration,
@@ -102,10 +97,32 @@ def _open(found: ModelFolder) -> TrainedModel:
         labels=labels,
         plans=plans,
         configuration=configuration,
+        architecture=architecture,
         mirror_axes=first.mirror_axes,
         folds=found.folds,
         checkpoints=found.checkpoints,
     )
+    with torch.device("meta"):
+        network = build_network(architecture, model.input_channels, labels.heads)
+    for checkpoint, path in zip(checkpoints, found.checkpoints, strict=True):
+        check_weights(network, checkpoint, path)
+    check_patch(network, model.input_channels, configuration.patch_size, str(plans_path))
+    return model
+
+
+def _first_stage(model: TrainedModel, found: ModelFolder, checkpoint: str) -> TrainedModel | None:
+    """The model whose labels a cascade needs, with the same folds where some were chosen; None when it is not there."""
+    wanted = model.configuration.previous_stage
+    folder = find_first_stage(found.path, wanted) if wanted else None
+    if folder is None:
+        return None
+    folds = None if found.folds == all_folds(found.path, checkpoint) else found.folds
+    first = _open(find_model(folder, None, folds, checkpoint))
+    if first.cascade:
+        raise ModelError(f"{folder} can't be the first stage of {found.path}: it is a cascade itself")
+    if (first.labels.foreground, first.channel_names) != (model.labels.foreground, model.channel_names):
+        raise ModelError(f"{folder} can't be the first stage of {found.path}: it has other labels or channels")
+    return first
 
 
 def _check_channels(channels: int, schemes: tuple[str, ...], plans: Plans, where: str) -> None:

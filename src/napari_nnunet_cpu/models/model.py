@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.plans import Configuration, Plans
+from napari_nnunet_cpu.models.primus import Primus
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,13 +36,18 @@ class TrainedModel:
     plans : Plans
         Axis order, intensities, reader.
     configuration : Configuration
-        Patch, spacing, normalization, resampling, network.
+        Patch, spacing, normalization, resampling, and the network that the plans describe.
+    architecture : Architecture or Primus
+        The network that the trainer built: mostly the one that the plans describe.
     mirror_axes : tuple of int
         Patch axes that may be mirrored at inference; empty where that was not trained.
     folds : tuple of str
         The folds whose logits are averaged.
     checkpoints : tuple of Path
         One file per fold.
+    first_stage : TrainedModel or None
+        Of a cascade: the model whose labels the network sees beside the image. None where this is
+        no cascade, and where that model is not at hand (then its labels must be given to a run).
     """
 
     folder: Path
@@ -52,9 +59,26 @@ class TrainedModel:
     labels: Labels
     plans: Plans
     configuration: Configuration
+    architecture: Architecture | Primus
     mirror_axes: tuple[int, ...]
     folds: tuple[str, ...]
     checkpoints: tuple[Path, ...]
+    first_stage: TrainedModel | None = None
+
+    @property
+    def cascade(self) -> bool:
+        """Whether the network needs the labels of a first stage."""
+        return self.configuration.previous_stage is not None
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the network: those of the image and, in a cascade, one per label of the first stage."""
+        return len(self.channel_names) + (len(self.labels.foreground) if self.cascade else 0)
+
+    @property
+    def stages(self) -> tuple[TrainedModel, ...]:
+        """The models that run one after the other: this one, after its first stage where there is one."""
+        return (self,) if self.first_stage is None else (self.first_stage, self)
 
     def network(self, fold: int) -> nn.Module:
         """The network of the `fold`-th of `folds` with its weights, on the CPU, in evaluation mode.
@@ -73,7 +97,7 @@ class TrainedModel:
 
         path = self.checkpoints[fold]
         with torch.device("meta"):
-            network = build_network(self.configuration.architecture, len(self.channel_names), self.labels.heads)
+            network = build_network(self.architecture, self.input_channels, self.labels.heads)
         return load_weights(network, read_checkpoint(path), path)
 
     @cached_property
@@ -91,9 +115,12 @@ class TrainedModel:
         return {
             "name": self.name,
             "configuration": self.configuration_name,
+            "first_stage": self.first_stage.configuration_name
+            if self.first_stage
+            else self.configuration.previous_stage,
             "trainer": self.trainer,
             "plans": self.plans_name,
-            "network": configuration.architecture.family,
+            "network": self.architecture.family,
             "folds": list(self.folds),
             "checkpoint": self.checkpoints[0].name,
             "channels": list(self.channel_names),

@@ -1,10 +1,10 @@
 """The U-Nets of nnU-Net, built here with its parameter names so that its checkpoints load strictly.
 
-What is reproduced is the layout of the state dict and the computation of `PlainConvUNet` and
-`ResidualEncoderUNet` of dynamic-network-architectures 0.4.4 at inference. Attribute names are
-part of the file format: a layer is registered under its role (`conv`, `norm`) and again in
-`all_modules`, the decoder keeps the encoder, and segmentation heads exist at every resolution
-although only the last one is used.
+What is reproduced is the layout of the state dict and the computation of `PlainConvUNet`,
+`ResidualEncoderUNet` and `ResidualUNet` of dynamic-network-architectures 0.4.4 at inference, which
+are those of 0.2 and 0.3 as well. Attribute names are part of the file format: a layer is registered
+under its role (`conv`, `norm`) and again in `all_modules`, the decoder keeps the encoder, and
+segmentation heads exist at every resolution although only the last one is used.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_nnunet_cpu.errors import ModelError, first_line
 from napari_nnunet_cpu.models.architecture import Architecture
+from napari_nnunet_cpu.models.primus import Primus, build_primus
 
 
-def build_network(architecture: Architecture, channels: int, heads: int) -> nn.Module:
+def build_network(architecture: Architecture | Primus, channels: int, heads: int) -> nn.Module:
     """The network of an architecture, weights not yet meaningful.
 
     Parameters
     ----------
-    architecture : Architecture
-        From the plans.
+    architecture : Architecture or Primus
+        What the trainer builds: mostly the U-Net of the plans.
     channels, heads : int
         Input and output channels.
 
@@ -31,8 +33,29 @@ def build_network(architecture: Architecture, channels: int, heads: int) -> nn.M
     -------
     torch.nn.Module
         Maps (N, channels, *patch) to logits (N, heads, *patch); in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        When a package that the network needs is missing.
     """
+    if isinstance(architecture, Primus):
+        return build_primus(architecture, channels, heads).eval()
     return UNet(Layers(architecture), channels, heads).eval()
+
+
+def check_patch(network: nn.Module, channels: int, patch: tuple[int, ...], where: str) -> None:
+    """Raise `ModelError` unless the network takes its patch and gives logits of the same size.
+
+    The network is moved to "meta", where it only computes shapes; it is of no use afterwards.
+    """
+    try:
+        with torch.inference_mode():
+            logits = network.to("meta")(torch.empty((1, channels, *patch), device="meta"))
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{where}: the network can't take its own patch of {patch}: {first_line(error)}") from error
+    if logits.shape[2:] != patch:
+        raise ModelError(f"{where}: the network makes {tuple(logits.shape[2:])} of its own patch of {patch}")
 
 
 class Layers:
@@ -172,7 +195,7 @@ class Encoder(nn.Module):
     def __init__(self, layers: Layers, channels: int) -> None:
         super().__init__()
         a = layers.architecture
-        residual = a.family == "ResidualEncoderUNet"
+        residual = a.family != "PlainConvUNet"
         if residual:
             stem = a.stem_channels or a.features_per_stage[0]
             self.stem = ConvStack(layers, 1, channels, stem, a.kernel_sizes[0], 1)
@@ -205,13 +228,15 @@ class Decoder(nn.Module):
         super().__init__()
         a = layers.architecture
         self.encoder = encoder
-        stages, transposed, segmentations = [], [], []
+        stages: list[nn.Module] = []
+        transposed, segmentations = [], []
         for i in range(a.n_stages - 2, -1, -1):  # the encoder stage whose resolution is reached
             below, features = a.features_per_stage[i + 1], a.features_per_stage[i]
             stride = layers.per_axis(a.strides[i + 1])
             transposed.append(layers.transposed_class(below, features, stride, stride, bias=a.conv_bias))
-            count = a.n_conv_per_stage_decoder[a.n_stages - 2 - i]
-            stages.append(ConvStack(layers, count, 2 * features, features, a.kernel_sizes[i], 1))
+            shape = (a.n_conv_per_stage_decoder[a.n_stages - 2 - i], 2 * features, features, a.kernel_sizes[i], 1)
+            residual = a.family == "ResidualUNet"  # BasicBlockD there, whatever the encoder's blocks are
+            stages.append(ResidualStack(layers, *shape, None) if residual else ConvStack(layers, *shape))
             segmentations.append(layers.conv_class(features, heads, 1, 1, 0, bias=True))
         self.stages = nn.ModuleList(stages)
         self.transpconvs = nn.ModuleList(transposed)

@@ -30,7 +30,9 @@ Axis = Annotated[int, Field(ge=0, le=2)]
 
 # Readers of nnU-Net that turn the image to RAS before anything else; all others take the file's order.
 REORIENTING_READERS = frozenset({"NibabelIOWithReorient", "SimpleITKIOWithReorient"})
-KNOWN_READERS = REORIENTING_READERS | {"SimpleITKIO", "NibabelIO", "Tiff3DIO", "NaturalImage2DIO"}
+# Readers that do not look at pixel sizes: their models were trained on voxels, not on millimetres.
+VOXEL_READERS = frozenset({"Tiff3DIO", "NaturalImage2DIO"})
+KNOWN_READERS = REORIENTING_READERS | VOXEL_READERS | {"SimpleITKIO", "NibabelIO"}
 
 
 class Intensities(Strict):
@@ -71,10 +73,12 @@ class Configuration(Strict):
     use_mask_for_norm: tuple[bool, ...]
     resampling_fn_data: ResamplingName = "resample_data_or_seg_to_shape"
     resampling_fn_data_kwargs: ResamplingOptions
+    resampling_fn_seg: ResamplingName = "resample_data_or_seg_to_shape"
+    resampling_fn_seg_kwargs: ResamplingOptions = ResamplingOptions(order=1, force_separate_z=None)
     resampling_fn_probabilities: ResamplingName = "resample_data_or_seg_to_shape"
     resampling_fn_probabilities_kwargs: ResamplingOptions
     preprocessor_name: Literal["DefaultPreprocessor"] = "DefaultPreprocessor"
-    previous_stage: str | None = None
+    previous_stage: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)] | None = None
     architecture: Architecture
 
     @pydantic.model_validator(mode="after")

@@ -1,8 +1,8 @@
-"""Trainers of nnU-Net, by name: which ones build the network that the plans describe.
+"""Trainers of nnU-Net, by name: which ones build the network that the plans describe, and what others build.
 
 A trainer is a Python class that may build any network it likes. We never import one; the
-names below are those of nnunetv2 2.8.1 that change training alone (loss, optimizer, length,
-augmentation), so that the plans tell the truth about the network.
+names below are those of nnunetv2 2.0 to 2.8.1. Most change training alone (loss, optimizer,
+length, augmentation), so that the plans tell the truth about the network.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from __future__ import annotations
 import re
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.models.architecture import Architecture
+from napari_nnunet_cpu.models.plans import Configuration
+from napari_nnunet_cpu.models.primus import PRIMUS_TRAINERS, Primus, primus_for_patch
 
-BATCH_NORM_TRAINER = "nnUNetTrainerBN"
-
+_BATCH_NORM = "nnUNetTrainerBN"
 _LENGTH = re.compile(r"nnUNetTrainer(_\d+epochs?)?(_NoMirroring)?")
 _ONLY_TRAINING = frozenset(
     [
-        "nnUNetTrainerBN",
         "nnUNetTrainerBenchmark_5epochs",
         "nnUNetTrainerBenchmark_5epochs_noDataLoading",
         "nnUNetTrainerDA5",
         "nnUNetTrainerDA5ord0",
         "nnUNetTrainerDA5Segord0",
         "nnUNetTrainerDA5_10epochs",
+        "nnUNetTrainerDAOrd0",  # until 2.4.2
         "nnUNetTrainerNoDA",
         "nnUNetTrainer_DASegOrd0",
         "nnUNetTrainer_DASegOrd0_NoMirroring",
@@ -61,10 +63,30 @@ _ONLY_TRAINING = frozenset(
 )
 
 
-def check_trainer(name: str, where: str) -> None:
-    """Raise `ModelError` unless the trainer of this name is known to keep the plans' network."""
-    if name not in _ONLY_TRAINING and not _LENGTH.fullmatch(name):
-        raise ModelError(
-            f"{where} was trained by {name}, which is not known to keep the network of its plans; "
-            "models of nnU-Net's own U-Net trainers can be used"
-        )
+def network_of(trainer: str, configuration: Configuration, where: str) -> Architecture | Primus:
+    """The network that a trainer builds for a configuration.
+
+    Parameters
+    ----------
+    trainer : str
+        Name of its class.
+    configuration : Configuration
+        From the plans.
+    where : str
+        The checkpoint, for messages.
+
+    Raises
+    ------
+    ModelError
+        When it is not known what network the trainer builds, or it does not fit the patch.
+    """
+    if trainer in PRIMUS_TRAINERS:
+        return primus_for_patch(PRIMUS_TRAINERS[trainer], configuration.patch_size, where)
+    if trainer == _BATCH_NORM:
+        return configuration.architecture.with_batch_norm()
+    if trainer in _ONLY_TRAINING or _LENGTH.fullmatch(trainer):
+        return configuration.architecture
+    raise ModelError(
+        f"{where} was trained by {trainer}, which is not known to keep the network of its plans; "
+        "models of nnU-Net's own trainers can be used"
+    )

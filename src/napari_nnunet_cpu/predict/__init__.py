@@ -2,6 +2,7 @@
 
 from napari_nnunet_cpu.predict.cost import Estimate, estimate
 from napari_nnunet_cpu.predict.result import Result
-from napari_nnunet_cpu.predict.run import Run, segment, stages
+from napari_nnunet_cpu.predict.run import Run
+from napari_nnunet_cpu.predict.segment import segment, stages
 
 __all__ = ["Estimate", "Result", "Run", "estimate", "segment", "stages"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
-from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict.accumulate import accumulator_bytes
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.prepare import plan_geometry
@@ -15,16 +18,16 @@ from napari_nnunet_cpu.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The cost of a run.
+    """The cost of a segmentation.
 
     Attributes
     ----------
     tiles : int
-        Tiles of the run; fewer if the image is cropped.
+        Tiles of all runs; fewer if the image is cropped.
     passes : int
-        Times the network is run: tiles, times mirrored copies, times folds.
+        Times a network is run: tiles, times mirrored copies, times folds.
     bytes : int
-        Memory of the sums and the prepared image.
+        Memory of the sums, the prepared image and the probabilities, where they are largest.
     """
 
     tiles: int
@@ -32,20 +35,33 @@ class Estimate:
     bytes: int
 
 
-def estimate(case: Case, model: TrainedModel, settings: Settings) -> Estimate:
-    """Count the cost of a run without preparing it; the image is taken whole, as if nothing were cropped.
+def estimate(case: Case, model: Model, settings: Settings, first_stage: npt.NDArray[Any] | None = None) -> Estimate:
+    """Count the cost of a segmentation without preparing it; the image is taken whole, as if nothing were cropped.
+
+    Parameters
+    ----------
+    case, model, settings, first_stage
+        As `segment` takes them.
 
     Raises
     ------
     CaseError
         When the case does not fit the model.
+    ModelError
+        When several models are no ensemble.
     """
-    geometry = plan_geometry(case, model)
-    grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
-    tiles = math.prod(len(axis) for axis in grid.covering) if settings.cover else len(grid)
-    mirrored = 2 ** len(model.mirror_axes) if settings.mirror else 1
-    z, y, x = grid.padded
-    image_bytes = 4 * len(case.channels) * z * y * x
-    return Estimate(
-        tiles, tiles * mirrored * len(model.folds), accumulator_bytes(grid, model.labels.heads) + image_bytes
-    )
+    members = members_of(model)
+    tiles = passes = largest = 0
+    for member in members:
+        for network in (member,) if first_stage is not None else member.stages:
+            geometry = plan_geometry(case, network)
+            grid = Grid.for_image(geometry.shape, network.configuration.patch_size, settings.step)
+            own = math.prod(len(axis) for axis in grid.covering) if settings.cover else len(grid)
+            tiles += own
+            passes += own * (2 ** len(network.mirror_axes) if settings.mirror else 1) * len(network.folds)
+            z, y, x = grid.padded
+            image_bytes = 4 * network.input_channels * z * y * x
+            largest = max(largest, accumulator_bytes(grid, network.labels.heads) + image_bytes)
+    # Of an ensemble the sum so far and the probabilities of the member at hand.
+    volumes = min(len(members), 2) if settings.probabilities or len(members) > 1 else 0
+    return Estimate(tiles, passes, largest + volumes * 4 * members[0].labels.heads * math.prod(case.shape))

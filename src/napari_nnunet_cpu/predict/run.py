@@ -1,12 +1,9 @@
-"""A run: the line from a case to its labels. Everything else stands on this class."""
+"""A run: the line from a case through one network. Everything else stands on this class."""
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import platform
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +12,16 @@ import numpy.typing as npt
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine, choose_engine
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
-from napari_nnunet_cpu.export import export_labels
+from napari_nnunet_cpu.events import Stage, TileDone
+from napari_nnunet_cpu.export import export_labels, export_probabilities
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.accumulate import Accumulator, DenseAccumulator
 from napari_nnunet_cpu.predict.grid import Grid, Tile
 from napari_nnunet_cpu.predict.mirroring import mean_logits
-from napari_nnunet_cpu.predict.result import Result
-from napari_nnunet_cpu.prepare import prepare
+from napari_nnunet_cpu.predict.result import Result, provenance
+from napari_nnunet_cpu.prepare import prepare, reader_order
 from napari_nnunet_cpu.resources import Stopwatch
 from napari_nnunet_cpu.settings import Settings
-
-_VERSIONS_OF = ("napari-nnunet-cpu", "torch", "numpy", "scipy", "scikit-image")
 
 
 def _never() -> bool:
@@ -34,10 +29,10 @@ def _never() -> bool:
 
 
 class Run:
-    """Segments one case with one model.
+    """Segments one case with one network.
 
     The case is prepared on construction; `compute` then goes through the tiles, and `result`
-    exports what they add up to.
+    exports what they add up to. `segment` makes the runs of cascades and ensembles.
 
     Parameters
     ----------
@@ -49,6 +44,8 @@ class Run:
         How; nnU-Net's own way by default.
     engine : Engine, optional
         What computes the network; chosen by the settings when None.
+    first_stage : numpy.ndarray, optional
+        For a cascade: labels of its first stage, shape of the case (Z, Y, X).
 
     Attributes
     ----------
@@ -60,11 +57,17 @@ class Run:
     Raises
     ------
     CaseError
-        When the case does not fit the model, or not into memory.
+        When the case or the labels of the first stage do not fit the model, or not into memory.
     """
 
     def __init__(
-        self, case: Case, model: TrainedModel, settings: Settings | None = None, engine: Engine | None = None
+        self,
+        case: Case,
+        model: TrainedModel,
+        settings: Settings | None = None,
+        engine: Engine | None = None,
+        *,
+        first_stage: npt.NDArray[Any] | None = None,
     ) -> None:
         self.case = case
         self.model = model
@@ -74,7 +77,7 @@ class Run:
         self._done: set[int] = set()
         try:
             with self._stopwatch.timing(Stage.PREPARE):
-                prepared = prepare(case, model)
+                prepared = prepare(case, model, first_stage)
                 self.geometry = prepared.geometry
                 self.grid = Grid.for_image(self.geometry.shape, model.configuration.patch_size, self.settings.step)
                 self.tiles = self.grid.covering_tiles() if self.settings.cover else self.grid.tiles()
@@ -160,23 +163,30 @@ class Run:
         with self._stopwatch.timing(Stage.EXPORT):
             return export_labels(self._accumulator.mean, self.model, self.geometry)
 
+    def probabilities(self) -> npt.NDArray[np.float32]:
+        """Probabilities of what is computed so far: shape (heads, Z, Y, X) on the grid of the case.
+
+        Softmax, or for regions the sigmoid of each; where no tile lies all heads are equal.
+        """
+        with self._stopwatch.timing(Stage.EXPORT):
+            return export_probabilities(self._accumulator.mean, self.model, self.geometry)
+
     def result(self) -> Result:
         """Labels of what is computed so far, with names and provenance."""
         labels = self.labels()
-        return Result(labels, dict(self.model.labels.names), self.provenance(), self.case)
+        return Result(
+            labels,
+            dict(self.model.labels.names),
+            provenance(self.case, self.settings, [self.record()]),
+            self.case,
+            reader_order(self.case, self.model),
+        )
 
-    def provenance(self) -> dict[str, Any]:
-        """How the labels were made: plain values, ready for JSON."""
+    def record(self) -> dict[str, Any]:
+        """What this run did, with what: plain values, ready for JSON."""
         return {
             "model": self.model.describe() | {"weights_sha256": self.model.weights_sha256},
-            "image": {
-                "name": self.case.name,
-                "shape": list(self.case.shape),
-                "spacing_mm": list(self.case.spacing_mm),
-                "spacing_known": self.case.spacing_known,
-                "prepared_shape": list(self.geometry.shape),
-            },
-            "settings": self.settings.as_dict(),
+            "prepared_shape": list(self.geometry.shape),
             "engine": self.engine.name,
             "device": self.engine.device,
             "precision": self.engine.precision,
@@ -186,9 +196,6 @@ class Run:
             "passes_per_tile": self.engine.folds * 2 ** len(self.mirror_axes),
             "classes": self.model.labels.heads,
             "seconds": {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
-            "versions": {"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in _VERSIONS_OF},
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
 
     def _padded(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -203,85 +210,3 @@ class Run:
         """The tile's part of the image, as the network takes it: (C, Z, Y, X), or (C, Y, X) for 2d."""
         part = self._image[:, *tile.slices()]
         return part[:, 0] if len(self.model.configuration.patch_size) == 2 else part
-
-
-def stages(
-    case: Case,
-    model: TrainedModel,
-    settings: Settings | None = None,
-    should_stop: Callable[[], bool] = _never,
-) -> Generator[Event, None, Result | None]:
-    """Segment a case step by step; the line that every caller of a whole run goes through.
-
-    Parameters
-    ----------
-    case : Case
-        What to segment.
-    model : TrainedModel
-        With what.
-    settings : Settings, optional
-        How; nnU-Net's own way by default.
-    should_stop : callable, optional
-        Asked before every pass through the network.
-
-    Yields
-    ------
-    Event
-        Every stage that begins and every tile that is done.
-
-    Returns
-    -------
-    Result or None
-        Labels (Z, Y, X), their names, and how they were made; None when it was stopped.
-
-    Raises
-    ------
-    CaseError, ModelError, DeviceError, EngineError
-        When something does not fit or fails.
-    """
-    yield StageStarted(Stage.PREPARE)
-    run = Run(case, model, settings)
-    yield StageStarted(Stage.LOAD)
-    _ = run.engine
-    yield StageStarted(Stage.PREDICT)
-    yield from run.compute(should_stop=should_stop)
-    if not run.complete:
-        return None
-    yield StageStarted(Stage.EXPORT)
-    return run.result()
-
-
-def segment(
-    case: Case,
-    model: TrainedModel,
-    settings: Settings | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> Result:
-    """Segment a case from start to end.
-
-    Parameters
-    ----------
-    case, model, settings
-        As `stages` takes them.
-    on_event : callable, optional
-        Told of every stage and tile.
-
-    Returns
-    -------
-    Result
-        Labels (Z, Y, X), their names, and how they were made.
-
-    Raises
-    ------
-    CaseError, ModelError, DeviceError, EngineError
-        When something does not fit or fails.
-    """
-    steps = stages(case, model, settings)
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        if on_event is not None:
-            on_event(event)

@@ -112,21 +112,29 @@ class Geometry:
         z, y, x = (part.stop - part.start for part in self.box)
         return z, y, x
 
-    def place(self, cropped: npt.NDArray[Any], outside: int | float = 0) -> npt.NDArray[Any]:
+    @property
+    def case_shape(self) -> Shape:
+        """Of the whole image, case's axes."""
+        z, y, x = (self.full_shape[axis] for axis in np.argsort(self.order.axes))
+        return z, y, x
+
+    def kept(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The kept part of an array of the case (Z, Y, X): a view with shape `cropped_shape`, model's axes."""
+        return self.order.apply(whole)[self.box]
+
+    def place(self, cropped: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Put an array of the kept part, model's axes, into the whole image, case's axes.
 
         Parameters
         ----------
         cropped : numpy.ndarray
             Shape `cropped_shape`.
-        outside : number
-            Value of what cropping took away.
 
         Returns
         -------
         numpy.ndarray
-            Shape of the case (Z, Y, X), contiguous.
+            Shape of the case (Z, Y, X), contiguous; 0 where cropping took something away.
         """
-        whole = np.full(self.full_shape, outside, dtype=cropped.dtype)
-        whole[self.box] = cropped
-        return np.ascontiguousarray(self.order.undo(whole))
+        whole = np.zeros(self.case_shape, dtype=cropped.dtype)
+        self.kept(whole)[...] = cropped
+        return whole

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases.case import Case, Spacing
+from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.plans import REORIENTING_READERS
+from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
 from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_mask
 from napari_nnunet_cpu.prepare.geometry import AxisOrder, Box, Geometry, to_ras
 from napari_nnunet_cpu.prepare.normalize import normalize
@@ -31,7 +32,8 @@ class Prepared:
     Attributes
     ----------
     image : numpy.ndarray
-        Shape (C, *geometry.shape), model's axes, float32, normalized and resampled.
+        Shape (C, *geometry.shape), model's axes, float32: the channels, normalized and resampled,
+        and in a cascade one of zeros and ones per label of the first stage.
     geometry : Geometry
         How to get back.
     """
@@ -40,7 +42,7 @@ class Prepared:
     geometry: Geometry
 
 
-def prepare(case: Case, model: TrainedModel) -> Prepared:
+def prepare(case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | None = None) -> Prepared:
     """Prepare a case for a model.
 
     Parameters
@@ -49,6 +51,8 @@ def prepare(case: Case, model: TrainedModel) -> Prepared:
         Channels in the order of `model.channel_names`.
     model : TrainedModel
         Whose plans are followed.
+    first_stage : numpy.ndarray, optional
+        For a cascade: labels of its first stage, shape of the case (Z, Y, X).
 
     Returns
     -------
@@ -58,15 +62,22 @@ def prepare(case: Case, model: TrainedModel) -> Prepared:
     Raises
     ------
     CaseError
-        When the number of channels or the dimensions do not fit the model, or the spacing is absurd.
+        When the number of channels or the dimensions do not fit the model, or the spacing is absurd;
+        when a cascade has no labels of its first stage, or they do not fit the case.
     """
-    order = _axis_order(case, model)
+    order = reader_order(case, model).then(model.plans.transpose_forward)
     # The model's axes, float32: nnU-Net decides what is zero and computes statistics on this.
     image = np.stack([order.apply(channel).astype(np.float32) for channel in case.channels])
     mask = nonzero_mask(image)
     box = bounding_box(mask)
     geometry = plan_geometry(case, model, box)
     image, mask = image[:, *box], mask[box]
+    result = np.empty((model.input_channels, *geometry.shape), dtype=np.float32)
+    if model.cascade:
+        labels = order.apply(_first_stage_labels(first_stage, case, model))[box].astype(np.int32)
+        labels[(labels == 0) & ~mask] = -1  # nnU-Net tells background from what is no image
+        mask = labels >= 0
+        result[len(image) :] = _one_hot(labels, model, geometry)
     configuration = model.configuration
     resampler = Resampler.from_plans(
         configuration.resampling_fn_data,
@@ -74,7 +85,6 @@ def prepare(case: Case, model: TrainedModel) -> Prepared:
         geometry.spacing_mm,
         geometry.target_spacing_mm,
     )
-    result = np.empty((len(image), *geometry.shape), dtype=np.float32)
     for index, channel in enumerate(image):
         # Normalization comes before resampling: a resampled mask would no longer fit the image.
         normalize(
@@ -85,6 +95,19 @@ def prepare(case: Case, model: TrainedModel) -> Prepared:
         )
         result[index] = resampler.apply(channel, geometry.shape)
     return Prepared(result, geometry)
+
+
+def _one_hot(labels: npt.NDArray[np.int32], model: TrainedModel, geometry: Geometry) -> npt.NDArray[np.bool_]:
+    """The first stage's labels (Z, Y, X) of the kept part as the network sees them: (labels, *geometry.shape)."""
+    configuration = model.configuration
+    resampler = Resampler.from_plans(
+        configuration.resampling_fn_seg,
+        configuration.resampling_fn_seg_kwargs,
+        geometry.spacing_mm,
+        geometry.target_spacing_mm,
+    )
+    resampled = resampler.apply_labels(labels, geometry.shape)
+    return np.stack([resampled == value for value in model.labels.foreground])
 
 
 def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Geometry:
@@ -105,11 +128,11 @@ def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Ge
         As `prepare`.
     """
     _check_fit(case, model)
-    order = _axis_order(case, model)
+    order = reader_order(case, model).then(model.plans.transpose_forward)
     z, y, x = (case.shape[axis] for axis in order.axes)
     box = box or (slice(0, z), slice(0, y), slice(0, x))
     cropped = tuple(part.stop - part.start for part in box)
-    spacing = order.permute(case.spacing_mm)
+    spacing = order.permute(_spacing_seen_by_reader(case, model))
     target = _target_spacing(spacing, model.configuration.spacing)
     resampled = model.configuration.resampling_fn_data != "no_resampling_hack"
     shape = resampled_shape(cropped, spacing, target) if resampled else (cropped[0], cropped[1], cropped[2])
@@ -121,9 +144,38 @@ def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Ge
     return Geometry(order, (z, y, x), box, spacing, shape, target)
 
 
-def _axis_order(case: Case, model: TrainedModel) -> AxisOrder:
-    reorients = model.plans.image_reader_writer in REORIENTING_READERS
-    return (to_ras(case) if reorients else AxisOrder()).then(model.plans.transpose_forward)
+def reader_order(case: Case, model: TrainedModel) -> AxisOrder:
+    """From the case's axes to those in which the model's reader gives the image: turned to RAS, or as they are.
+
+    Raises
+    ------
+    CaseError
+        When the reader turns images and the case has no affine.
+    """
+    return to_ras(case) if model.plans.image_reader_writer in REORIENTING_READERS else AxisOrder()
+
+
+def _spacing_seen_by_reader(case: Case, model: TrainedModel) -> Spacing:
+    """The case's spacing; 1 where the model's reader does not look at pixel sizes."""
+    if model.plans.image_reader_writer in VOXEL_READERS and case.spacing_source is SpacingSource.PIXEL_SIZE:
+        return planar_spacing((1.0, 1.0)) if case.planar else (1.0, 1.0, 1.0)
+    return case.spacing_mm
+
+
+def _first_stage_labels(labels: npt.NDArray[Any] | None, case: Case, model: TrainedModel) -> npt.NDArray[Any]:
+    if labels is None:
+        raise CaseError(
+            f"{model.folder.name} is the second stage of a cascade and needs the labels of "
+            f"{model.configuration.previous_stage}: put that model beside it, or give its labels of {case.name}"
+        )
+    if labels.shape != case.shape:
+        raise CaseError(
+            f"the first stage's labels have shape (Z, Y, X) {labels.shape}, {case.name} has {case.shape}; "
+            "they must be those of the same image"
+        )
+    if labels.dtype.kind not in "biu":
+        raise CaseError(f"the first stage's labels of {case.name} must be whole numbers, found {labels.dtype}")
+    return labels
 
 
 def _target_spacing(spacing: Spacing, wanted: tuple[float, ...]) -> Spacing:

@@ -6,7 +6,7 @@ Sources: `preprocessing/resampling/default_resampling.py`, `resample_torch.py` a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from skimage.transform import resize
 from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
 
 Volume = npt.NDArray[np.float32]
+LabelArray = npt.NDArray[np.int32]
 
 
 def resampled_shape(
@@ -40,14 +41,14 @@ class Resampler:
         Axis that is much coarser than the others and is resampled on its own.
     separate_order : int
         Spline order along it; 0 takes the nearest slice.
-    active : bool
-        False for plans that forbid resampling.
+    function : str
+        nnU-Net's: they differ in how labels are resampled, and one of them does nothing.
     """
 
     order: int
     separate_axis: int | None
     separate_order: int
-    active: bool = True
+    function: ResamplingName = "resample_data_or_seg_to_shape"
 
     @classmethod
     def from_plans(
@@ -59,7 +60,7 @@ class Resampler:
     ) -> Resampler:
         """The step from spacing `current_mm` to `target_mm` (Z, Y, X)."""
         if function == "no_resampling_hack":
-            return cls(order=0, separate_axis=None, separate_order=0, active=False)
+            return cls(order=0, separate_axis=None, separate_order=0, function=function)
         force = options.force_separate_z
         if function == "resample_data_or_seg_to_shape":
             order, separate_order = options.order, options.order_z
@@ -67,7 +68,7 @@ class Resampler:
             force = force if "force_separate_z" in options.model_fields_set else None
             order, separate_order = 1, 1 if options.aniso_axis_mode == "linear" else 0
         axis = _separate_axis(force, options.separate_z_anisotropy_threshold, current_mm, target_mm)
-        return cls(order, axis, separate_order)
+        return cls(order, axis, separate_order, function)
 
     def apply(self, volume: Volume, shape: tuple[int, int, int]) -> Volume:
         """Resample a volume.
@@ -84,7 +85,7 @@ class Resampler:
         numpy.ndarray
             Of that shape, float32; `volume` itself when there is nothing to do.
         """
-        if not self.active or volume.shape == shape:
+        if self._idle(volume, shape):
             return volume
         axis = self.separate_axis
         if axis is None:
@@ -94,6 +95,40 @@ class Resampler:
         resized = np.stack([_resize(piece, plane, self.order) for piece in slices])
         resized = np.moveaxis(_along_first_axis(resized, shape[axis], self.separate_order), 0, axis)
         return np.ascontiguousarray(resized)
+
+    def apply_labels(self, labels: LabelArray, shape: tuple[int, int, int]) -> LabelArray:
+        """Resample labels: no value appears that was not there.
+
+        Parameters
+        ----------
+        labels : numpy.ndarray
+            Shape (Z, Y, X), int32.
+        shape : tuple of int
+            The shape wanted.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of that shape, int32; `labels` itself when there is nothing to do.
+        """
+        if self._idle(labels, shape):
+            return labels
+        torchs = self.function == "resample_torch_fornnunet"
+        elect = _elect_by_torch if torchs else _elect
+        axis = self.separate_axis
+        if axis is None:
+            return elect(labels, shape, self.order)
+        slices = np.moveaxis(labels, axis, 0)
+        plane = shape[:axis] + shape[axis + 1 :]
+        resized = np.stack([elect(piece, plane, self.order) for piece in slices])
+        if torchs and self.separate_order:
+            resized = elect(resized, (shape[axis], *plane), self.separate_order)
+        else:
+            resized = _labels_along_first_axis(resized, shape[axis], self.separate_order)
+        return np.ascontiguousarray(np.moveaxis(resized, 0, axis))
+
+    def _idle(self, array: npt.NDArray[Any], shape: tuple[int, int, int]) -> bool:
+        return self.function == "no_resampling_hack" or array.shape == shape
 
 
 def _separate_axis(
@@ -123,14 +158,14 @@ def _resize(piece: Volume, shape: tuple[int, ...], order: int) -> Volume:
     return smooth.astype(np.float32)
 
 
-def _along_first_axis(array: Volume, length: int, order: int) -> Volume:
+def _along_first_axis(array: npt.NDArray[Any], length: int, order: int) -> npt.NDArray[Any]:
     """Resample the first axis alone to `length`, voxel centres aligned, edges continued."""
     size = array.shape[0]
     if size == length:
         return array
     position = size / length * (np.arange(length) + 0.5) - 0.5
     if order == 0:
-        nearest: Volume = array[np.clip(np.floor(position + 0.5).astype(int), 0, size - 1)]
+        nearest: npt.NDArray[Any] = array[np.clip(np.floor(position + 0.5).astype(int), 0, size - 1)]
         return nearest
     if order == 1:
         below: npt.NDArray[np.int_] = np.floor(position).astype(int)
@@ -141,3 +176,59 @@ def _along_first_axis(array: Volume, length: int, order: int) -> Volume:
     grid = np.meshgrid(position, *[np.arange(n) for n in array.shape[1:]], indexing="ij")
     smooth: Volume = map_coordinates(array.astype(np.float64), grid, order=order, mode="nearest").astype(np.float32)
     return smooth
+
+
+def _elect(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
+    """The label with the largest interpolated share wins; of equal ones the nearest, or the smallest.
+
+    Source: `resize_segmentation` of batchgenerators 0.25.5, which nnunetv2 2.8.1 calls.
+    """
+    if labels.shape == shape:
+        return labels
+
+    def interpolated(array: npt.NDArray[np.float64], order: int) -> npt.NDArray[np.float64]:
+        # skimage's own, in float64: ties are decided by equality, and they are common.
+        result: npt.NDArray[np.float64] = resize(array, shape, order, mode="edge", anti_aliasing=False)
+        return result
+
+    nearest = interpolated(labels.astype(np.float64), 0).astype(np.int32)
+    if order == 0:
+        return nearest
+    return _winners(labels, lambda mask: interpolated(mask.astype(np.float64), order), nearest)
+
+
+def _elect_by_torch(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
+    """As `_elect`, by the rule of `resample_torch.py`: shares in float16 thousandths, of equal ones the smallest."""
+    if labels.shape == shape:
+        return labels
+    return _winners(labels, lambda mask: _resize(mask * np.float32(1000), shape, order).astype(np.float16))
+
+
+def _winners(
+    labels: LabelArray,
+    share: Callable[[npt.NDArray[np.bool_]], npt.NDArray[np.floating[Any]]],
+    nearest: LabelArray | None = None,
+) -> LabelArray:
+    """The value with the largest `share` of its mask; of equals `nearest`, if it is one of them, or the smallest."""
+    values = np.unique(labels)
+    best = share(labels == values[0])
+    winner = np.full(best.shape, values[0], dtype=np.int32)
+    nearest_share = best.copy()
+    for value in values[1:]:
+        score = share(labels == value)
+        winner[score > best] = value
+        np.maximum(best, score, out=best)
+        if nearest is not None:
+            np.copyto(nearest_share, score, where=nearest == value)
+    return winner if nearest is None else np.where(nearest_share == best, nearest, winner)
+
+
+def _labels_along_first_axis(labels: LabelArray, length: int, order: int) -> LabelArray:
+    """Resample the first axis alone: the nearest slice, or for higher orders the label with more than half."""
+    if order == 0:
+        return _along_first_axis(labels, length, 0)
+    result = np.zeros((length, *labels.shape[1:]), dtype=np.int32)
+    for value in np.unique(labels):
+        share = _along_first_axis((labels == value).astype(np.float32), length, order)
+        result[np.round(share) > 0.5] = value
+    return result

@@ -139,7 +139,7 @@ class SegmentWidget(Container[Widget]):
             return
         self._viewer.add_layer(labels_layer(result, image))
         seconds = sum(result.provenance["seconds"].values())
-        self.status.value = f"done in {duration(seconds)} on {result.provenance['device']}"
+        self.status.value = f"done in {duration(seconds)} on {result.provenance['runs'][-1]['device']}"
 
     def _on_error(self, error: Exception) -> None:
         self._tell(str(error) or type(error).__name__)

@@ -1,0 +1,133 @@
+"""What a NRRD, MetaImage or GIPL file holds, found without ITK, which believes its header.
+
+From a file that is damaged or cut off, ITK gives voxels that are whatever was in memory (compressed
+MetaImages, GIPL) or that fail their checksum (compressed NRRD), and MetaImage complains on stderr.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_nnunet_cpu.cases.claims import check_claim
+from napari_nnunet_cpu.errors import CaseError
+
+_GIPL_BYTES = 256
+_GIPL_MAGIC = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")
+_LONGEST_HEADER = 1 << 20
+_CHUNK = 1 << 20
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes of voxels in a file, uncompressed; None where only ITK can tell (as text, other compression)."""
+
+    voxel_bytes: int | None
+    compressed: bool = False
+
+    def check(self, path: Path, claimed: int) -> None:
+        """Raise `CaseError` when the header claims another number of bytes of voxels, and memory for them."""
+        held = self.voxel_bytes
+        if held is None:
+            check_claim(path, claimed)
+        elif claimed > held or (self.compressed and claimed != held):
+            raise CaseError(f"{path} is damaged or cut off: {claimed} bytes of voxels are claimed, {held} are there")
+
+
+def look(path: Path) -> Held:
+    """What a file holds.
+
+    Parameters
+    ----------
+    path : Path
+        Ends with .nrrd, .mha or .gipl.
+
+    Returns
+    -------
+    Held
+        To compare with what ITK reads in the header.
+
+    Raises
+    ------
+    CaseError
+        When the header is none of that format, names another file for the voxels, or the compressed
+        voxels are damaged or cut off.
+    """
+    with path.open("rb") as file:
+        head = file.read(_LONGEST_HEADER)
+    return {".nrrd": _nrrd, ".mha": _mha, ".gipl": _gipl}[path.suffix.lower()](path, head)
+
+
+def _nrrd(path: Path, head: bytes) -> Held:
+    end = re.search(rb"\r?\n\r?\n|\Z", head)
+    fields = _fields(head[: end.start()] if end else b"", b":")
+    if not head.startswith(b"NRRD") or not {b"sizes", b"encoding"} <= fields.keys():
+        raise _no_header(path, "NRRD")
+    if {b"data file", b"datafile"} & fields.keys():
+        raise _detached(path)
+    start = end.end() if end else 0
+    encoding = fields[b"encoding"].lower()
+    if encoding in (b"gzip", b"gz") and not {b"line skip", b"lineskip", b"byte skip", b"byteskip"} & fields.keys():
+        return Held(_inflated_bytes(path, start), compressed=True)
+    return Held(path.stat().st_size - start if encoding == b"raw" else None)
+
+
+def _mha(path: Path, head: bytes) -> Held:
+    last = re.search(rb"^ElementDataFile *= *(.*?) *\r?\n", head, re.MULTILINE)
+    fields = _fields(head[: last.start()] if last else b"", b"=")
+    if last is None or not {b"NDims", b"DimSize", b"ElementType"} <= fields.keys():
+        raise _no_header(path, "MHA")
+    if last[1] != b"LOCAL":
+        raise _detached(path)
+    if not _is_true(fields.get(b"BinaryData", b"")):
+        return Held(None)
+    if _is_true(fields.get(b"CompressedData", b"")):
+        length = int(fields[b"CompressedDataSize"]) if b"CompressedDataSize" in fields else None
+        return Held(_inflated_bytes(path, last.end(), length), compressed=True)
+    return Held(path.stat().st_size - last.end())
+
+
+def _gipl(path: Path, head: bytes) -> Held:
+    if head[_GIPL_BYTES - 4 : _GIPL_BYTES] not in _GIPL_MAGIC:
+        raise _no_header(path, "GIPL")
+    return Held(path.stat().st_size - _GIPL_BYTES)
+
+
+def _fields(header: bytes, sign: bytes) -> dict[bytes, bytes]:
+    """The lines "key: value" or "key = value" of a header."""
+    pairs = (line.split(sign, 1) for line in header.splitlines() if sign in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _is_true(value: bytes) -> bool:
+    return value[:1] in (b"T", b"t", b"1")
+
+
+def _inflated_bytes(path: Path, start: int, length: int | None = None) -> int:
+    """Size of what is compressed from `start` on, in `length` bytes at most; its checksum is looked at."""
+    inflate, total = zlib.decompressobj(_GZIP_OR_ZLIB), 0
+    left = path.stat().st_size if length is None else length
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while not inflate.eof and (chunk := inflate.unconsumed_tail or file.read(min(left, _CHUNK))):
+                left -= len(chunk) - len(inflate.unconsumed_tail)
+                total += len(inflate.decompress(chunk, 16 * _CHUNK))
+    except zlib.error as error:
+        raise CaseError(
+            f"{path} is damaged: its voxels can't be decompressed ({error}); copy the file again"
+        ) from error
+    if not inflate.eof:
+        raise CaseError(f"{path} is cut off: its compressed voxels have no end; copy the file again")
+    return total
+
+
+def _no_header(path: Path, kind: str) -> CaseError:
+    return CaseError(f"{path} can't be read as {kind}: it has no header of that format, or not all of it")
+
+
+def _detached(path: Path) -> CaseError:
+    return CaseError(f"{path} keeps its voxels in another file; save it as one file")

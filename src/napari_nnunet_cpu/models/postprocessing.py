@@ -1,0 +1,84 @@
+"""What nnU-Net found to improve the labels after training: components to remove.
+
+Source: nnU-Net `postprocessing/remove_connected_components.py`, which writes the same steps as a
+pickle and as JSON. The pickle is never opened: it could run anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.models.documents import Strict, parse, read_json
+from napari_nnunet_cpu.models.model import TrainedModel
+
+_JSON, _PICKLE = "postprocessing.json", "postprocessing.pkl"
+
+
+class _Arguments(Strict):
+    labels_or_regions: Any
+    background_label: Literal[0] = 0
+
+
+class _Document(Strict):
+    postprocessing_fns: list[Literal["remove_all_but_largest_component_from_segmentation"]]
+    postprocessing_kwargs: list[_Arguments]
+
+
+def read_postprocessing(models: Sequence[TrainedModel]) -> tuple[tuple[int, ...], ...]:
+    """The postprocessing of a model, or of an ensemble.
+
+    Parameters
+    ----------
+    models : sequence of TrainedModel
+        One, or the members of an ensemble in any order.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Steps, one after the other: of the voxels with these label values only the largest
+        component is kept. Empty where nnU-Net found that none improves the labels.
+
+    Raises
+    ------
+    ModelError
+        When nnU-Net's file is missing or not understood.
+    """
+    folders = [folder for folder in _folders(models) if (folder / _JSON).is_file()]
+    if not folders:
+        pickled = any((folder / _PICKLE).is_file() for folder in _folders(models))
+        raise ModelError(
+            f"{models[0].folder} has no {_JSON} for {' and '.join(model.configuration_name for model in models)}; "
+            + (f"{_PICKLE} is not opened, because it can run code: " if pickled else "")
+            + "run without postprocessing, or let nnU-Net find it (nnUNetv2_find_best_configuration)"
+        )
+    path = folders[0] / _JSON
+    document = parse(_Document, read_json(path), str(path))
+    if len(document.postprocessing_fns) != len(document.postprocessing_kwargs):
+        raise ModelError(f"{path}: postprocessing_fns and postprocessing_kwargs must be equally long")
+    return tuple(_values(step.labels_or_regions, path) for step in document.postprocessing_kwargs)
+
+
+def _folders(models: Sequence[TrainedModel]) -> Iterator[Path]:
+    """Where nnU-Net writes the steps: the folder of the folds in use first, then that of any others."""
+    if len(models) == 1:
+        (model,) = models
+        yield model.folder / f"crossval_results_folds_{'_'.join(model.folds)}"
+        yield from sorted(model.folder.glob("crossval_results_folds_*"))
+        return
+    names = {model.folder.name for model in models}
+    for folder in sorted((models[0].folder.parent / "ensembles").glob("ensemble___*")):
+        if set(folder.name.split("___")[1:-1]) == names:
+            yield folder
+
+
+def _values(value: Any, path: Path) -> tuple[int, ...]:
+    """The label values that a label, a region or a list of them covers: JSON has lists for regions, too."""
+    flat = [value]
+    while any(isinstance(part, list) for part in flat):
+        flat = [inner for part in flat for inner in (part if isinstance(part, list) else [part])]
+    if not flat or not all(type(part) is int and 0 < part <= 65535 for part in flat):
+        raise ModelError(f"{path}: labels_or_regions must hold label values, found {value!r}")
+    return tuple(sorted(set(flat)))

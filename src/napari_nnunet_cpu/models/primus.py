@@ -1,0 +1,103 @@
+"""Primus: the transformers that some trainers of nnU-Net's build whatever network the plans describe.
+
+Source: nnU-Net `training/nnUNetTrainer/primus/primus_trainers.py`. The classes are those of
+dynamic-network-architectures, an optional dependency. A model chooses one by the name of its
+trainer, out of the table below; nothing else is imported, and nothing before such a model is met.
+
+Models trained with dynamic-network-architectures 0.4.0 to 0.4.2 had their tokens in another order,
+which no file of theirs says. Their weights fit and their labels are poor, here as in nnU-Net.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_nnunet_cpu.errors import ModelError, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PRIMUS_TRAINERS = (
+    {f"nnUNet_Primus_{size}_Trainer": f"Primus{size}" for size in "SBML"}
+    | {f"nnUNet_PrimusV{version}{size}_Trainer": f"PrimusV{version}{size}" for version in (2, 3) for size in "SBML"}
+    | {f"nnUNet_Primus_M_Trainer_BS8{rate}": "PrimusM" for rate in ("", "_2e4")}
+    | {f"_Primus_{size}_{patch}_BS1": f"Primus{size}" for size, patch in (("S", 96), ("B", 96), ("M", 96), ("L", 48))}
+)
+_BLOCKS = {"S": 12, "B": 12, "M": 16, "L": 24}
+_TOKEN = 8  # voxels along an axis
+# A patch of 320 voxels along each axis: what is made for every token must stay small before the weights are checked.
+_MOST_TOKENS = 40**3
+
+
+@dataclass(frozen=True)
+class Primus:
+    """A transformer of nnU-Net's, completely described; sizes are fixed by its name.
+
+    Attributes
+    ----------
+    family : str
+        Class in dynamic-network-architectures: Primus, PrimusV2 or PrimusV3 and S, B, M or L.
+    patch_size : tuple of int
+        Input window of the network (Z, Y, X), which it can't depart from.
+    """
+
+    family: str
+    patch_size: tuple[int, ...]
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of attention: fewer than the network has weights."""
+        return _BLOCKS[self.family[-1]]
+
+
+def primus_for_patch(family: str, patch_size: tuple[int, ...], where: str) -> Primus:
+    """The network of this name for a patch.
+
+    Raises
+    ------
+    ModelError
+        When the patch has not three axes, is not made of whole tokens, or of too many.
+    """
+    if len(patch_size) != 3 or any(length % _TOKEN for length in patch_size):
+        raise ModelError(f"{where}: {family} needs a patch of three multiples of {_TOKEN}, found {patch_size}")
+    if math.prod(length // _TOKEN for length in patch_size) > _MOST_TOKENS:
+        raise ModelError(f"{where}: {family} with a patch of {patch_size} has more than {_MOST_TOKENS} tokens")
+    return Primus(family, patch_size)
+
+
+def build_primus(primus: Primus, channels: int, heads: int) -> nn.Module:
+    """The network, weights not yet meaningful.
+
+    Raises
+    ------
+    ModelError
+        When the package that has it is missing.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm's, about itself
+            from dynamic_network_architectures.architectures import primus as library
+
+            network_class = getattr(library, primus.family)
+    except (ImportError, AttributeError, RuntimeError) as error:  # the last one from a torchvision of another torch
+        raise ModelError(
+            f"the network {primus.family} needs dynamic-network-architectures 0.4.4 or newer ({first_line(error)}); "
+            "install napari-nnunet-cpu[primus]"
+        ) from error
+    network: nn.Module = network_class(
+        channels, heads, (_TOKEN,) * 3, primus.patch_size, rope_impl=_rotary_embedding
+    )  # fmt: skip
+    return network
+
+
+def _rotary_embedding(*args: Any, **kwargs: Any) -> nn.Module:
+    """The table of rotations: no checkpoint has it, so it is real even where the network is built on "meta"."""
+    import torch
+    from timm.layers import RotaryEmbeddingCat
+
+    with torch.device("cpu"):
+        table: nn.Module = RotaryEmbeddingCat(*args, **kwargs)
+        return table

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_model import RandomModel, smooth_image
+from scipy.special import expit, softmax
+
+from napari_nnunet_cpu import Case, Settings, TrainedModel, load_model, segment
+from napari_nnunet_cpu.errors import OutputError
+from napari_nnunet_cpu.export import export_labels, export_probabilities, labels_of_probabilities
+from napari_nnunet_cpu.prepare import Geometry
+from napari_nnunet_cpu.prepare.geometry import AxisOrder
+
+TURNED = AxisOrder((2, 0, 1), (True, False, True))
+REGIONS = {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3}, "regions_class_order": [3, 1, 2]}
+MM = (1.0, 1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return load_model(RandomModel(patch=(8, 8, 8)).write(tmp_path_factory.mktemp("three")))
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return load_model(RandomModel(patch=(8, 8, 8), **REGIONS).write(tmp_path_factory.mktemp("regions")))
+
+
+def cropped() -> Geometry:
+    box = (slice(1, 4), slice(0, 3), slice(2, 6))
+    return Geometry(TURNED, (5, 4, 6), box, MM, (3, 3, 4), MM)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
+    geometry = cropped()
+    found = export_probabilities(lambda head: logits[head].copy(), three, geometry)
+    assert found.shape == (3, *geometry.case_shape) == (3, 4, 6, 5)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose([geometry.kept(head) for head in found], softmax(logits, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-6)
+    outside = np.ones(geometry.case_shape, bool)
+    geometry.kept(outside)[...] = False
+    assert (found[0][outside] == 1).all()
+    assert (found[1:, outside] == 0).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_sigmoid_of_regions_and_nothing_outside(regions: TrainedModel, seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
+    geometry = cropped()
+    found = export_probabilities(lambda head: logits[head].copy(), regions, geometry)
+    np.testing.assert_allclose([geometry.kept(head) for head in found], expit(logits), atol=1e-6)
+    assert np.count_nonzero(found) <= logits.size
+
+
+@pytest.mark.parametrize("kind", ["three", "regions"])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_labels_are_the_same_from_logits_and_probabilities(
+    kind: str, three: TrainedModel, regions: TrainedModel, seed: int
+) -> None:
+    model = three if kind == "three" else regions
+    logits = np.random.default_rng(seed).normal(0, 3, (3, 3, 3, 4)).astype(np.float32)
+
+    def head_logits(head: int) -> np.ndarray:
+        return logits[head].copy()
+
+    found = labels_of_probabilities(export_probabilities(head_logits, model, cropped()), model.labels)
+    expected = export_labels(head_logits, model, cropped())
+    assert np.array_equal(found, expected)
+    assert found.dtype == expected.dtype
+
+
+def test_probabilities_are_there_when_asked_for(three: TrainedModel) -> None:
+    case = Case(smooth_image((12, 13, 14)), (1.2, 1.0, 0.9))
+    without = segment(case, three, Settings.fast(threads=1))
+    result = segment(case, three, Settings.fast(threads=1, probabilities=True))
+    assert without.probabilities is None
+    assert result.probabilities.shape == (3, *case.shape)
+    assert np.array_equal(result.labels, without.labels)
+    assert np.array_equal(result.probabilities.argmax(axis=0), result.labels)
+
+
+def test_they_are_written_in_nnunets_layout(tmp_path: Path) -> None:
+    model = load_model(RandomModel(patch=(8, 8, 8), reader="NibabelIOWithReorient").write(tmp_path))
+    affine = np.diag([-0.9, 1.0, -1.2, 1.0])
+    case = Case(smooth_image((12, 13, 14)), (1.2, 1.0, 0.9), affine)
+    result = segment(case, model, Settings.fast(threads=1, probabilities=True))
+    path = result.save_probabilities(tmp_path / "p.npz")
+    with np.load(path) as written:
+        assert written.files == ["probabilities"]
+        found = written["probabilities"]
+    assert np.array_equal(found, result.probabilities[:, ::-1, :, ::-1])
+    assert found.dtype == np.float32
+
+
+def test_what_can_not_be_written(three: TrainedModel, tmp_path: Path) -> None:
+    result = segment(Case(smooth_image((9, 9, 9)), MM), three, Settings.draft(threads=1))
+    with pytest.raises(OutputError, match=r"probabilities are written as \.npz"):
+        result.save_probabilities(tmp_path / "p.npy")
+    with pytest.raises(OutputError, match="no probabilities to write; run with Settings"):
+        result.save_probabilities(tmp_path / "p.npz")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,83 @@
+"""Several models as one: their probabilities are averaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_model import RandomModel, smooth_image
+
+from napari_nnunet_cpu import Case, Settings, TrainedModel, estimate, load_model, segment
+from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.events import StageStarted
+
+SETTINGS = Settings.fast(device="cpu", threads=1)
+REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
+
+
+@pytest.fixture
+def case() -> Case:
+    return Case(smooth_image((14, 15, 17), seed=2), (1.0, 1.1, 0.9))
+
+
+def pair(folder: Path, **options: object) -> list[TrainedModel]:
+    """Two configurations of one Dataset folder."""
+    flat = RandomModel(patch=(8, 8), spacing=(1.0, 1.0), seed=1, **options)
+    deep = RandomModel(patch=(8, 8, 8), seed=2, **options)
+    return [load_model(model.write(folder)) for model in (flat, deep)]
+
+
+@pytest.mark.parametrize("options", [{}, REGIONS], ids=["labels", "regions"])
+def test_an_ensemble_is_the_mean_of_probabilities(case: Case, tmp_path: Path, options: dict[str, object]) -> None:
+    models = pair(tmp_path, **options)
+    asked = Settings.fast(device="cpu", threads=1, probabilities=True)
+    singles = [segment(case, model, asked) for model in models]
+    both = segment(case, models, asked)
+    mean = (singles[0].probabilities + singles[1].probabilities) / 2
+    np.testing.assert_allclose(both.probabilities, mean, atol=1e-6)
+    if options:
+        expected = np.where(mean[1] > 0.5, 2, np.where(mean[0] > 0.5, 1, 0))
+    else:
+        expected = mean.argmax(axis=0)
+    assert np.array_equal(both.labels, expected)
+    assert any(not np.array_equal(both.labels, single.labels) for single in singles)
+    assert np.array_equal(segment(case, models[::-1], SETTINGS).labels, both.labels)
+    assert [run["model"]["configuration"] for run in both.provenance["runs"]] == ["2d", "3d_fullres"]
+
+
+def test_a_model_with_itself_is_itself(case: Case, tmp_path: Path) -> None:
+    model = pair(tmp_path)[1]
+    assert np.array_equal(segment(case, [model, model], SETTINGS).labels, segment(case, model, SETTINGS).labels)
+    assert np.array_equal(segment(case, [model], SETTINGS).labels, segment(case, model, SETTINGS).labels)
+
+
+def test_events_and_cost_are_of_all_members(case: Case, tmp_path: Path) -> None:
+    models = pair(tmp_path)
+    events: list[object] = []
+    result = segment(case, models, SETTINGS, events.append)
+    parts = [event.part for event in events if isinstance(event, StageStarted)]
+    assert parts == ["2d"] * 4 + ["3d_fullres"] * 4
+    cost, singles = estimate(case, models, SETTINGS), [estimate(case, model, SETTINGS) for model in models]
+    assert cost.tiles == sum(single.tiles for single in singles)
+    assert result.provenance["tiles"] <= cost.tiles
+    assert cost.bytes == max(single.bytes for single in singles) + 2 * 3 * 4 * 14 * 15 * 17
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"labels": {"background": 0, "liver": 1, "spleen": 2}}, "labels"),
+        ({"channels": ("MR",)}, "channels"),
+    ],
+)
+def test_models_that_differ_are_refused(case: Case, tmp_path: Path, other: dict[str, object], what: str) -> None:
+    one = load_model(RandomModel(patch=(8, 8, 8)).write(tmp_path / "one"))
+    two = load_model(RandomModel(patch=(8, 8, 8), **other).write(tmp_path / "two"))
+    with pytest.raises(ModelError, match=f"have different {what}; they can't be an ensemble"):
+        segment(case, [one, two], SETTINGS)
+
+
+def test_nothing_is_no_ensemble(case: Case) -> None:
+    with pytest.raises(ModelError, match="no model given"):
+        segment(case, [], SETTINGS)

@@ -43,6 +43,17 @@ def test_chosen_folds_are_those_of_both_stages(folder: Path) -> None:
         load_model(folder, folds=[1])
 
 
+def test_chosen_checkpoints_are_those_of_both_stages(folder: Path) -> None:
+    for model in (folder, folder.with_name(NAME)):
+        for final in model.glob("fold_*/checkpoint_final.pth"):
+            shutil.copy(final, final.with_name("checkpoint_best.pth"))
+    for opened in (
+        load_model(folder, checkpoint="checkpoint_best.pth"),
+        load_model(folder / "fold_0/checkpoint_best.pth"),
+    ):
+        assert {path.name for stage in opened.stages for path in stage.checkpoints} == {"checkpoint_best.pth"}
+
+
 def test_it_comes_out_of_an_archive(folder: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path, folder.parent.name)
     model = load_model(archive, "3d_cascade_fullres")

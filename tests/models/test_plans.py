@@ -172,7 +172,7 @@ FOREIGN_NAMES = {
     f"{ARGUMENTS}.norm_op": r"norm_op 'os\.system' is not supported",
     f"{ARGUMENTS}.dropout_op": r"dropout_op 'os\.system' is not supported",
     f"{ARGUMENTS}.nonlin": r"nonlin 'os\.system' is not supported; supported are LeakyReLU, ReLU",
-    f"{ARGUMENTS}.block": r"block 'os\.system' is not supported",
+    f"{ARGUMENTS}.block": "arch_kwargs holds block, which PlainConvUNet does not take",
     f"{CONFIGURATION}.resampling_fn_data": "resampling_fn_data: Input should be 'resample_data_or_seg_to_shape'",
     f"{CONFIGURATION}.resampling_fn_probabilities": "resampling_fn_probabilities: Input should be 'resample_data",
     f"{CONFIGURATION}.normalization_schemes.0": "normalization_schemes.0: Input should be 'ZScoreNormalization'",

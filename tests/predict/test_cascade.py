@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.events import Stage, StageStarted, TileDone
+from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
 from napari_nnunet_cpu.predict import stages
 from napari_nnunet_cpu.prepare import prepare
 
@@ -75,15 +76,14 @@ def test_events_say_which_stage_they_are_of(case: Case, cascade: TrainedModel) -
 @pytest.mark.parametrize("stop_after", [1, 5])
 def test_a_cascade_stops_in_either_stage(case: Case, cascade: TrainedModel, stop_after: int) -> None:
     seen: list[TileDone] = []
-    steps = stages(case, cascade, SETTINGS, should_stop=lambda: len(seen) >= stop_after)
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            assert end.value is None
-            break
-        if isinstance(event, TileDone):
-            seen.append(event)
+    results: list[object] = []
+
+    def drained() -> Iterator[Event]:
+        results.append((yield from stages(case, cascade, SETTINGS, lambda: len(seen) >= stop_after)))
+
+    for event in drained():
+        seen += [event] * isinstance(event, TileDone)
+    assert results == [None]
     assert len(seen) == stop_after
     assert {tile.part for tile in seen} == ({"3d_lowres"} if stop_after == 1 else {"3d_lowres", "3d_cascade_fullres"})
 

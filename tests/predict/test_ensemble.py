@@ -36,10 +36,7 @@ def test_an_ensemble_is_the_mean_of_probabilities(case: Case, tmp_path: Path, op
     both = segment(case, models, asked)
     mean = (singles[0].probabilities + singles[1].probabilities) / 2
     np.testing.assert_allclose(both.probabilities, mean, atol=1e-6)
-    if options:
-        expected = np.where(mean[1] > 0.5, 2, np.where(mean[0] > 0.5, 1, 0))
-    else:
-        expected = mean.argmax(axis=0)
+    expected = np.where(mean[1] > 0.5, 2, np.where(mean[0] > 0.5, 1, 0)) if options else mean.argmax(axis=0)
     assert np.array_equal(both.labels, expected)
     assert any(not np.array_equal(both.labels, single.labels) for single in singles)
     assert np.array_equal(segment(case, models[::-1], SETTINGS).labels, both.labels)

@@ -1,8 +1,8 @@
 """Trained models: a folder, a fold or an archive becomes a checked `TrainedModel`. Nothing in it is ever executed."""
 
 from napari_nnunet_cpu.models.ensemble import Model, members_of
-from napari_nnunet_cpu.models.load import load_model
+from napari_nnunet_cpu.models.load import available_models, load_model
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.postprocessing import read_postprocessing
 
-__all__ = ["Model", "TrainedModel", "load_model", "members_of", "read_postprocessing"]
+__all__ = ["Model", "TrainedModel", "available_models", "load_model", "members_of", "read_postprocessing"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.archive import unpack_model
 from napari_nnunet_cpu.models.documents import parse, read_json
-from napari_nnunet_cpu.models.folder import CHECKPOINT, ModelFolder, all_folds, find_first_stage, find_model
+from napari_nnunet_cpu.models.folder import CHECKPOINT, ModelFolder, all_folds, find_first_stage, find_model, find_models
 from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import Dataset, Plans
@@ -49,14 +49,12 @@ def load_model(
     ModelError
         When something is missing, damaged, unsafe or not supported; the message says what.
     """
-    path = Path(os.path.expanduser(path))  # pathlib's own raises for a user who does not exist
     try:
-        if path.is_file() and path.suffix.lower() == ".zip":
-            path = unpack_model(path)
+        path = _unpacked(path)
         found = find_model(path, configuration, folds, checkpoint)
         model = _open(found)
         if model.cascade:
-            model = replace(model, first_stage=_first_stage(model, found, checkpoint))
+            model = replace(model, first_stage=_first_stage(model, found))
     except OSError as error:  # no permission, a name too long, a file that goes away
         raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
     if configuration not in (None, model.configuration_name):
@@ -64,10 +62,41 @@ def load_model(
     return model
 
 
+def available_models(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The model folders at a path, for a choice between them; each may be given to `load_model`.
+
+    Parameters
+    ----------
+    path : path
+        As for `load_model`.
+
+    Returns
+    -------
+    tuple of Path
+        The folders, in alphabetical order; where there is none, what `load_model` will say more of.
+
+    Raises
+    ------
+    ModelError
+        When an archive can't be unpacked, or the path can't be read.
+    """
+    try:
+        path = _unpacked(path)
+        return find_models(path) or (path,)
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _unpacked(path: str | os.PathLike[str]) -> Path:
+    """The path itself, or the folder with what an archive holds."""
+    path = Path(os.path.expanduser(path))  # pathlib's own raises for a user who does not exist
+    return unpack_model(path) if path.is_file() and path.suffix.lower() == ".zip" else path
+
+
 def _open(found: ModelFolder) -> TrainedModel:
     import torch
 
-    from napari_nnunet_cpu.models.networks import build_network, check_patch
+    from napari_nnunet_cpu.models.networks import build_network
     from napari_nnunet_cpu.models.weights import check_weights, read_checkpoint
 
     plans_path, dataset_path = found.path / "plans.json", found.path / "dataset.json"
@@ -82,6 +111,7 @@ def _open(found: ModelFolder) -> TrainedModel:
     if any(axis >= len(configuration.patch_size) for axis in first.mirror_axes):
         raise ModelError(f"{found.checkpoints[0]}: mirroring axes {first.mirror_axes} do not fit the patch")
     architecture = network_of(first.trainer, configuration, str(found.checkpoints[0]))
+    architecture.check_patch(configuration.patch_size, str(plans_path))
     if architecture.blocks > len(first.weights):  # even without memory, building it would take long
         raise ModelError(
             f"{found.checkpoints[0]} does not fit the network of its plans: it has {len(first.weights)} weights "
@@ -106,16 +136,16 @@ def _open(found: ModelFolder) -> TrainedModel:
         network = build_network(architecture, model.input_channels, labels.heads)
     for checkpoint, path in zip(checkpoints, found.checkpoints, strict=True):
         check_weights(network, checkpoint, path)
-    check_patch(network, model.input_channels, configuration.patch_size, str(plans_path))
     return model
 
 
-def _first_stage(model: TrainedModel, found: ModelFolder, checkpoint: str) -> TrainedModel | None:
+def _first_stage(model: TrainedModel, found: ModelFolder) -> TrainedModel | None:
     """The model whose labels a cascade needs, with the same folds where some were chosen; None when it is not there."""
     wanted = model.configuration.previous_stage
     folder = find_first_stage(found.path, wanted) if wanted else None
     if folder is None:
         return None
+    checkpoint = found.checkpoints[0].name
     folds = None if found.folds == all_folds(found.path, checkpoint) else found.folds
     first = _open(find_model(folder, None, folds, checkpoint))
     if first.cascade:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_nnunet_cpu.errors import ModelError, first_line
 from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.primus import Primus, build_primus
 
@@ -42,20 +41,6 @@ def build_network(architecture: Architecture | Primus, channels: int, heads: int
     if isinstance(architecture, Primus):
         return build_primus(architecture, channels, heads).eval()
     return UNet(Layers(architecture), channels, heads).eval()
-
-
-def check_patch(network: nn.Module, channels: int, patch: tuple[int, ...], where: str) -> None:
-    """Raise `ModelError` unless the network takes its patch and gives logits of the same size.
-
-    The network is moved to "meta", where it only computes shapes; it is of no use afterwards.
-    """
-    try:
-        with torch.inference_mode():
-            logits = network.to("meta")(torch.empty((1, channels, *patch), device="meta"))
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{where}: the network can't take its own patch of {patch}: {first_line(error)}") from error
-    if logits.shape[2:] != patch:
-        raise ModelError(f"{where}: the network makes {tuple(logits.shape[2:])} of its own patch of {patch}")
 
 
 class Layers:

@@ -52,20 +52,17 @@ class Primus:
         """Blocks of attention: fewer than the network has weights."""
         return _BLOCKS[self.family[-1]]
 
-
-def primus_for_patch(family: str, patch_size: tuple[int, ...], where: str) -> Primus:
-    """The network of this name for a patch.
-
-    Raises
-    ------
-    ModelError
-        When the patch has not three axes, is not made of whole tokens, or of too many.
-    """
-    if len(patch_size) != 3 or any(length % _TOKEN for length in patch_size):
-        raise ModelError(f"{where}: {family} needs a patch of three multiples of {_TOKEN}, found {patch_size}")
-    if math.prod(length // _TOKEN for length in patch_size) > _MOST_TOKENS:
-        raise ModelError(f"{where}: {family} with a patch of {patch_size} has more than {_MOST_TOKENS} tokens")
-    return Primus(family, patch_size)
+    def check_patch(self, patch: tuple[int, ...], where: str) -> None:
+        """Raise `ModelError` unless a patch is made of whole tokens, and not of too many."""
+        if len(patch) != 3 or any(length % _TOKEN for length in patch):
+            raise ModelError(
+                f"{where}: patch_size {patch} does not fit {self.family}: it needs three multiples of {_TOKEN}"
+            )
+        tokens = math.prod(length // _TOKEN for length in patch)
+        if tokens > _MOST_TOKENS:
+            raise ModelError(
+                f"{where}: patch_size {patch} gives {self.family} {tokens} tokens, more than {_MOST_TOKENS}"
+            )
 
 
 def build_primus(primus: Primus, channels: int, heads: int) -> nn.Module:

@@ -12,7 +12,7 @@ import re
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.plans import Configuration
-from napari_nnunet_cpu.models.primus import PRIMUS_TRAINERS, Primus, primus_for_patch
+from napari_nnunet_cpu.models.primus import PRIMUS_TRAINERS, Primus
 
 _BATCH_NORM = "nnUNetTrainerBN"
 _LENGTH = re.compile(r"nnUNetTrainer(_\d+epochs?)?(_NoMirroring)?")
@@ -78,10 +78,10 @@ def network_of(trainer: str, configuration: Configuration, where: str) -> Archit
     Raises
     ------
     ModelError
-        When it is not known what network the trainer builds, or it does not fit the patch.
+        When it is not known what network the trainer builds.
     """
     if trainer in PRIMUS_TRAINERS:
-        return primus_for_patch(PRIMUS_TRAINERS[trainer], configuration.patch_size, where)
+        return Primus(PRIMUS_TRAINERS[trainer], configuration.patch_size)
     if trainer == _BATCH_NORM:
         return configuration.architecture.with_batch_norm()
     if trainer in _ONLY_TRAINING or _LENGTH.fullmatch(trainer):

@@ -1,3 +1,4 @@
+import gzip
 import struct
 
 import nibabel as nib
@@ -92,6 +93,28 @@ def test_complex_and_colour_voxels_are_refused(tmp_path):
     for name, array in (("complex", np.zeros((2, 2, 2), np.complex64)), ("colour", colour)):
         with pytest.raises(CaseError, match=f"{name}: expected real numbers, found dtype"):
             read_case(written(tmp_path / f"{name}.nii", array, np.eye(4)))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_header_that_claims_a_giant_gets_no_memory(tmp_path, monkeypatch, ending):
+    path = written(tmp_path / "small.nii", counting(2, 3, 4), np.eye(4))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<3h", content, 42, 30000, 30000, 30000)  # dim[1:4]
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(gzip.compress(content) if ending == ".nii.gz" else content)
+    monkeypatch.setattr(np, "asanyarray", lambda *_: pytest.fail("the voxels were asked for"))
+    with pytest.raises(
+        CaseError, match=r"is damaged: its header claims 5\.4e\+13 bytes of voxels, which no compression"
+    ):
+        read_case(path)
+
+
+def test_the_emptiest_honest_file_is_read(tmp_path):
+    array = np.zeros((200, 200, 100), np.uint8)
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(nib.Nifti1Image(array, np.eye(4)).to_bytes(), 9))
+    assert array.size / path.stat().st_size > 900
+    assert not read_case(path).channels.any()
 
 
 def test_voxels_that_are_no_numbers_are_counted(tmp_path):

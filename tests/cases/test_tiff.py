@@ -1,4 +1,5 @@
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -154,6 +155,33 @@ def test_a_time_series_is_refused(tmp_path, axes):
 def test_one_time_point_is_an_image(tmp_path):
     path = written(tmp_path / "a.tif", STACK[None], imagej=True, metadata={"axes": "TZYX"})
     np.testing.assert_array_equal(read_case(path).channels, STACK[None])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"compression": "zlib"}, {"tile": (16, 16)}, {"tile": (16, 16), "compression": "zlib"}, {"rowsperstrip": 7}],
+    ids=["strips", "raw-tiles", "tiles", "many-strips"],
+)
+def test_a_page_larger_than_its_strips_gets_no_memory(tmp_path, monkeypatch, options):
+    path = written(tmp_path / "a.tif", STACK[0], **options)
+    np.testing.assert_array_equal(read_case(path).channels[0], STACK[:1])
+    with tifffile.TiffFile(path) as file:
+        places = {name: file.pages[0].tags[name].valueoffset for name in ("ImageWidth", "ImageLength")}
+        kind = {3: "<H", 4: "<I"}[file.pages[0].tags["ImageWidth"].dtype]
+    content = bytearray(path.read_bytes())
+    for place in places.values():
+        struct.pack_into(kind, content, place, 60000)
+    path.write_bytes(content)
+    monkeypatch.setattr(np, "zeros", lambda *_: pytest.fail("memory was set aside"))
+    with pytest.raises(CaseError, match=r"a\.tif (is damaged: a page of shape \(60000, 60000\) has|can't be read)"):
+        read_case(path)
+
+
+@pytest.mark.parametrize("options", [{"compression": "zlib"}, {"tile": (16, 16), "compression": "zlib"}])
+def test_compressed_pages_of_separate_colours_are_read(tmp_path, options):
+    image = np.arange(2 * 3 * 30 * 40, dtype=np.uint16).reshape(2, 3, 30, 40)
+    case = read_case(written(tmp_path / "a.tif", image, photometric="rgb", planarconfig="separate", **options))
+    np.testing.assert_array_equal(case.channels, image.transpose(1, 0, 2, 3))
 
 
 def test_two_nameless_axes_are_refused(tmp_path):

@@ -58,7 +58,11 @@ def read_itk(path: Path, name: str) -> Case:
                 f"{path} has axes {size} of {components} components; an image of 2 or 3 axes is needed, "
                 "or of 4 whose last is channels"
             )
-        held.check(path, math.prod(size) * components * _component_bytes(sitk, reader))
+        kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        if "complex" in kind:
+            raise CaseError(f"{path}: expected real numbers, found {kind}")
+        component_bytes = sitk.Image([1] * axes, reader.GetPixelID()).GetSizeOfPixelComponent()
+        held.check(path, math.prod(size) * components * component_bytes)
         image = reader.Execute()
         array = sitk.GetArrayFromImage(image)
     except CaseError:
@@ -106,12 +110,6 @@ def _simpleitk(path: Path, error: type[NNUNetCPUError]) -> Any:
         raise error(f"{path} needs SimpleITK: pip install 'napari-nnunet-cpu[itk]'") from missing
 
 
-def _component_bytes(sitk: Any, reader: Any) -> int:
-    """Size of one component of one voxel."""
-    size: int = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
-    return size
-
-
 def _affine(image: Any) -> npt.NDArray[np.float64]:
     """Index (x, y, z) of an ITK image to RAS+ millimetres."""
     axes = image.GetDimension()
@@ -130,11 +128,9 @@ def _grid(path: Path, case: Case) -> tuple[list[float], list[float], list[float]
     spacing = np.linalg.norm(lps[:axes, :axes], axis=0)
     if not np.allclose(spacing, np.linalg.norm(lps[:3, :axes], axis=0), rtol=1e-4):
         raise OutputError(f"{path}: a 2D image of this format can't lie oblique in space as {case.name} does; use .nii")
-    with np.errstate(invalid="ignore"):
-        direction = lps[:axes, :axes] / spacing
-    if not abs(np.linalg.det(direction)) > 0:
+    if np.linalg.det(lps[:axes, :axes]) == 0:
         raise OutputError(f"{path}: the affine of {case.name} has no inverse, which this format can't keep; use .tif")
-    return spacing.tolist(), lps[:axes, 3].tolist(), direction.ravel().tolist()
+    return spacing.tolist(), lps[:axes, 3].tolist(), (lps[:axes, :axes] / spacing).ravel().tolist()
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.errors import CaseError
 
 _GIPL_BYTES = 256
 _GIPL_MAGIC = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")
-_LONGEST_HEADER = 1 << 20
+_LONGEST_HEADER = 1 << 24
 _CHUNK = 1 << 20
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
@@ -62,32 +62,32 @@ def look(path: Path) -> Held:
 
 
 def _nrrd(path: Path, head: bytes) -> Held:
-    end = re.search(rb"\r?\n\r?\n|\Z", head)
-    fields = _fields(head[: end.start()] if end else b"", b":")
-    if not head.startswith(b"NRRD") or not {b"sizes", b"encoding"} <= fields.keys():
+    end = re.search(rb"\r?\n\r?\n", head)
+    fields = _fields(head[: end.start()] if end else b"")
+    if end is None or not head.startswith(b"NRRD") or not {b"sizes", b"encoding"} <= fields.keys():
         raise _no_header(path, "NRRD")
     if {b"data file", b"datafile"} & fields.keys():
         raise _detached(path)
-    start = end.end() if end else 0
     encoding = fields[b"encoding"].lower()
     if encoding in (b"gzip", b"gz") and not {b"line skip", b"lineskip", b"byte skip", b"byteskip"} & fields.keys():
-        return Held(_inflated_bytes(path, start), compressed=True)
-    return Held(path.stat().st_size - start if encoding == b"raw" else None)
+        return Held(_inflated_bytes(path, end.end(), path.stat().st_size), compressed=True)
+    return Held(path.stat().st_size - end.end() if encoding == b"raw" else None)
 
 
 def _mha(path: Path, head: bytes) -> Held:
-    last = re.search(rb"^ElementDataFile *= *(.*?) *\r?\n", head, re.MULTILINE)
-    fields = _fields(head[: last.start()] if last else b"", b"=")
-    if last is None or not {b"NDims", b"DimSize", b"ElementType"} <= fields.keys():
+    last = re.search(rb"^ElementDataFile *[=:] *(.*?) *\r?\n", head, re.MULTILINE)
+    fields = _fields(head[: last.start()] if last else b"")
+    if last is None or not {b"ndims", b"dimsize", b"elementtype"} <= fields.keys():
         raise _no_header(path, "MHA")
-    if last[1] != b"LOCAL":
+    if last[1].lower() != b"local":
         raise _detached(path)
-    if not _is_true(fields.get(b"BinaryData", b"")):
-        return Held(None)
-    if _is_true(fields.get(b"CompressedData", b"")):
-        length = int(fields[b"CompressedDataSize"]) if b"CompressedDataSize" in fields else None
-        return Held(_inflated_bytes(path, last.end(), length), compressed=True)
-    return Held(path.stat().st_size - last.end())
+    binary = fields.get(b"binarydata")
+    if not _is_true(fields.get(b"compresseddata", b"")):
+        return Held(path.stat().st_size - last.end() if binary is None or _is_true(binary) else None)
+    length = fields.get(b"compresseddatasize", b"")
+    if binary is None or not _is_true(binary) or not length.isdigit():
+        raise _no_header(path, "MHA")
+    return Held(_inflated_bytes(path, last.end(), int(length)), compressed=True)
 
 
 def _gipl(path: Path, head: bytes) -> Held:
@@ -96,30 +96,27 @@ def _gipl(path: Path, head: bytes) -> Held:
     return Held(path.stat().st_size - _GIPL_BYTES)
 
 
-def _fields(header: bytes, sign: bytes) -> dict[bytes, bytes]:
-    """The lines "key: value" or "key = value" of a header."""
-    pairs = (line.split(sign, 1) for line in header.splitlines() if sign in line)
-    return {key.strip(): value.strip() for key, value in pairs}
+def _fields(header: bytes) -> dict[bytes, bytes]:
+    """The lines "key: value" or "key = value" of a header, the keys in small letters."""
+    pairs = (re.split(rb"[:=]", line, maxsplit=1) for line in header.splitlines() if re.search(rb"[:=]", line))
+    return {key.strip().lower(): value.strip() for key, value in pairs}
 
 
 def _is_true(value: bytes) -> bool:
     return value[:1] in (b"T", b"t", b"1")
 
 
-def _inflated_bytes(path: Path, start: int, length: int | None = None) -> int:
-    """Size of what is compressed from `start` on, in `length` bytes at most; its checksum is looked at."""
+def _inflated_bytes(path: Path, start: int, length: int) -> int:
+    """Size of what is compressed in `length` bytes from `start` on; its checksum is looked at."""
     inflate, total = zlib.decompressobj(_GZIP_OR_ZLIB), 0
-    left = path.stat().st_size if length is None else length
     try:
         with path.open("rb") as file:
             file.seek(start)
-            while not inflate.eof and (chunk := inflate.unconsumed_tail or file.read(min(left, _CHUNK))):
-                left -= len(chunk) - len(inflate.unconsumed_tail)
+            while not inflate.eof and (chunk := inflate.unconsumed_tail or file.read(min(_CHUNK, length))):
+                length -= 0 if inflate.unconsumed_tail else len(chunk)
                 total += len(inflate.decompress(chunk, 16 * _CHUNK))
     except zlib.error as error:
-        raise CaseError(
-            f"{path} is damaged: its voxels can't be decompressed ({error}); copy the file again"
-        ) from error
+        raise CaseError(f"{path} is damaged: its voxels can't be decompressed ({error})") from error
     if not inflate.eof:
         raise CaseError(f"{path} is cut off: its compressed voxels have no end; copy the file again")
     return total

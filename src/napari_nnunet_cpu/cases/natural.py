@@ -30,6 +30,7 @@ _KINDS: dict[bytes, type[ImageFile]] = {
 }
 # Pillow's names for kinds of pixels, each with the fewest bits that a file can keep one in.
 _FEWEST_BITS = {"1": 1, "P": 1, "L": 2, "I;16": 16, "I": 16, "RGB": 24, "RGBA": 32}
+_CONVERTED = {"P": "RGB", "I": "I;16"}  # "I" is what older versions call 16 bits of grey
 
 
 def read_natural(path: Path, name: str) -> Case:
@@ -70,7 +71,8 @@ def read_natural(path: Path, name: str) -> Case:
                 )
             check_claim(path, image.width * image.height * _FEWEST_BITS[image.mode] / 8)
             image.info.pop("transparency", None)  # nnU-Net takes a palette's colours alone
-            array = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            mode = _CONVERTED.get(image.mode)
+            array = np.asarray(image if mode is None else image.convert(mode))
     except CaseError:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged file can make pillow raise anything

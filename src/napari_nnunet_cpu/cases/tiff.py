@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def read_tiff(path: Path, name: str) -> Case:
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
+            _check_segments(series, path)
             array, axes = series.asarray(), series.axes
             _check_complete(file, path)
             stated = _beside(path)
@@ -96,6 +98,16 @@ def _to_czyx(array: npt.NDArray[Any], axes: str, path: Path) -> tuple[npt.NDArra
         if axis not in letters:
             array, letters = array[None], [axis, *letters]
     return array.transpose([letters.index(axis) for axis in "CZYX"]), planar
+
+
+def _check_segments(series: tifffile.TiffPageSeries, path: Path) -> None:
+    """Refuse a page larger than its strips or tiles: tifffile sets memory aside for it and fills it with zeros."""
+    for page in series.pages:
+        if page is not None and not page.is_contiguous and len(page.dataoffsets) != math.prod(page.chunked):
+            raise CaseError(
+                f"{path} is damaged: a page of shape {page.shape} has {len(page.dataoffsets)} strips or tiles "
+                f"instead of {math.prod(page.chunked)}"
+            )
 
 
 def _check_complete(file: tifffile.TiffFile, path: Path) -> None:

@@ -17,6 +17,8 @@ MODELS = {
     "3d": RandomModel(),
     "residual": RandomModel(family="ResidualEncoderUNet", channels=("T1", "T2"), normalization="CTNormalization"),
     "regions": RandomModel(labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2]),
+    "residual-both-ways": RandomModel(family="ResidualUNet"),
+    "transformer": RandomModel(trainer="nnUNet_Primus_S_Trainer"),  # its plans are read, its weights do not fit
     "old-2d": RandomModel(patch=(16, 16), spacing=(1.0, 1.0), old_layout=True),
 }
 

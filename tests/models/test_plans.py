@@ -63,7 +63,7 @@ def test_batch_normalization_replaces_the_norm_of_the_plans(tmp_path):
 @pytest.mark.parametrize("name", ["MyTrainer", "nnUNetTrainer_MedNeXt", "AbstractPrimus", "", "os.system"])
 def test_an_unknown_trainer_is_refused_by_name(folder, name):
     edit_checkpoint(folder / CHECKPOINT, lambda content: put(content, "trainer_name", name))
-    with pytest.raises(ModelError, match=f"was trained by {name}, which is not known to keep the network"):
+    with pytest.raises(ModelError, match=f"was trained by {name!r}, which is not known to keep the network"):
         load_model(folder)
 
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 def segment_command(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="NIfTI or TIFF; several are the channels, in order.")
+        list[Path], typer.Argument(metavar="IMAGE", help="NIfTI, TIFF, ITK (.nrrd, .mha), PNG …; several are the channels, in order.")
     ],
     model: ModelFolders,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Labels: .nii.gz, .nii, .tif or .tiff.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Labels: .nii.gz, .nii, .nrrd, .mha, .tif or .png.")],
     configuration: Configuration = None,
     folds: Folds = "all",
     checkpoint: Checkpoint = None,
@@ -92,10 +92,14 @@ def segment_command(
         _check_outputs(images, {name: path for name, path in outputs.items() if path is not None})
 
         from napari_nnunet_cpu.cases import read_case, read_labels
+        from napari_nnunet_cpu.cases.files import check_output
         from napari_nnunet_cpu.models import load_model
         from napari_nnunet_cpu.models.folder import CHECKPOINT
 
         case = read_case(*images, spacing_mm=spacing_mm)
+        for labels in (out, save_first_stage):
+            if labels is not None:
+                check_output(labels, case)
         trained = [load_model(path, configuration, chosen_folds, checkpoint or CHECKPOINT) for path in model]
         given = None if first_stage is None else read_labels(first_stage, case)
         if not any(member.cascade for member in trained) and (first_stage or save_first_stage):

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import Strict, parse
+from napari_nnunet_cpu.models.lengths import feature_lengths
 
 Family = Literal["PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet"]
 Features = Annotated[int, Field(ge=1, le=8192)]
@@ -112,46 +113,16 @@ class Architecture(Strict):
 
     def check_patch(self, patch: tuple[int, ...], where: str) -> None:
         """Raise `ModelError` unless a patch of this size gives logits of this size."""
-        by_axis = [self._lengths(length, axis) for axis, length in enumerate(patch)]
-        for axis, lengths in enumerate(by_axis):
-            if lengths is None or lengths[-1] != patch[axis]:
-                strides, kernels = _along(self.strides, axis), _along(self.kernel_sizes, axis)
+        lengths = [feature_lengths(self, length, axis) for axis, length in enumerate(patch)]
+        for axis, found in enumerate(lengths):
+            if not found or found[-1] != patch[axis]:
                 raise ModelError(
-                    f"{where}: patch_size {patch} does not fit the network: along axis {axis} the strides are "
-                    f"{strides}, {math.prod(strides)} in all, and the kernel sizes {kernels}"
+                    f"{where}: patch_size {patch} does not fit the network along axis {axis}: "
+                    f"its strides are {list(self.strides)} and its kernel sizes {list(self.kernel_sizes)}"
                 )
-        of_the_patch = (
-            self.norm_op in ("InstanceNorm2d", "InstanceNorm3d") and not self.norm_op_kwargs.track_running_stats
-        )
-        if of_the_patch and min(map(math.prod, zip(*filter(None, by_axis), strict=True))) < 2:
+        alone = any(math.prod(shape) == 1 for shape in zip(*filter(None, lengths), strict=True))
+        if alone and str(self.norm_op).startswith("InstanceNorm") and not self.norm_op_kwargs.track_running_stats:
             raise ModelError(f"{where}: patch_size {patch} does not fit the network: it leaves one voxel to normalize")
-
-    def _lengths(self, length: int, axis: int) -> list[int] | None:
-        """Voxels along an axis after every stage, down and up again, the logits last; None where stages do not meet."""
-        strides, kernels = _along(self.strides, axis), _along(self.kernel_sizes, axis)
-        # Padded by (kernel - 1) // 2, a convolution keeps the length if its kernel is odd and takes one voxel if even.
-        taken = [1 - kernel % 2 for kernel in kernels]
-        plain, in_a_block = self.family == "PlainConvUNet", 2 if self.block == "BasicBlockD" else 1
-        lengths = []
-        if not plain:
-            length -= taken[0]  # the stem
-            lengths.append(length)
-        skips = []
-        for stride, take, count in zip(strides, taken, self.n_per_stage, strict=True):
-            before, convolutions = length, count if plain else count * in_a_block
-            length = (before - 1 - take) // stride + 1 - take * (convolutions - 1)
-            if length < 1 or not (plain or length == before // stride):  # a residual block pools its other branch
-                return None
-            skips.append(length)
-        lengths += skips
-        for stride, take, count, skip in zip(
-            strides[:0:-1], taken[-2::-1], self.n_conv_per_stage_decoder, skips[-2::-1], strict=True
-        ):
-            if length * stride != skip or (take and self.family == "ResidualUNet"):
-                return None
-            length = skip - take * count
-            lengths.append(length)
-        return lengths if min(lengths) > 0 else None
 
     def with_batch_norm(self) -> Architecture:
         """The same network with batch normalization, as nnUNetTrainerBN builds it."""
@@ -269,11 +240,6 @@ class _OldConfiguration(Strict):
     conv_kernel_sizes: list[Any]
     pool_op_kernel_sizes: list[Any]
     patch_size: list[int]
-
-
-def _along(per_stage: PerStage, axis: int) -> tuple[int, ...]:
-    """The number of an axis in every stage."""
-    return tuple(value[axis] if isinstance(value, tuple) else value for value in per_stage)
 
 
 def _look_up(table: dict[str, str], name: Any, what: str, optional: bool = False) -> str | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError
 
-CHECKPOINT = "checkpoint_final.pth"
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")  # as nnU-Net's trainer saves
+CHECKPOINT = CHECKPOINTS[0]
 DOCUMENTS = ("plans.json", "dataset.json")
 
 

@@ -10,7 +10,14 @@ from pathlib import Path
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.archive import unpack_model
 from napari_nnunet_cpu.models.documents import parse, read_json
-from napari_nnunet_cpu.models.folder import CHECKPOINT, ModelFolder, all_folds, find_first_stage, find_model, find_models
+from napari_nnunet_cpu.models.folder import (
+    CHECKPOINT,
+    ModelFolder,
+    all_folds,
+    find_first_stage,
+    find_model,
+    find_models,
+)
 from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import Dataset, Plans

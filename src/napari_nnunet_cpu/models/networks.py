@@ -153,7 +153,8 @@ class ResidualBlock(nn.Module):
         residual = self.skip(x)
         for name in self.path:
             x = getattr(self, name)(x)
-        y: Tensor = self.last_nonlin(x + residual)
+        x += residual  # in place, so that another size is an error as in the original, and not broadcast
+        y: Tensor = self.last_nonlin(x)
         return y
 
 

@@ -4,15 +4,19 @@ Source: nnU-Net `training/nnUNetTrainer/primus/primus_trainers.py`. The classes 
 dynamic-network-architectures, an optional dependency. A model chooses one by the name of its
 trainer, out of the table below; nothing else is imported, and nothing before such a model is met.
 
-Models trained with dynamic-network-architectures 0.4.0 to 0.4.2 had their tokens in another order,
-which no file of theirs says. Their weights fit and their labels are poor, here as in nnU-Net.
+dynamic-network-architectures 0.4.0 to 0.4.2 took the tokens in another order, and no file of a model
+says that it was trained so. Such weights fit, but what they learnt of positions does not, here as in
+nnU-Net.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
+from importlib import metadata
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.errors import ModelError, first_line
@@ -30,6 +34,7 @@ _BLOCKS = {"S": 12, "B": 12, "M": 16, "L": 24}
 _TOKEN = 8  # voxels along an axis
 # A patch of 320 voxels along each axis: what is made for every token must stay small before the weights are checked.
 _MOST_TOKENS = 40**3
+_NEEDS = "{} needs dynamic-network-architectures 0.4.4 or newer ({}); install napari-nnunet-cpu[primus]"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class Primus:
                 f"{where}: patch_size {patch} does not fit {self.family}: it needs three multiples of {_TOKEN}"
             )
         tokens = math.prod(length // _TOKEN for length in patch)
+        if tokens == 1 and self.family.startswith("PrimusV"):  # those have convolutions
+            raise ModelError(
+                f"{where}: patch_size {patch} does not fit {self.family}: it leaves one voxel to normalize"
+            )
         if tokens > _MOST_TOKENS:
             raise ModelError(
                 f"{where}: patch_size {patch} gives {self.family} {tokens} tokens, more than {_MOST_TOKENS}"
@@ -73,21 +82,26 @@ def build_primus(primus: Primus, channels: int, heads: int) -> nn.Module:
     ModelError
         When the package that has it is missing.
     """
+    network: nn.Module = getattr(_library(primus.family), primus.family)(
+        channels, heads, (_TOKEN,) * 3, primus.patch_size,
+        scale_attn_inner=True, init_values=0.1, rope_impl=_rotary_embedding,
+    )  # fmt: skip
+    return network
+
+
+def _library(wanted: str) -> ModuleType:
+    """The module with the networks of the table."""
     try:
+        version = metadata.version("dynamic-network-architectures")
+        if tuple(map(int, re.findall(r"\d+", version)[:3])) < (0, 4, 4):
+            raise ModelError(_NEEDS.format(wanted, f"found {version}"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # timm's, about itself
             from dynamic_network_architectures.architectures import primus as library
-
-            network_class = getattr(library, primus.family)
-    except (ImportError, AttributeError, RuntimeError) as error:  # the last one from a torchvision of another torch
-        raise ModelError(
-            f"the network {primus.family} needs dynamic-network-architectures 0.4.4 or newer ({first_line(error)}); "
-            "install napari-nnunet-cpu[primus]"
-        ) from error
-    network: nn.Module = network_class(
-        channels, heads, (_TOKEN,) * 3, primus.patch_size, rope_impl=_rotary_embedding
-    )  # fmt: skip
-    return network
+    except (ImportError, RuntimeError) as error:  # the latter from a torchvision made for another torch
+        raise ModelError(_NEEDS.format(wanted, first_line(error))) from error
+    module: ModuleType = library
+    return module
 
 
 def _rotary_embedding(*args: Any, **kwargs: Any) -> nn.Module:
@@ -97,4 +111,4 @@ def _rotary_embedding(*args: Any, **kwargs: Any) -> nn.Module:
 
     with torch.device("cpu"):
         table: nn.Module = RotaryEmbeddingCat(*args, **kwargs)
-        return table
+    return table

@@ -87,6 +87,6 @@ def network_of(trainer: str, configuration: Configuration, where: str) -> Archit
     if trainer in _ONLY_TRAINING or _LENGTH.fullmatch(trainer):
         return configuration.architecture
     raise ModelError(
-        f"{where} was trained by {trainer}, which is not known to keep the network of its plans; "
+        f"{where} was trained by {trainer[:100]!r}, which is not known to keep the network of its plans; "
         "models of nnU-Net's own trainers can be used"
     )

@@ -58,7 +58,7 @@ class Result:
     first_stage: Result | None = None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the labels as NIfTI or TIFF, on the grid of the case.
+        """Write the labels on the grid of the case: NIfTI, NRRD, MetaImage, TIFF, or PNG of a 2D image.
 
         Raises
         ------

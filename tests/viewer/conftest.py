@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool
 from random_model import RandomModel, smooth_image
 
+from napari_nnunet_cpu import Case, Settings, load_model, segment
 from napari_nnunet_cpu.predict import run as run_module
 from napari_nnunet_cpu.viewer.widget import SegmentWidget
 
@@ -21,7 +23,7 @@ PATIENCE_MS = 60_000
 class GatedEngine:
     """Counts its passes and holds each one until the gate is open; may fail at one of them."""
 
-    name, device, precision, threads, folds = "gated", "cpu", "f32", 1, 1
+    name, device, precision, threads, folds, reason = "gated", "cpu", "f32", 1, 1, "a test's"
 
     def __init__(self, heads: int = 3) -> None:
         self.heads = heads
@@ -59,6 +61,33 @@ def image() -> np.ndarray:
     return smooth_image((20, 27, 25), seed=4)[0]
 
 
+@pytest.fixture(scope="session")
+def channels() -> np.ndarray:
+    """Three small images (C, Z, Y, X)."""
+    array = smooth_image((12, 14, 13), seed=3, channels=3)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.fixture(scope="session")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one channel, for small images."""
+    return RandomModel(patch=(8, 8, 8)).write(tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of three channels, for small images."""
+    return RandomModel(patch=(8, 8, 8), channels=("CT", "PET", "MR")).write(tmp_path_factory.mktemp("three"))
+
+
+@pytest.fixture(scope="session")
+def planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of three channels that works on planes."""
+    model = RandomModel(patch=(8, 8), spacing=(1, 1), channels=("CT", "PET", "MR"))
+    return model.write(tmp_path_factory.mktemp("planes"))
+
+
 @pytest.fixture
 def viewer(make_napari_viewer, npe2pm):
     with npe2pm.tmp_plugin(package="napari-nnunet-cpu"):
@@ -91,3 +120,24 @@ def finish(widget, qtbot) -> Callable[[], None]:
 def messages() -> list[str]:
     """What napari told the user."""
     return [record.message for record in notification_manager.records]
+
+
+def expected_labels(model: Path, channels: np.ndarray, planar: bool = False) -> np.ndarray:
+    """What the model makes of channels (C, Z, Y, X) of 1 mm without a viewer."""
+    spacing = (999.0, 1.0, 1.0) if planar else (1.0, 1.0, 1.0)
+    labels = segment(Case(channels, spacing, planar=planar), load_model(model), Settings.fast()).labels
+    assert len(np.unique(labels)) == 3
+    return labels
+
+
+def label_shown(viewer, labels: Labels, image: Image, voxel: tuple[int, ...]) -> int | None:
+    """The label that napari shows at a voxel of the image, with the sliders at it."""
+    place = image.data_to_world(voxel)
+    viewer.dims.point = place
+    return labels.get_value(place, dims_displayed=list(viewer.dims.displayed), world=True)
+
+
+def type_into(line, text: str) -> None:
+    """As a user does."""
+    line.native.setText(text)
+    line.native.textEdited.emit(text)

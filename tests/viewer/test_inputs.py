@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import PATIENCE_MS, messages
+from conftest import PATIENCE_MS, messages, type_into
 from random_model import RandomModel
 
 from napari_nnunet_cpu.engines import available_devices
@@ -95,10 +95,8 @@ def test_the_spacing_follows_the_layer(viewer, widget, choose, model_folder, ima
 
 def test_an_emptied_spacing_goes_back_to_the_layer(viewer, widget, image) -> None:
     viewer.add_image(image, scale=(2, 1, 1))
-    line = widget.channels.spacing.native
     for text in ("5, 5, 5", ""):
-        line.setText(text)
-        line.textEdited.emit(text)
+        type_into(widget.channels.spacing, text)
     assert widget.channels.spacing.value == "2, 1, 1"
     assert widget.channels.stated_spacing() is None
 
@@ -162,10 +160,10 @@ def test_planar_image_for_a_3d_model(viewer, widget, choose, model_folder, image
     _run_says(widget, "2D image", "3d_fullres")
 
 
-def test_time_series(viewer, widget, choose, model_folder, image) -> None:
-    viewer.add_image(np.stack([image, image]))
+def test_more_axes_than_an_image_has(viewer, widget, choose, model_folder) -> None:
+    viewer.add_image(np.zeros((2, 2, 2, 2, 9, 9)), name="everything")
     choose(model_folder)
-    _run_says(widget, "4 axes", "2D or 3D")
+    _run_says(widget, "everything has 6 axes (2, 2, 2, 2, 9, 9)", "a part of it")
 
 
 def test_rgb_for_one_channel(viewer, widget, choose, model_folder) -> None:
@@ -208,10 +206,8 @@ def test_unknown_spacing_is_said_and_can_be_typed(viewer, widget, choose, finish
     viewer.add_image(image)
     choose(model_folder)
     assert "unknown" in widget.channels.note.value
-    line = widget.channels.spacing.native
-    line.setText("3, 1, 1")
-    line.textEdited.emit("3, 1, 1")
-    assert widget.channels.note.value == "as typed"
+    type_into(widget.channels.spacing, "3, 1, 1")
+    assert widget.channels.note.value == "axes assumed\nspacing as typed"
     viewer.add_image(image, name="another")
     assert widget.channels.spacing.value == "3, 1, 1"
     assert widget.run() is not None, messages()
@@ -222,9 +218,13 @@ def test_unknown_spacing_is_said_and_can_be_typed(viewer, widget, choose, finish
     assert "unknown" in widget.channels.note.value
 
 
-def test_devices_are_those_of_the_machine(widget, qtbot) -> None:
+def test_devices_are_those_of_the_machine(viewer, widget, qtbot) -> None:
     names = tuple(device.name for device in available_devices())
     qtbot.waitUntil(lambda: tuple(widget.run_options.device.choices) == names, timeout=PATIENCE_MS)
+    widget.run_options._set_devices([("CPU", "cpu"), ("a GPU", "cuda:0")])
+    widget.run_options.device.value = "cuda:0"
+    viewer.add_image(np.zeros((4, 4)))
+    assert widget.run_options.settings().device == "cuda:0"
 
 
 def test_every_option_reaches_the_settings(widget) -> None:

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import colorsys
+from typing import TYPE_CHECKING
 
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_nnunet_cpu.predict import Result
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.time_points import LayerResult
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
 
 # Turning the hue by this share of the circle keeps any number of colours far apart (golden ratio).
 _HUE_STEP = 0.618033988749895
 _UNNAMED = (0.6, 0.6, 0.6, 1.0)
 
 
-def labels_layer(result: Result, image: LayerImage) -> Labels:
+def add_result(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> Labels:
+    """Add the layer of a result to a viewer and, of a cascade, that of its first stage, hidden: it can be used again.
+
+    Returns
+    -------
+    Labels
+        The layer of the result.
+    """
+    if result.first_stage is not None:
+        first = labels_layer(result.first_stage, image)
+        stage = result.first_stage.provenance["runs"][0]["model"]["configuration"]
+        first.name, first.visible = f"{image.name} {stage} labels", False
+        viewer.add_layer(first)
+    layer = labels_layer(result, image)
+    viewer.add_layer(layer)
+    return layer
+
+
+def labels_layer(result: LayerResult, image: LayerImage) -> Labels:
     """Make the layer of a result.
 
     Parameters
     ----------
-    result : Result
-        Labels (Z, Y, X) in file order.
+    result : LayerResult
+        Labels on the grid of the image layer.
     image : LayerImage
         What they were made from: the layer lies exactly on it.
 
@@ -32,12 +54,12 @@ def labels_layer(result: Result, image: LayerImage) -> Labels:
     """
     names = result.label_names
     return Labels(
-        image.to_layer(result.labels),
+        result.labels,
         name=f"{image.name} labels",
         colormap=label_colors(names),
         features={"index": list(names), "name": list(names.values())},
         metadata=image.metadata | {"nnunet": result.provenance},
-        **image.transforms,
+        **image.placement.labels_transforms(image.times),
     )
 
 

@@ -1,20 +1,20 @@
-"""Layers as cases: which array, in which order, at which spacing; and labels back onto the layer's own grid."""
+"""Layers as cases: which array, in which order, at which spacing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image
 
-from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing, stack_channels
+from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.prepare.geometry import AxisOrder
-
-_TRANSFORMS = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+from napari_nnunet_cpu.viewer.axes import Axes, guess_axes, parse_axes
+from napari_nnunet_cpu.viewer.history import History, layer_history, turned
+from napari_nnunet_cpu.viewer.placement import Placement, layer_placement
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,43 +26,63 @@ class LayerImage:
     name : str
         Of the first layer.
     arrays : tuple
-        One (Z, Y, X) or (Y, X) array per channel as the layers hold it, perhaps lazy; read by `case`.
-    order : AxisOrder
-        From the file's axes to the layer's. Readers such as napari-nifti turn images to (S, A, R)
-        on opening, while nnU-Net was trained on the order of the file.
+        What the layers hold, perhaps lazy: one array per channel, or one with all channels. Read by `case`.
+    colors : bool
+        Whether the one array has red, green and blue as a last axis that `axes` does not count.
+    axes : Axes
+        Of the arrays. Readers such as napari-nifti turn images on opening, while nnU-Net was
+        trained on the order of the file.
+    axes_source : str
+        Where they are known from, for people; "assumed" when nothing says so.
+    times : tuple of int
+        The time points of the run; (0,) where there is no time axis.
     spacing_mm : tuple of float
-        Of the layer's own axes (Z, Y, X).
-    spacing_source : str
+        Of the file's axes (Z, Y, X).
+    spacing_source : SpacingSource
+        How far it can be relied on.
+    spacing_note : str
         Where it comes from, for people; empty when it is not known and 1 mm is assumed.
     affine : numpy.ndarray or None
         Of the file, as in `Case`.
-    transforms : dict
-        The layer's place in the world, as keyword arguments of a new layer.
+    placement : Placement
+        Where the labels will lie.
     metadata : dict
         The layer's metadata.
     """
 
     name: str
     arrays: tuple[Any, ...]
-    order: AxisOrder
+    colors: bool
+    axes: Axes
+    axes_source: str
+    times: tuple[int, ...]
     spacing_mm: Spacing
-    spacing_source: str
+    spacing_source: SpacingSource
+    spacing_note: str
     affine: npt.NDArray[np.float64] | None
-    transforms: dict[str, Any]
+    placement: Placement
     metadata: dict[str, Any]
 
     @property
-    def planar(self) -> bool:
-        """Whether the layers are 2D."""
-        return len(self.arrays[0].shape) == 2
+    def channels(self) -> int:
+        """How many there are."""
+        if self.colors:
+            return 3
+        return len(self.arrays) if self.axes.channel is None else int(self.placement.shape[self.axes.channel])
 
-    def case(self, spacing_mm: Spacing | None = None) -> Case:
-        """Read the arrays.
+    def at(self, time: int) -> LayerImage:
+        """The same image for a run on one time point alone."""
+        return replace(self, times=(time,))
+
+    def case(self, spacing_mm: Spacing | None = None, time: int = 0) -> Case:
+        """Read the arrays at one time point.
 
         Parameters
         ----------
         spacing_mm : tuple of float, optional
-            Spacing of the layer's axes (Z, Y, X) that the user states.
+            Spacing (Z, Y, X) that the user states.
+        time : int
+            Which time point, where there is a time axis.
 
         Returns
         -------
@@ -74,101 +94,152 @@ class LayerImage:
         CaseError
             When the arrays can't be read, are empty or not finite.
         """
-        spacing = self._file_spacing(spacing_mm or self.spacing_mm)
-        if spacing_mm is not None or self.affine is not None:  # a reader that keeps affines knows a header
-            source = SpacingSource.STATED
-        else:
-            source = SpacingSource.PIXEL_SIZE if self.spacing_source else SpacingSource.ASSUMED
-        channels = []
-        for array in self.arrays:
-            try:
-                volume = np.asarray(array)
-            except (OSError, ValueError, MemoryError) as error:
-                raise CaseError(f"{self.name} can't be read: {error}") from error
-            channel = self._file_array(volume)[None]
-            channels.append(Case(channel, spacing, self.affine, self.name, source, planar=self.planar))
-        return stack_channels(channels)
+        try:
+            channels = np.stack([part for array in self.arrays for part in self._channels(array, time)])
+        except (OSError, ValueError, MemoryError) as error:
+            raise CaseError(f"{self.name} can't be read: {error}") from error
+        return self._case(channels, spacing_mm)
 
     def outline(self, spacing_mm: Spacing | None = None) -> Case:
-        """A case of the same shape and spacing without the intensities: enough to count tiles."""
-        empty = self._file_array(np.broadcast_to(np.uint8(0), self.arrays[0].shape))
-        channels = np.broadcast_to(empty, (len(self.arrays), *empty.shape))
-        spacing = self._file_spacing(spacing_mm or self.spacing_mm)
-        return Case(channels, spacing, self.affine, self.name, planar=self.planar)
+        """A case of the shape and spacing of one time point without the intensities: enough to count tiles."""
+        shape = [self.placement.shape[number] for number in self.axes.space]
+        empty = self._in_file_order(np.broadcast_to(np.uint8(0), shape))
+        return self._case(np.broadcast_to(empty, (self.channels, *empty.shape)), spacing_mm)
 
     def to_layer(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Labels (Z, Y, X) in file order as an array on the layer's grid."""
-        array = np.ascontiguousarray(self.order.apply(labels))
-        return array[0] if self.planar else array
+        """Labels (Z, Y, X) in file order as an array of the layer's axes of space."""
+        array = self.axes.order.apply(labels)
+        return array[0] if self.axes.planar else array
 
-    def _file_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """An array of the layer's as (Z, Y, X) in file order."""
-        return self.order.undo(array[None] if self.planar else array)
+    def from_labels(self, labels: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
+        """The labels (Z, Y, X) in file order of the `number`-th time point, from an array on the labels' grid.
 
-    def _file_spacing(self, spacing_mm: Spacing) -> Spacing:
-        spacing = planar_spacing((spacing_mm[1], spacing_mm[2])) if self.planar else spacing_mm
-        return self.order.unpermute(spacing)
+        Raises
+        ------
+        CaseError
+            When the array has another shape than the labels of this image.
+        """
+        wanted = self.placement.labels_shape(self.times)
+        if labels.shape != wanted:
+            raise CaseError(f"labels of shape {labels.shape} do not lie on {self.name}, whose labels have {wanted}")
+        return self._in_file_order(labels[self.placement.index(number)])
+
+    def _case(self, channels: npt.NDArray[Any], spacing_mm: Spacing | None) -> Case:
+        spacing = planar_spacing(self.spacing_mm[1:]) if self.axes.planar else self.spacing_mm
+        case = Case(channels, spacing, self.affine, self.name, self.spacing_source, self.axes.planar)
+        return case if spacing_mm is None else case.with_spacing(spacing_mm)
+
+    def _channels(self, array: Any, time: int) -> list[npt.NDArray[Any]]:
+        """The channels in one of the arrays at one time point, each (Z, Y, X) in file order."""
+        index: list[int | slice] = [slice(None)] * len(array.shape)
+        if self.axes.time is not None:
+            index[self.axes.time] = time
+        # All channels at once: a chunk of a lazy array may hold several.
+        block = np.asarray(array[tuple(index)])
+        channel = len(array.shape) - 1 if self.colors else self.axes.channel
+        if channel is None:
+            return [self._in_file_order(block)]
+        place = channel - int(self.axes.time is not None and self.axes.time < channel)
+        return [self._in_file_order(part) for part in np.moveaxis(block, place, 0)[: self.channels]]
+
+    def _in_file_order(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An array of the layer's axes of space as (Z, Y, X) in file order."""
+        return self.axes.order.undo(array[None] if self.axes.planar else array)
 
 
-def image_from_layers(layers: Sequence[Image]) -> LayerImage:
+def image_from_layers(
+    layers: Sequence[Image], *, axes: str | None = None, channels: int = 1, planar: bool = False
+) -> LayerImage:
     """Take a snapshot of the layers chosen for a model's channels.
 
     Parameters
     ----------
     layers : sequence of Image
-        One per channel. An RGB layer stands for three channels when it is the only layer.
+        One per channel, or one with all of them: an RGB layer, or one with a channel axis.
+    axes : str, optional
+        What the axes of the layers are, as `parse_axes` takes it; guessed when None.
+    channels : int
+        How many the model has: a single layer may have an axis of that length.
+    planar : bool
+        Whether the model works on planes, so that three axes may be those of channels, Y and X.
 
     Returns
     -------
     LayerImage
-        Nothing of the data is read yet.
+        With all time points. Nothing of the data is read yet.
 
     Raises
     ------
     CaseError
-        When the layers are not 2D or 3D images of one grid.
+        When the layers are not images of one grid.
+    SettingsError
+        When they can't have these axes.
     """
     if not layers:
         raise CaseError("no image layer is chosen; open an image first")
-    first = layers[0]
     for layer in layers:
         if not isinstance(layer, Image):
             raise CaseError(f"{getattr(layer, 'name', layer)!s} is not an image layer; choose one")
+    first = layers[0]
+    arrays = tuple(layer.data[0] if layer.multiscale else layer.data for layer in layers)
+    _check_one_grid(layers, arrays)
+    shape = tuple(int(length) for length in arrays[0].shape[: first.ndim])
+    history = layer_history(first.metadata, first.scale, first.translate)
+    alone = len(layers) == 1 and not first.rgb
+    if axes is None:
+        found, source = _found_axes(first, shape, history, channels if alone else 1, planar)
+    else:
+        found, source = parse_axes(axes, shape), "as typed"
+    if found.channel is not None and not alone:
+        raise CaseError(
+            f"{first.name}: the axes {found} have one for channels, but the channels are layers of their own; "
+            "choose one layer for all channels, or name the axis T"
+        )
+    spacing, spacing_source, note = _spacing(first, found, history)
+    return LayerImage(
+        name=first.name,
+        arrays=arrays,
+        colors=bool(first.rgb),
+        axes=found,
+        axes_source=source,
+        times=(0,) if found.time is None else tuple(range(shape[found.time])),
+        spacing_mm=spacing,
+        spacing_source=spacing_source,
+        spacing_note=note,
+        affine=_file_affine(found, spacing, history, shape),
+        placement=layer_placement(first, found, shape),
+        metadata=dict(first.metadata),
+    )
+
+
+def _found_axes(
+    layer: Image, shape: tuple[int, ...], history: History | None, channels: int, planar: bool
+) -> tuple[Axes, str]:
+    """What the axes of a layer probably are, and where that comes from."""
+    known = None if history is None else history.names
+    axes, told = guess_axes(shape, known=known, labels=layer.axis_labels, channels=channels, planar=planar)
+    if not told:
+        return axes, "assumed"
+    return axes, "from the layer's axis labels" if history is None else f"from {history.source}"
+
+
+def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> None:
+    """Raise `CaseError` when the layers can't be channels of one image."""
+    first = layers[0]
+    for layer, array in zip(layers, arrays, strict=True):
         if layer.rgb and len(layers) > 1:
             raise CaseError(f"{layer.name} is an RGB layer, which holds all channels; choose it alone or split it")
-        if layer.ndim not in (2, 3):
+        if not 2 <= layer.ndim <= 5:
             raise CaseError(
-                f"{layer.name} has {layer.ndim} axes {layer.data.shape}; a 2D or 3D image is needed: "
-                "make a layer of one time point or channel"
+                f"{layer.name} has {layer.ndim} axes {array.shape}; T, C, Z, Y, X are the most there can be: "
+                "make a layer of a part of it"
             )
         if layer.ndim != first.ndim or layer.units != first.units:
             raise CaseError(f"{first.name} and {layer.name} have different axes or units; make them the same first")
         if not np.allclose(_data_to_world(layer), _data_to_world(first), rtol=1e-4, atol=1e-4):
             raise CaseError(f"{first.name} and {layer.name} lie at different places or scales; align them first")
-    arrays = [_level_zero(layer) for layer in layers]
-    if first.rgb:
-        arrays = [arrays[0][..., channel] for channel in range(3)]
-    for layer, array in zip(layers, arrays, strict=False):
         if array.shape != arrays[0].shape:
             raise CaseError(f"channels differ in shape: {first.name} {arrays[0].shape}, {layer.name} {array.shape}")
-    spacing, source = _spacing(first)
-    order, affine = _file_order(first)
-    return LayerImage(
-        name=first.name,
-        arrays=tuple(arrays),
-        order=order,
-        spacing_mm=spacing,
-        spacing_source=source,
-        affine=affine,
-        # The affine as a copy: napari would share the object, and moving one layer would move the other.
-        transforms={name: getattr(first, name) for name in _TRANSFORMS} | {"affine": first.affine.affine_matrix.copy()},
-        metadata=dict(first.metadata),
-    )
-
-
-def _level_zero(layer: Image) -> Any:
-    """The layer's data at full resolution."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def _data_to_world(layer: Image) -> npt.NDArray[np.float64]:
@@ -178,20 +249,23 @@ def _data_to_world(layer: Image) -> npt.NDArray[np.float64]:
     return np.column_stack([*columns, origin])
 
 
-def _spacing(layer: Image) -> tuple[Spacing, str]:
-    """Spacing (Z, Y, X) in mm, and where it comes from; "" when the layer does not say."""
-    lengths = np.linalg.norm(_data_to_world(layer)[:, :-1], axis=0)
-    units = [str(unit) for unit in layer.units]
-    if all(unit == "pixel" for unit in units):
-        stated = not np.allclose(lengths, 1) or "affine" in layer.metadata or "spacing" in layer.metadata
-        source = "from the layer's scale, taken as mm" if stated else ""
-    else:
-        lengths = lengths * [_millimetres(unit, layer.name) for unit in layer.units]
-        source = f"from the layer's scale, in {units[-1]}"
-    if layer.ndim == 2:
-        lengths = [1.0, *lengths]
-    z, y, x = (float(length) for length in lengths)
-    return (z, y, x), source
+def _spacing(layer: Image, axes: Axes, history: History | None) -> tuple[Spacing, SpacingSource, str]:
+    """Spacing (Z, Y, X) in mm of the file, how far it can be relied on, and where it comes from."""
+    linear = _data_to_world(layer)[np.ix_(axes.space, axes.space)]
+    units = [layer.units[number] for number in axes.space]
+    lengths = np.linalg.norm(linear, axis=0)
+    source, note = SpacingSource.STATED, "from the layer's scale, taken as mm"
+    if any(str(unit) != "pixel" for unit in units):
+        lengths = np.linalg.norm(linear * [[_millimetres(unit, layer.name)] for unit in units], axis=0)
+        note = f"from the layer's scale, in {units[-1]}"
+    elif history is not None:
+        lengths = lengths * history.to_mm
+    elif np.allclose(lengths, 1):
+        source, note = SpacingSource.ASSUMED, ""
+    if history is None and note:
+        source = SpacingSource.PIXEL_SIZE
+    a, b, c = (float(length) for length in [1.0, *lengths][-3:])
+    return axes.order.unpermute((a, b, c)), source, note
 
 
 def _millimetres(unit: Any, name: str) -> float:
@@ -203,35 +277,14 @@ def _millimetres(unit: Any, name: str) -> float:
         raise CaseError(f"{name}: its unit {unit} is not a length; set the layer's units to mm") from error
 
 
-def _file_order(layer: Image) -> tuple[AxisOrder, npt.NDArray[np.float64] | None]:
-    """From the file's axes to the layer's, and the file's affine, as far as the layer tells.
-
-    napari-nifti keeps the affine of the turned array in metadata["affine"] and the file's own in
-    metadata["header"]; together they say how it turned the array, whatever it meant to do. Other
-    readers leave the file's order as it is.
-    """
-    affine = _affine(layer.metadata.get("affine"))
-    if affine is None or layer.ndim != 3:
-        return AxisOrder(), None
-    header = layer.metadata.get("header")
-    file_affine = _affine(header.get_best_affine()) if hasattr(header, "get_best_affine") else None
-    if file_affine is None:
-        return AxisOrder(), affine
-    # Column i: what one step along the layer's x, y or z is in the file.
-    steps = np.linalg.solve(file_affine[:3, :3], affine[:3, :3])
-    turns = np.rint(steps)
-    if not np.allclose(steps, turns, atol=1e-2) or any((np.abs(turns).sum(axis) != 1).any() for axis in (0, 1)):
-        return AxisOrder(), affine
-    z, y, x = (2 - int(np.abs(turns[:, axis]).argmax()) for axis in (2, 1, 0))
-    flip_z, flip_y, flip_x = (bool(turns[:, axis].sum() < 0) for axis in (2, 1, 0))
-    return AxisOrder((z, y, x), (flip_z, flip_y, flip_x)), file_affine
-
-
-def _affine(value: Any) -> npt.NDArray[np.float64] | None:
-    """The value as an affine, if it is one: metadata may hold anything under this name."""
-    try:
-        affine = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+def _file_affine(
+    axes: Axes, spacing_mm: Spacing, history: History | None, shape: tuple[int, ...]
+) -> npt.NDArray[np.float64] | None:
+    """Voxel (x, y, z, 1) of the file to RAS+ mm: as the user says, else as the file's header did."""
+    if axes.anatomical:
+        return axes.affine(spacing_mm)
+    if history is None or axes.planar:
         return None
-    usable = affine.shape == (4, 4) and bool(np.isfinite(affine).all()) and np.linalg.det(affine) != 0
-    return affine if usable else None
+    if axes.space != tuple(number for number, name in enumerate(history.names) if name is not None):
+        return None
+    return turned(history.affine, axes.order, tuple(shape[number] for number in axes.space))

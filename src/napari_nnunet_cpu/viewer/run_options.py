@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, LineEdit, SpinBox, Widget
+from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, SpinBox, Widget
 from napari.qt.threading import create_worker
 
 from napari_nnunet_cpu.resources import usable_cores
@@ -21,17 +21,26 @@ _PRESET_HELP = (
 class RunOptions(Container[Widget]):
     """Device, preset and, under "Advanced", everything else.
 
+    Parameters
+    ----------
+    details : sequence of Widget
+        Others to show under "Advanced", before its own.
+    on_change : callable
+        Called when the cost of a run may be another.
+
     Attributes
     ----------
-    device, preset, step, mirror, threads : magicgui widgets
+    device, preset, step, mirror, threads, postprocess : magicgui widgets
         See `Settings`.
     advanced : CheckBox
         Shows the rest.
     """
 
-    def __init__(self, folds: LineEdit, on_change: Callable[[], None]) -> None:
+    def __init__(self, details: Sequence[Widget], on_change: Callable[[], None]) -> None:
         cores = usable_cores()
-        self.device = ComboBox(label="device", choices=[("CPU", "cpu")], value="cpu")
+        self._devices = [("CPU", "cpu")]
+        # A function, which magicgui asks again whenever layers come or go: a list would bring back the first one.
+        self.device = ComboBox(label="device", choices=lambda _: self._devices, value="cpu")
         self.preset = ComboBox(label="preset", choices=list(PRESETS), value="fast", tooltip=_PRESET_HELP)
         self.advanced = CheckBox(text="Advanced", value=False)
         self.step = FloatSpinBox(label="step", value=0.5, min=0.1, max=1.0, step=0.1, tooltip="share of the patch")
@@ -40,8 +49,11 @@ class RunOptions(Container[Widget]):
         )
         # One core is left to the window where there are enough of them.
         self.threads = SpinBox(label="threads", value=cores - 1 if cores >= 4 else cores, min=1, max=cores)
+        self.postprocess = CheckBox(
+            text="postprocessing", value=False, tooltip="remove the components that nnU-Net found to be better removed"
+        )
         self.details: Container[Widget] = Container(
-            widgets=[folds, self.step, self.mirror, self.threads], labels=True, label=" "
+            widgets=[*details, self.step, self.mirror, self.threads, self.postprocess], labels=True, label=" "
         )
         super().__init__(widgets=[self.device, self.preset, self.advanced, self.details], labels=True)
         self.margins = (0, 0, 0, 0)
@@ -60,13 +72,15 @@ class RunOptions(Container[Widget]):
             step=self.step.value,
             mirror=self.mirror.value,
             threads=self.threads.value,
+            postprocess=self.postprocess.value,
         )
 
     def _show_details(self, shown: bool) -> None:
         self.details.visible = shown
 
     def _set_devices(self, choices: list[tuple[str, str]]) -> None:
-        self.device.choices = choices
+        self._devices = choices
+        self.device.reset_choices()
 
 
 def _device_choices() -> list[tuple[str, str]]:

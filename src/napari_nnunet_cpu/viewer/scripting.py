@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import CaseError, ViewerError
-from napari_nnunet_cpu.models import TrainedModel, load_model
-from napari_nnunet_cpu.predict import Result, segment
+from napari_nnunet_cpu.models import TrainedModel, load_model, members_of
+from napari_nnunet_cpu.predict import Result
 from napari_nnunet_cpu.settings import Settings
-from napari_nnunet_cpu.viewer.labels import labels_layer
+from napari_nnunet_cpu.viewer.labels import add_result
 from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.time_points import LayerLabels, LayerResult, at_time, drained, segment_times
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.viewer.worker import RunWorker
 
 
+OneModel = TrainedModel | str | os.PathLike[str]
+
+
 def segment_layer(
     viewer: ViewerModel,
     layers: str | Image | Sequence[str | Image],
-    model: TrainedModel | str | os.PathLike[str],
+    model: OneModel | Sequence[OneModel],
     settings: Settings | None = None,
     *,
     spacing_mm: Spacing | None = None,
+    axes: str | None = None,
+    time: int | Literal["current", "all"] = "current",
     block: bool = True,
 ) -> Labels | RunWorker:
     """Segment an image of a viewer and add the labels to it.
@@ -38,13 +44,22 @@ def segment_layer(
     viewer : napari.Viewer or napari.components.ViewerModel
         Where the layers are; a `ViewerModel` needs no window.
     layers : layer or name, or a sequence of them
-        The image; one layer per channel of the model.
-    model : TrainedModel or path
-        With what.
+        The image: one layer per channel of the model, or one with all of them, which has a channel
+        axis of that length or is RGB.
+    model : TrainedModel or path, or a sequence of them
+        With what; several are an ensemble, whose probabilities are averaged.
     settings : Settings, optional
         How; nnU-Net's own way by default.
     spacing_mm : tuple of float, optional
-        Spacing (Z, Y, X) of the layer in mm, where the layer does not say.
+        Spacing (Z, Y, X) in mm, where the layer does not say.
+    axes : str, optional
+        What the layer's axes are, where it does not say: "T, C, Z, Y, X" in any order, as many as
+        it has, with a minus for one that runs backwards ("X, -Y, Z"). Z, Y, X are those of the
+        files that the model was trained on, Z the slowest. For models that turn images to RAS
+        first, the directions of the body in which the axes run: "S, A, R" or "I, P, L".
+    time : int or {"current", "all"}
+        Of a time series the time point with this number, the one that the viewer shows, or all of
+        them, one after the other. The labels lie on these time points only.
     block : bool
         Whether to wait. If not, a thread computes while the viewer stays usable, which needs Qt.
 
@@ -59,21 +74,24 @@ def segment_layer(
     NNUNetCPUError
         When something does not fit; without waiting, what fails later goes to the worker's `errored`.
     """
-    chosen = [layers] if isinstance(layers, str) or not isinstance(layers, Sequence) else layers
-    image = image_from_layers([_layer(viewer, layer) if isinstance(layer, str) else layer for layer in chosen])
-    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    named = [layers] if isinstance(layers, str) or not isinstance(layers, Sequence) else layers
+    chosen = [_layer(viewer, layer) if isinstance(layer, str) else layer for layer in named]
+    several = [model] if isinstance(model, TrainedModel | str | os.PathLike) else model
+    trained = members_of([one if isinstance(one, TrainedModel) else load_model(one) for one in several])
+    planar = len(trained[0].configuration.patch_size) == 2
+    series = image_from_layers(chosen, axes=axes, channels=len(trained[0].channel_names), planar=planar)
+    image = at_time(series, time, viewer, chosen[0])
     if block:
-        layer = labels_layer(segment(image.case(spacing_mm), trained, settings), image)
-        viewer.add_layer(layer)
-        return layer
+        result = drained(segment_times(image, trained, settings or Settings(), spacing_mm))
+        return add_result(viewer, result, image)
 
     from napari.utils.notifications import show_error
 
     from napari_nnunet_cpu.viewer.worker import make_worker
 
-    def add(result: Result | None) -> None:
+    def add(result: LayerResult | None) -> None:
         if result is not None and not worker.cancelled:
-            viewer.add_layer(labels_layer(result, image))
+            add_result(viewer, result, image)
 
     def tell(error: Exception) -> None:
         show_error(str(error))
@@ -107,7 +125,9 @@ def open_result(case: Case, result: Result) -> None:
     from napari_nnunet_cpu.viewer.sample import case_layer
 
     viewer = napari.Viewer()
-    image = viewer.add_layer(case_layer(case))
-    viewer.add_layer(labels_layer(result, image_from_layers([image])))
+    image = image_from_layers([viewer.add_layer(case_layer(case))])
+    labels = LayerLabels(image)
+    labels.add(result)
+    add_result(viewer, labels.result(), image)
     viewer.dims.current_step = tuple(length // 2 for length in case.shape)
     napari.run()

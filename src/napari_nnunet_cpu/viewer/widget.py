@@ -10,10 +10,11 @@ from napari.utils.notifications import show_error
 
 from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
-from napari_nnunet_cpu.predict import Result, estimate
+from napari_nnunet_cpu.predict import estimate
 from napari_nnunet_cpu.settings import PRESETS
 from napari_nnunet_cpu.viewer.channel_choice import ChannelChoice
-from napari_nnunet_cpu.viewer.labels import labels_layer
+from napari_nnunet_cpu.viewer.first_stage_choice import FirstStageChoice
+from napari_nnunet_cpu.viewer.labels import add_result
 from napari_nnunet_cpu.viewer.model_choice import ModelChoice
 from napari_nnunet_cpu.viewer.run_options import RunOptions
 from napari_nnunet_cpu.viewer.worker import ActivityProgress, RunWorker, make_worker, while_open
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_nnunet_cpu.viewer.layers import LayerImage
+    from napari_nnunet_cpu.viewer.time_points import LayerResult
 
 
 class SegmentWidget(Container[Widget]):
@@ -34,7 +36,7 @@ class SegmentWidget(Container[Widget]):
 
     Attributes
     ----------
-    model, channels, run_options : Container
+    model, channels, first_stage, run_options : Widget
         The inputs.
     run_button : PushButton
         "Run"; "Cancel" while a run is going on.
@@ -56,12 +58,16 @@ class SegmentWidget(Container[Widget]):
         self._ready = False
         self.model = ModelChoice(self._model_changed)
         self.channels = ChannelChoice(napari_viewer, self._refresh_cost)
-        self.run_options = RunOptions(self.model.folds, self._refresh_cost)
+        self.first_stage = FirstStageChoice(napari_viewer, self._refresh_cost)
+        self.first_stage_row: Container[Widget] = Container(widgets=[self.first_stage], labels=True)
+        self.first_stage_row.margins = (0, 0, 0, 0)
+        self.run_options = RunOptions(self.model.details, self._refresh_cost)
         super().__init__(
             widgets=[
                 self.model,
                 self.channels,
                 self.channels.note,
+                self.first_stage_row,
                 self.run_options,
                 self.cost,
                 self.run_button,
@@ -88,12 +94,13 @@ class SegmentWidget(Container[Widget]):
         if self.worker is not None:
             return self.worker
         try:
-            if self.model.model is None:
+            if not self.model.models:
                 raise ModelError(self.model.problem)
-            image = self.channels.image()
+            image = self.channels.image_to_run()
             spacing = self.channels.stated_spacing()
             settings = self.run_options.settings()
-            estimate(image.outline(spacing), self.model.model, settings)
+            first_stage = self.first_stage.labels(image)
+            estimate(image.outline(spacing), self.model.models, settings, first_stage)
         except NNUNetCPUError as error:
             self._tell(str(error))
             return None
@@ -104,7 +111,7 @@ class SegmentWidget(Container[Widget]):
             "finished": self._on_finished,
         }
         slots = {signal: while_open(self, slot) for signal, slot in slots.items()}
-        worker = make_worker(image, self.model.model, settings, spacing, slots)
+        worker = make_worker(image, self.model.models, settings, spacing, slots, first_stage)
         ActivityProgress(worker, f"nnU-Net: {image.name}")
         self.worker = worker
         self.run_button.text = "Cancel"
@@ -134,10 +141,10 @@ class SegmentWidget(Container[Widget]):
             self.progress.value = event.done
         self.status.value = event.text
 
-    def _on_result(self, result: Result | None, image: LayerImage) -> None:
+    def _on_result(self, result: LayerResult | None, image: LayerImage) -> None:
         if result is None or (self.worker is not None and self.worker.cancelled):
             return
-        self._viewer.add_layer(labels_layer(result, image))
+        add_result(self._viewer, result, image)
         seconds = sum(result.provenance["seconds"].values())
         self.status.value = f"done in {duration(seconds)} on {result.provenance['runs'][-1]['device']}"
 
@@ -157,21 +164,29 @@ class SegmentWidget(Container[Widget]):
 
     def _model_changed(self) -> None:
         if self._ready and self.model.model is not None:
-            self.channels.set_channels(self.model.model.channel_names)
+            self.channels.set_model(self.model.model)
+        if self._ready:
+            self.first_stage.set_models(self.model.models)
         self._refresh_cost()
 
     def _refresh_cost(self, *_: Any) -> None:
         """Say what each preset would cost on this image."""
         if not self._ready:
             return
-        if self.model.model is None:
+        if not self.model.models:
             self.cost.value = ""
             return
         try:
-            outline = self.channels.image().outline(self.channels.stated_spacing())
-            costs = [(name, estimate(outline, self.model.model, self.run_options.settings(name))) for name in PRESETS]
+            image = self.channels.image()
+            outline = image.outline(self.channels.stated_spacing())
+            given = self.first_stage.labels(image)
+            costs = [
+                (name, estimate(outline, self.model.models, self.run_options.settings(name), given)) for name in PRESETS
+            ]
         except NNUNetCPUError as error:
             self.cost.value = str(error)
             return
-        lines = [f"{name}: up to {cost.tiles} tiles, {cost.passes} passes" for name, cost in costs]
+        several = len(image.times) if self.channels.time.value == "all" else 1
+        each = f", for each of {several} time points" if several > 1 else ""
+        lines = [f"{name}: up to {cost.tiles} tiles, {cost.passes} passes{each}" for name, cost in costs]
         self.cost.value = "<br>".join([*lines, f"memory: up to {costs[0][1].bytes / 2**20:,.0f} MB"])

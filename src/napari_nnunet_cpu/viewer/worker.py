@@ -12,15 +12,16 @@ from qtpy.compat import isalive
 
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.events import Event, TileDone
-from napari_nnunet_cpu.predict import Result, stages
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.time_points import LayerResult, segment_times
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from magicgui.widgets import Widget
 
     from napari_nnunet_cpu.cases.case import Spacing
-    from napari_nnunet_cpu.models import TrainedModel
+    from napari_nnunet_cpu.models import Model
 
 
 def while_open(widget: Widget, slot: Callable[..., None]) -> Callable[..., None]:
@@ -37,10 +38,12 @@ class RunWorker(GeneratorWorker):
     """Computes a run in a thread; `quit` takes effect before the next pass through the network.
 
     Signals are those of napari's workers: `yielded` carries the run's events, `returned` its
-    `Result`, `errored` an exception, `finished` comes last, always.
+    `LayerResult`, `errored` an exception, `finished` comes last, always.
     """
 
-    def __init__(self, func: Callable[..., Generator[Event, None, Result | None]], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, func: Callable[..., Generator[Event, None, LayerResult | None]], *args: Any, **kwargs: Any
+    ) -> None:
         self.stop = threading.Event()
         super().__init__(func, *args, should_stop=self.stop.is_set, **kwargs)
 
@@ -84,18 +87,19 @@ class ActivityProgress(cancelable_progress):
 
 def make_worker(
     image: LayerImage,
-    model: TrainedModel,
+    model: Model,
     settings: Settings,
     spacing_mm: Spacing | None,
     slots: dict[str, Callable[..., None]],
+    first_stage: npt.NDArray[Any] | None = None,
 ) -> RunWorker:
     """Make the worker of a run, not yet started. Call it on the main thread.
 
     Parameters
     ----------
     image : LayerImage
-        What to segment; read in the thread.
-    model : TrainedModel
+        What to segment, its time points; read in the thread.
+    model : TrainedModel or sequence of them
         With what.
     settings : Settings
         How.
@@ -103,6 +107,8 @@ def make_worker(
         Spacing (Z, Y, X) that the user states for the layer.
     slots : dict of str to callable
         For the worker's signals; without one for "errored" an error would end in the event loop.
+    first_stage : numpy.ndarray, optional
+        For cascades: labels of the first stage on the grid of the labels layer, instead of running it.
 
     Returns
     -------
@@ -115,6 +121,7 @@ def make_worker(
         model,
         settings,
         spacing_mm,
+        first_stage,
         _start_thread=False,
         _connect=slots,
         _worker_class=RunWorker,
@@ -124,17 +131,18 @@ def make_worker(
 
 def _events(
     image: LayerImage,
-    model: TrainedModel,
+    model: Model,
     settings: Settings,
     spacing_mm: Spacing | None,
+    first_stage: npt.NDArray[Any] | None,
     should_stop: Callable[[], bool],
-) -> Generator[Event, None, Result | None]:
+) -> Generator[Event, None, LayerResult | None]:
     """Go through the stages of the run; the body of the thread.
 
     A RuntimeError that leaves a generator disappears in Qt's worker, which takes it for its own
     deletion. So none leaves this one.
     """
     try:
-        return (yield from stages(image.case(spacing_mm), model, settings, should_stop))
+        return (yield from segment_times(image, model, settings, spacing_mm, should_stop, first_stage))
     except RuntimeError as error:
         raise EngineError(f"the run failed: {error}") from error

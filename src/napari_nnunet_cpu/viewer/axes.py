@@ -1,0 +1,202 @@
+"""Which axis of a layer is which: as people write it, and as it is guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases.case import Spacing
+from napari_nnunet_cpu.errors import SettingsError
+from napari_nnunet_cpu.prepare.geometry import AxisOrder
+
+_FILE = "ZYX"
+# Axis of RAS+ millimetres (x, y, z) and sign: "L" runs towards the left, so against the first.
+_DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+_WORDS = {
+    "T": ("t", "time", "frame", "frames"),
+    "C": ("c", "ch", "channel", "channels"),
+    "Z": ("z", "depth", "plane", "planes", "slice", "slices"),
+    "Y": ("y", "row", "rows", "height"),
+    "X": ("x", "column", "columns", "width"),
+}
+_LETTER_OF = {word: letter for letter, words in _WORDS.items() for word in words}
+# By the number of axes: where a channel axis is looked for, the likeliest first.
+_CHANNEL_PLACES = {3: (0, 2), 4: (0, 1, 3), 5: (1, 2, 4, 0)}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The meaning of a layer's axes.
+
+    Attributes
+    ----------
+    letters : tuple of str
+        One per axis: T (time), C (channel), and Z, Y, X as in the files that the model was trained
+        on, Z the slowest. Or, in place of all of Z, Y, X, the direction of the body in which the
+        axis runs: R or L, A or P, S or I; the file's order is then taken to be the layer's.
+    backwards : tuple of bool
+        Whether the axis runs against the file's.
+    """
+
+    letters: tuple[str, ...]
+    backwards: tuple[bool, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True))
+
+    @property
+    def time(self) -> int | None:
+        """Number of the time axis."""
+        return self.letters.index("T") if "T" in self.letters else None
+
+    @property
+    def channel(self) -> int | None:
+        """Number of the channel axis."""
+        return self.letters.index("C") if "C" in self.letters else None
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Numbers of the two or three axes of space, in the layer's order."""
+        return tuple(number for number, letter in enumerate(self.letters) if letter not in "TC")
+
+    @property
+    def planar(self) -> bool:
+        """Whether there are only two axes of space."""
+        return len(self.space) == 2
+
+    @property
+    def anatomical(self) -> bool:
+        """Whether directions of the body are named in place of Z, Y, X."""
+        return any(letter in _DIRECTIONS for letter in self.letters)
+
+    @property
+    def order(self) -> AxisOrder:
+        """From the file's Z, Y, X to the layer's axes of space; a 2D layer's Z comes first."""
+        if self.anatomical:
+            return AxisOrder()
+        named = [(_FILE.index(self.letters[number]), self.backwards[number]) for number in self.space]
+        (a, flip_a), (b, flip_b), (c, flip_c) = [(0, False), *named][-3:]
+        return AxisOrder((a, b, c), (flip_a, flip_b, flip_c))
+
+    def affine(self, spacing_mm: Spacing) -> npt.NDArray[np.float64] | None:
+        """Voxel (x, y, z, 1) to RAS+ mm, the first voxel at 0; None where no directions are named."""
+        if not self.anatomical:
+            return None
+        affine = np.eye(4)
+        affine[:3, :3] = 0
+        for column, (number, length) in enumerate(zip(self.space, spacing_mm, strict=True)):
+            world, sign = _DIRECTIONS[self.letters[number]]
+            affine[world, 2 - column] = sign * length
+        return affine
+
+
+def parse_axes(text: str, shape: Sequence[int]) -> Axes:
+    """Axes as a user types them: "T, C, Z, Y, X", "-X, Y, Z" or "S, A, R"; commas may be left out.
+
+    Parameters
+    ----------
+    text : str
+        A letter per axis, with a minus for one that runs backwards.
+    shape : sequence of int
+        Of the layer, colours not counted.
+
+    Raises
+    ------
+    SettingsError
+        When these are not the axes of an image of this shape.
+    """
+    compact = re.sub(r"[\s,]", "", text).upper().replace("\N{MINUS SIGN}", "-")
+    parts = re.findall(r"-?[A-Z]", compact)
+    if not parts or "".join(parts) != compact:
+        raise SettingsError(f"axes are {text!r}; write a letter for each axis, as Z, Y, X or T, C, Z, Y, X")
+    unknown = [part[-1] for part in parts if part[-1] not in "TCZYX" and part[-1] not in _DIRECTIONS]
+    if unknown:
+        raise SettingsError(f"axes are {text!r}; {unknown[0]} is none of T, C, Z, Y, X, nor of R, L, A, P, S, I")
+    if len(parts) != len(shape):
+        raise SettingsError(
+            f"axes are {text!r}, that is {len(parts)} axes, but the image has {len(shape)}, of shape {tuple(shape)}; "
+            "name each of them"
+        )
+    axes = Axes(tuple(part[-1] for part in parts), tuple(len(part) == 2 for part in parts))
+    _check(axes, text)
+    return axes
+
+
+def guess_axes(
+    shape: Sequence[int],
+    *,
+    known: Sequence[str | None] | None = None,
+    labels: Sequence[str] = (),
+    channels: int = 1,
+    planar: bool = False,
+) -> tuple[Axes, bool]:
+    """What the axes of a layer probably are.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the layer, colours not counted; 2 to 5 axes.
+    known : sequence of str or None, optional
+        For every axis what the file's reader left, as "-Y"; None for an axis that is not of space.
+    labels : sequence of str
+        The layer's axis labels; used when all of them are words for axes.
+    channels : int
+        How many channels are looked for in this layer.
+    planar : bool
+        Whether the model works on planes, so that an image may do without Z.
+
+    Returns
+    -------
+    tuple
+        The axes, and whether something told them; if not, they are assumed.
+    """
+    if known is not None:
+        return _named([part or "?" for part in known], shape, channels), True
+    words = [_LETTER_OF.get(label.strip().lower(), "") for label in labels]
+    if all(words) and len(words) == len(set(words)) == len(shape) and {"Y", "X"} <= set(words):
+        return _named(["?" if word == "C" else word for word in words], shape, channels, "C" in words), True
+    places = _CHANNEL_PLACES.get(len(shape), ()) if channels > 1 and (planar or len(shape) > 3) else ()
+    channel = next((place for place in places if shape[place] == channels), None)
+    if channel is None and len(shape) == 5:
+        channel = 1
+    letters = list("TZYX"[-(len(shape) - (channel is not None)) :])
+    if channel is not None:
+        letters.insert(channel, "C")
+    return Axes(tuple(letters), (False,) * len(shape)), False
+
+
+def _named(parts: Sequence[str], shape: Sequence[int], channels: int, channel: bool = False) -> Axes:
+    """Axes of named parts; a "?" is the channel axis if its length says so, else time, else the channel axis."""
+    letters = [part[-1] for part in parts]
+    for number, letter in enumerate(letters):
+        if letter == "?":
+            fits = shape[number] == channels and (channel or channels > 1)
+            letters[number] = "C" if (fits or "T" in letters) and "C" not in letters else "T"
+    return Axes(tuple(letters), tuple(part.startswith("-") for part in parts))
+
+
+def _check(axes: Axes, text: str) -> None:
+    """Raise when no image can have these axes."""
+    letters = axes.letters
+    twice = [letter for letter, group in groupby(sorted(letters)) if len(list(group)) > 1]
+    if twice:
+        raise SettingsError(f"axes are {text!r}, with {twice[0]} twice; name each axis once")
+    for letter, back in zip(letters, axes.backwards, strict=True):
+        if back and letter not in _FILE:
+            instead = "only Z, Y and X can run backwards" if letter in "TC" else "name the opposite direction instead"
+            raise SettingsError(f"axes are {text!r}, with a minus before {letter}; {instead}")
+    if not axes.anatomical:
+        missing = [letter for letter in "YX" if letter not in letters]
+        if missing:
+            raise SettingsError(f"axes are {text!r}, without {missing[0]}; an image has Y and X, a volume Z, Y and X")
+        return
+    if sorted(_DIRECTIONS[letter][0] for letter in letters if letter in _DIRECTIONS) != [0, 1, 2]:
+        raise SettingsError(f"axes are {text!r}; name one of R and L, one of A and P, and one of S and I, as S,A,R")
+    mixed = [letter for letter in letters if letter in _FILE]
+    if mixed:
+        raise SettingsError(f"axes are {text!r}, with {mixed[0]} among directions of the body; write Z,Y,X or S,A,R")

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fidelity import Agreement, page, table
+from differences import DEVIATIONS, FAILURES
+from fidelity import Agreement, agreement_table, page
 from oracle import Oracle
-from subjects import SUBJECTS, Subject
+from subject import Subject
+from subjects import SUBJECTS
 
 AGREEMENTS = pytest.StashKey[list[Agreement]]()
+ASKED = pytest.StashKey[list[str]]()
+PROBES = Path(__file__).with_name("probes.py")
 PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[AGREEMENTS] = []
+    config.stash[ASKED] = []
 
 
 @pytest.fixture
@@ -28,7 +38,7 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A folder for every subject that is tested now, ready for nnU-Net."""
     root = tmp_path_factory.mktemp("parity")
     tested = {item.callspec.params["subject"] for item in request.session.items if "folders" in item.fixturenames}
-    written = {subject: root / f"{SUBJECTS.index(subject):02}" for subject in tested}
+    written = {subject: root / f"{SUBJECTS.index(subject):03}" for subject in tested}
     for subject, folder in written.items():
         subject.write(folder)
     return written
@@ -44,14 +54,33 @@ def oracles(folders: dict[Subject, Path]) -> Iterator[list[Oracle]]:
         oracle.end()
 
 
+@pytest.fixture(scope="session")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """nnU-Net's answers to all probes."""
+    folder = tmp_path_factory.mktemp("probes")
+    environment = os.environ | {"PYTHONPATH": str(PROBES.parents[1])}
+    run = subprocess.run([sys.executable, PROBES, folder], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads((folder / "answers.json").read_text())
+
+
+@pytest.fixture
+def answer(answers: dict[str, Any], request: pytest.FixtureRequest) -> Any:
+    """nnU-Net's answer to the probe that the test is named after."""
+    name = request.node.name.removeprefix("test_")
+    request.config.stash[ASKED].append(name)
+    return answers[name]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     agreements = config.stash[AGREEMENTS]
     if not agreements:
         return
     terminalreporter.section("agreement with nnunetv2")
-    for line in table(agreements):
+    for line in agreement_table(agreements):
         terminalreporter.write_line(line)
-    if exitstatus == pytest.ExitCode.OK and len(agreements) == len(SUBJECTS):
+    complete = len(agreements) == len(SUBJECTS) and {*FAILURES, *DEVIATIONS} == {*config.stash[ASKED]}
+    if exitstatus == pytest.ExitCode.OK and complete:
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page(agreements), encoding="utf-8")
         terminalreporter.write_line(f"written to {PAGE.relative_to(PAGE.parents[1])}")

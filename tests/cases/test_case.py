@@ -13,7 +13,7 @@ def a_case(shape=(1, 2, 3, 4), value=0.0, dtype=np.float32, **options):
 
 
 def with_bad_voxels(bad, count):
-    channels = np.zeros((2, 2, 3, 4), np.float32)
+    channels = np.zeros((2, 2, 3, 4), np.float64)
     channels[1].flat[:count] = bad
     return channels
 
@@ -26,10 +26,11 @@ def with_bad_voxels(bad, count):
         (np.zeros((0, 2, 3, 4)), r"the image is empty, its shape \(C, Z, Y, X\) is \(0, 2, 3, 4\)"),
         (np.zeros((1, 2, 3, 4), complex), "expected real numbers, found dtype complex128"),
         (np.zeros((1, 2, 3, 4), "U1"), "expected real numbers, found dtype <U1"),
-        (with_bad_voxels(np.nan, 5), "channel 1 has 5 voxels that are NaN or infinite"),
-        (with_bad_voxels(-np.inf, 1), "channel 1 has 1 voxels that are NaN or infinite"),
+        (with_bad_voxels(np.nan, 5), "channel 1 has 5 voxels that are NaN, infinite or beyond"),
+        (with_bad_voxels(1e39, 2), "channel 1 has 2 voxels that are NaN, infinite or beyond 3.4e38"),
+        (with_bad_voxels(-np.inf, 1), "channel 1 has 1 voxels that are NaN, infinite or beyond"),
     ],
-    ids=["3-axes", "no-voxel", "no-channel", "complex", "text", "nan", "infinite"],
+    ids=["3-axes", "no-voxel", "no-channel", "complex", "text", "nan", "huge", "infinite"],
 )
 def test_an_array_that_is_no_image_is_refused_with_what_was_found(channels, message):
     with pytest.raises(CaseError, match=f"^patient: {message}"):

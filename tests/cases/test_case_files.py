@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_nnunet_cpu import read_case
-from napari_nnunet_cpu.cases import Case, write_labels
+from napari_nnunet_cpu.cases import Case, read_labels, write_labels
+from napari_nnunet_cpu.cases.case import planar_spacing
 from napari_nnunet_cpu.cases.files import check_output, replacing
 from napari_nnunet_cpu.errors import CaseError, OutputError
 
@@ -207,3 +208,49 @@ def test_a_folder_in_the_way_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match=r"a\.nii is a folder; name a file in it"):
         write_labels(tmp_path / "a.nii", VOXELS, CASE)
     assert os.listdir(tmp_path) == ["a.nii"]
+
+
+def a_case(**options):
+    return Case(np.zeros((1, 2, 3, 4), np.float32), (1.0, 1.0, 1.0), np.eye(4), **options)
+
+
+def test_labels_are_read_onto_their_case(tmp_path):
+    labels = np.arange(24, dtype=np.uint16).reshape(2, 3, 4) * 2000
+    for ending in (".nii.gz", ".nrrd", ".tif"):
+        path = write_labels(tmp_path / f"labels{ending}", labels, a_case())
+        found = read_labels(path, a_case())
+        np.testing.assert_array_equal(found, labels)
+        assert found.dtype == np.int32
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nrrd", ".mha", ".tif", ".png"])
+def test_labels_of_a_plane_come_back_from_every_format(tmp_path, ending):
+    affine = np.diag([0.5, 0.5, 3.0, 1.0])  # as a 2D NIfTI has it
+    case = Case(np.zeros((1, 1, 3, 4), np.float32), planar_spacing((0.5, 0.5)), affine, planar=True)
+    labels = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
+    path = write_labels(tmp_path / f"labels{ending}", labels, case)
+    np.testing.assert_array_equal(read_labels(path, case), labels)
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, 65536, 1e20])
+def test_what_is_no_label_is_refused(tmp_path, value):
+    array = np.zeros((4, 3, 2), np.float64)
+    array[1, 1, 1] = value
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "labels.nii")
+    with pytest.raises(CaseError, match="must hold labels: one channel of whole numbers from 0 to 65535"):
+        read_labels(tmp_path / "labels.nii", a_case())
+
+
+def test_labels_of_another_grid_are_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((4, 3, 2), np.uint8), np.diag([5, 5, 9, 1.0])), tmp_path / "labels.nii")
+    with pytest.raises(CaseError, match="differ in spacing"):
+        read_labels(tmp_path / "labels.nii", a_case())
+
+
+def test_a_name_as_long_as_the_file_system_allows(tmp_path):
+    labels = np.zeros((2, 3, 4), np.uint8)
+    path = tmp_path / ("x" * 251 + ".nii")
+    assert write_labels(path, labels, a_case()) == path
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(OutputError, match="can't be written: File name too long"):
+        write_labels(tmp_path / ("x" * 300 + ".nii"), labels, a_case())

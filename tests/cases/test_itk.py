@@ -448,3 +448,11 @@ def test_simpleitk_is_loaded_for_its_files_only(tmp_path):
     )
     process = subprocess.run([sys.executable, "-c", code, nifti, nrrd], capture_output=True, text=True, check=True)
     assert process.stdout.split() == ["False", "True"]
+
+
+def test_a_header_of_spaces_ends(tmp_path):
+    """Looking for the end of its last line took time with the cube of the spaces."""
+    path = tmp_path / "a.mha"
+    path.write_bytes(b"NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile =" + b" " * 100_000)
+    with pytest.raises(CaseError, match="can't be read as MHA"):
+        read_case(path)

@@ -120,7 +120,7 @@ def test_the_emptiest_honest_file_is_read(tmp_path):
 def test_voxels_that_are_no_numbers_are_counted(tmp_path):
     array = np.zeros((3, 3, 3), np.float32)
     array[0, 0, :2] = np.nan, np.inf
-    with pytest.raises(CaseError, match="a: channel 0 has 2 voxels that are NaN or infinite"):
+    with pytest.raises(CaseError, match="a: channel 0 has 2 voxels that are NaN, infinite or beyond"):
         read_case(written(tmp_path / "a.nii", array, np.eye(4)))
 
 

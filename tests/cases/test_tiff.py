@@ -134,8 +134,8 @@ def test_nnunets_sidecar_is_believed_first(tmp_path, image, sidecar):
 
 @pytest.mark.parametrize(
     "content",
-    ["{}", "[]", "{", '{"spacing": 1}', '{"spacing": [1, 2]}', '{"spacing": [1, "a", 1]}'],
-    ids=["no-spacing", "no-object", "no-json", "number", "two", "text"],
+    ["{", '{"spacing": 1}', '{"spacing": [1, 2]}', '{"spacing": [1, "a", 1]}', "[" * 10_000],
+    ids=["no-json", "number", "two", "text", "deep"],
 )
 def test_a_sidecar_that_says_nothing_is_named(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
@@ -217,3 +217,9 @@ def test_planar_labels_come_back(tmp_path):
     np.testing.assert_array_equal(back.channels[0], labels)
     assert back.planar
     np.testing.assert_allclose(back.spacing_mm, (699.3, 0.7, 0.3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"tiles": 3}', '{"spacing": [9, 9, 9]' + " " * 2**21 + "}"])
+def test_a_json_file_about_something_else_is_left_alone(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    assert read_case(written(tmp_path / "a.tif", STACK)).spacing_source is SpacingSource.ASSUMED

@@ -166,6 +166,32 @@ def test_postprocessing_is_applied_when_asked_for(nnunet, image, tmp_path):
         np.testing.assert_array_equal(labels_of("o.nii.gz"), expected)
 
 
+def test_labels_that_are_read_are_not_overwritten(nnunet, image, cascade):
+    nnunet("segment", image, "-m", cascade, "-o", "o.nii.gz", "--save-first-stage", "low.nii.gz", "--preset", "draft")
+    before = Path("low.nii.gz").read_bytes()
+    done = nnunet("segment", image, "-m", cascade, "-o", "low.nii.gz", "--first-stage", "low.nii.gz")
+    assert (done.exit_code, done.stderr) == (
+        2, "error: low.nii.gz is to be read, too: choose another file to write\n"
+    )  # fmt: skip
+    assert Path("low.nii.gz").read_bytes() == before
+
+
+def test_names_of_strangers_do_not_command_the_terminal(nnunet, image, tmp_path, monkeypatch):
+    labels = {"background": 0, "a\x1b[2Jb": 1, "[/red]": 2, "c\x9bd": 3}
+    folder = RandomModel(labels=labels, called="[red]x[/y]").write(tmp_path)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a bar is drawn
+    monkeypatch.setenv("NO_COLOR", "1")
+    done = nnunet("segment", image, "-m", folder, "-m", folder, "-o", "o.nii.gz", "--preset", "draft")
+    assert done.exit_code == 0
+    assert "[red]x[/y]: " in done.stderr
+    for text in (done.stdout, nnunet("inspect", folder).stdout):
+        assert "a\\x1b[2Jb" in text
+        assert "c\\x9bd" in text
+        assert "[/red]" in text
+        assert "\x1b[2J" not in text
+        assert "\x9b" not in text
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "reason"),
     [
@@ -180,8 +206,8 @@ def test_postprocessing_is_applied_when_asked_for(nnunet, image, tmp_path):
         ({"-o": "o.xyz"}, 1, "unknown ending"),
         ({"-o": "o.png"}, 1, "is a volume"),
         ({"--report": "missing/r.json"}, 1, "missing is not a folder"),
-        ({"-o": "{image}"}, 2, "is the image itself"),
-        ({"--report": "{image}"}, 2, "is the image itself"),
+        ({"-o": "{image}"}, 2, "is to be read, too"),
+        ({"--report": "{image}"}, 2, "is to be read, too"),
         ({"--report": "o.nii.gz"}, 2, "both labels and report"),
         ({"--probabilities": "p.npy"}, 1, "written as .npz"),
         ({"--probabilities": "missing/p.npz"}, 1, "missing is not a folder"),
@@ -238,7 +264,8 @@ def test_interrupted(nnunet, image, model, tmp_path, monkeypatch, as_json):
         return one_pass(self, patch, fold)
 
     monkeypatch.setattr(TorchEngine, "logits", interrupted)
-    done = nnunet("segment", image, "-m", model, "-o", out, "--report", "r.json", *["--json"] * as_json)
+    options = ["--engine", "torch", "--report", "r.json", *["--json"] * as_json]
+    done = nnunet("segment", image, "-m", model, "-o", out, *options)
     assert (done.exit_code, done.stderr) == (1, "cancelled\n")
     assert done.stdout == ("" if not as_json else json.dumps({"error": "cancelled"}, indent=2) + "\n")
     assert out.read_bytes() == b"painted by hand"

@@ -119,3 +119,26 @@ def test_strange_steps_are_refused(tmp_path: Path, change: dict[str, object], me
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ModelError, match=message):
         read_postprocessing([load_model(folder)])
+
+
+def test_an_ensemble_takes_the_folder_of_its_folds(tmp_path: Path) -> None:
+    folds = ("0", "1")
+    folders = [
+        RandomModel(patch=(8, 8), spacing=(1, 1), folds=folds).write(tmp_path),
+        RandomModel(patch=(8, 8, 8), folds=folds).write(tmp_path),
+    ]
+    for number, used in enumerate(("0", "0_1", "0_1_2_3_4"), start=1):
+        found = folders[0].parent / "ensembles" / f"ensemble___{folders[0].name}___{folders[1].name}___{used}"
+        found.mkdir(parents=True)
+        (found / "postprocessing.json").write_text(json.dumps(postprocessing_document([number])))
+    assert read_postprocessing([load_model(folder) for folder in folders]) == ((2,),)
+    assert read_postprocessing([load_model(folder, folds=[1, 0]) for folder in folders]) == ((2,),)
+    assert read_postprocessing([load_model(folder, folds=[0]) for folder in folders]) == ((1,),)
+
+
+def test_steps_are_bounded_and_done_once(tmp_path: Path) -> None:
+    model = RandomModel(patch=(8, 8, 8), postprocessing=[1] * 500 + [[2, 1]])
+    assert read_postprocessing([load_model(model.write(tmp_path / "a"))]) == ((1,), (1, 2))
+    model = RandomModel(patch=(8, 8, 8), postprocessing=[1] * 2000)
+    with pytest.raises(ModelError, match="postprocessing_fns: List should have at most 1000 items"):
+        read_postprocessing([load_model(model.write(tmp_path / "b"))])

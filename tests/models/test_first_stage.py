@@ -43,6 +43,29 @@ def test_chosen_folds_are_those_of_both_stages(folder: Path) -> None:
         load_model(folder, folds=[1])
 
 
+def test_a_chosen_fold_may_be_the_only_one(folder: Path) -> None:
+    shutil.rmtree(folder / "fold_1")
+    assert [stage.folds for stage in load_model(folder).stages] == [("0", "1"), ("0",)]
+    assert [stage.folds for stage in load_model(folder, folds=[0]).stages] == [("0",), ("0",)]
+    assert [stage.folds for stage in load_model(folder / "fold_0").stages] == [("0",), ("0",)]
+
+
+@pytest.mark.parametrize("name", [".", "..", "fold_0/.."])
+def test_it_is_found_from_where_one_stands(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(folder / "fold_0" if name == ".." else folder)
+    first = load_model(name).first_stage
+    assert first is not None
+    assert first.folder == folder.with_name(NAME)
+
+
+def test_its_weights_must_be_of_the_configuration(folder: Path) -> None:
+    for checkpoint in folder.with_name(NAME).glob("fold_*/*.pth"):
+        edit_checkpoint(checkpoint, lambda content: put(content, "init_args.configuration", "3d_cascade_fullres"))
+    edit_json(folder.with_name(NAME) / "plans.json", {"configurations.3d_cascade_fullres.previous_stage": None})
+    with pytest.raises(ModelError, match=r"does not fit the network|its weights are of 3d_cascade_fullres"):
+        load_model(folder)
+
+
 def test_chosen_checkpoints_are_those_of_both_stages(folder: Path) -> None:
     for model in (folder, folder.with_name(NAME)):
         for final in model.glob("fold_*/checkpoint_final.pth"):

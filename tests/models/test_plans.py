@@ -379,3 +379,20 @@ def test_an_absurd_network_is_refused_before_it_takes_memory(tmp_path, family):
         load_model(folder)
     assert time.process_time() - started < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024  # kilobytes
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("dataset.json", "labels", {f"label {number}": "wrong" for number in range(70_000)}),
+        ("dataset.json", "labels.liver", ["wrong"] * 70_000),
+        ("dataset.json", "channel_names", {str(number): 0 for number in range(2000)}),
+        ("plans.json", "foreground_intensity_properties_per_channel", {str(number): {} for number in range(2000)}),
+        ("plans.json", "configurations", {str(number): {"inherits_from": str(number + 1)} for number in range(2000)}),
+    ],
+    ids=["labels", "values", "channels", "intensities", "configurations"],
+)
+def test_more_entries_than_make_sense_are_counted_and_not_read(folder, name, place, value):
+    edit_json(folder / name, {place: value})
+    with pytest.raises(ModelError, match=r"it has \d+ entries, at most \d+ make sense|Input should be a valid integer"):
+        load_model(folder)

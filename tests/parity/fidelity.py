@@ -63,9 +63,9 @@ Three things no single row shows:
 - A cascade's second stage sees the labels of the first one resampled by batchgenerators. 0.25.5 lets the label with the
   largest share of a voxel win, as is done here; 0.25.1 took the last one with at least half, which changes voxels where
   labels meet. So nnU-Net with that version does not give quite the labels of nnU-Net with this one.
-- `resample_torch_fornnunet` ("torch resampling" above) computes positions in 32 bits, here they are computed in 64. Probabilities then differ by up
-  to 0.00001, and a voxel whose two best labels lie closer than that may get the other one; in a cascade its
-  neighbourhood may follow.
+- The same numbers of 32 bits, added up in another order, differ in their last digits. A voxel whose two best labels are
+  no further apart than that may get the other one, and in a cascade its neighbourhood may follow. It is rare, and least
+  so with `resample_torch_fornnunet` ("torch resampling" above), whose interpolation is not repeated bit by bit.
 
 This page is written by the tests that check it: `tox -e parity`.
 """

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from random_model import RandomModel, smooth_image
 
-from napari_nnunet_cpu import Case, Settings, TrainedModel, estimate, load_model, segment
-from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.events import StageStarted
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
+from napari_nnunet_cpu.errors import CaseError, ModelError
+from napari_nnunet_cpu.events import Event, Stage, StageStarted
+from napari_nnunet_cpu.predict import stages
 
 SETTINGS = Settings.fast(device="cpu", threads=1)
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
@@ -78,3 +82,81 @@ def test_models_that_differ_are_refused(case: Case, tmp_path: Path, other: dict[
 def test_nothing_is_no_ensemble(case: Case) -> None:
     with pytest.raises(ModelError, match="no model given"):
         segment(case, [], SETTINGS)
+
+
+def test_regions_that_unite_other_values_are_refused(case: Case, tmp_path: Path) -> None:
+    models = [
+        load_model(
+            RandomModel(
+                patch=(8, 8, 8), labels={"background": 0, "whole": [1, 2], "core": core}, regions_class_order=[1, 2]
+            ).write(tmp_path / str(core))
+        )
+        for core in (1, 2)
+    ]
+    with pytest.raises(ModelError, match="have different labels"):
+        segment(case, models, SETTINGS)
+
+
+def test_what_does_not_fit_a_later_member_is_found_before_the_first_runs(case: Case, tmp_path: Path) -> None:
+    low = RandomModel(patch=(8, 8, 8), called="3d_lowres")
+    cascade = load_model(RandomModel(patch=(8, 8, 8), first_stage=low).write(tmp_path / "cascade"))
+    alone = replace(cascade, first_stage=None)
+    turning = load_model(RandomModel(patch=(8, 8, 8), reader="NibabelIOWithReorient").write(tmp_path / "turning"))
+    first = load_model(RandomModel(patch=(8, 8, 8)).write(tmp_path / "first"))
+    planar = Case(case.channels[:, :1], case.spacing_mm, planar=True)
+    flat = load_model(RandomModel(patch=(8, 8), spacing=(1.0, 1.0)).write(tmp_path / "flat"))
+    wrong = np.zeros((2, 2, 2), np.uint8)
+    for image, models, given, message in (
+        (case, [first, alone], None, "needs the labels of 3d_lowres"),
+        (case, [first, cascade], wrong, "first stage's labels have shape"),
+        (case, [first, turning], None, "does not say how it lies"),
+        (planar, [flat, first], None, "is a 2D image"),
+    ):
+        events: list[object] = []
+        with pytest.raises(CaseError, match=message):
+            segment(image, models, SETTINGS, events.append, given)
+        assert events == []
+
+
+def test_one_network_is_in_memory_at_a_time(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[object]] = []
+    most = 0
+    made, given = Run.__init__, Run.probabilities
+
+    def counting_init(run: Run, *arguments: object, **options: object) -> None:
+        nonlocal most
+        made(run, *arguments, **options)
+        alive.append(weakref.ref(run))
+        most = max(most, sum(reference() is not None for reference in alive))
+
+    volumes: list[weakref.ref[object]] = []
+    held: list[int] = []
+
+    def counting_probabilities(run: Run) -> np.ndarray:
+        held.append(sum(reference() is not None for reference in volumes))
+        found = given(run)
+        volumes.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Run, "__init__", counting_init)
+    monkeypatch.setattr(Run, "probabilities", counting_probabilities)
+    low = RandomModel(patch=(8, 8, 8), called="3d_lowres")
+    cascade = load_model(RandomModel(patch=(8, 8, 8), first_stage=low).write(tmp_path / "cascade"))
+    segment(case, [*pair(tmp_path / "pair"), cascade, cascade.first_stage], SETTINGS)
+    assert len(alive) == 5
+    assert most == 1
+    assert held == [0, 1, 1, 1]  # the sum so far, and nothing of the members before
+
+
+def test_postprocessing_stops_when_asked(case: Case, tmp_path: Path) -> None:
+    model = load_model(RandomModel(patch=(8, 8, 8), postprocessing=[1, 2]).write(tmp_path))
+    exporting: list[bool] = []
+    results: list[object] = []
+
+    def drained() -> Iterator[Event]:
+        settings = replace(SETTINGS, postprocess=True)
+        results.append((yield from stages(case, model, settings, lambda: bool(exporting))))
+
+    for event in drained():
+        exporting += [True] * (event == StageStarted(Stage.EXPORT))
+    assert results == [None]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.predict.grid import Grid, Tile, axis_starts, covering_starts
 
 shapes = st.tuples(*[st.integers(1, 40)] * 3)
@@ -114,3 +115,8 @@ def test_covering_starts_are_as_few_as_can_be(length: int, patch: int, step: flo
         reached |= {start for start in starts if any(start <= before + patch for before in reached)}
         rounds += 1
     assert len(kept) == rounds
+
+
+def test_tiles_that_would_fill_the_memory_are_refused() -> None:
+    with pytest.raises(CaseError, match="tiles of an image .* more than 1000000: cut the image"):
+        Grid.for_image((160, 160, 160), (1, 1, 1), 0.5)

@@ -198,7 +198,7 @@ def test_not_finite_image(viewer, widget, choose, finish, model_folder, image, b
     widget.run()
     finish()
     assert len(messages()) == 1
-    assert "1 voxels that are NaN or infinite" in messages()[0]
+    assert "1 voxels that are NaN, infinite or beyond" in messages()[0]
     assert len(viewer.layers) == 1
 
 

@@ -78,10 +78,11 @@ class Case:
         if self.affine is not None and (self.affine.shape != (4, 4) or not np.isfinite(self.affine).all()):
             raise CaseError(f"{self.name}: the affine must be 4 x 4 finite numbers, found {self.affine.tolist()}")
         for index, channel in enumerate(channels if channels.dtype.kind == "f" else ()):
-            bad = channel.size - int(np.count_nonzero(np.isfinite(channel)))
+            with np.errstate(over="ignore"):  # networks compute in 32 bits
+                bad = channel.size - int(np.count_nonzero(np.isfinite(channel.astype(np.float32, copy=False))))
             if bad:
                 raise CaseError(
-                    f"{self.name}: channel {index} has {bad} voxels that are NaN or infinite; "
+                    f"{self.name}: channel {index} has {bad} voxels that are NaN, infinite or beyond 3.4e38; "
                     "replace them first (numpy.nan_to_num gives zeros)"
                 )
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import itk, natural, nifti, tiff
-from napari_nnunet_cpu.cases.case import Case, Spacing, stack_channels
+from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, stack_channels
 from napari_nnunet_cpu.errors import CaseError, OutputError
 
 _READERS: dict[str, Callable[[Path, str], Case]] = {
@@ -34,6 +34,7 @@ _CHECKS: dict[str, Callable[[Path, Case | None], None]] = {
     **dict.fromkeys(natural.LABEL_ENDINGS, natural.check_png),
 }
 LABEL_ENDINGS = tuple(_WRITERS)
+_LARGEST_LABEL = 2**16 - 1
 
 
 def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None) -> Case:
@@ -77,9 +78,14 @@ def read_labels(path: str | os.PathLike[str], case: Case) -> npt.NDArray[Any]:
         When the file can't be read, holds more than whole numbers, or lies on another grid than the case.
     """
     labels = _read_one(Path(path))
-    stack_channels([replace(case, channels=case.channels[:1]), labels.with_spacing(case.spacing_mm)])
-    if len(labels.channels) != 1 or (labels.channels % 1 != 0).any():
-        raise CaseError(f"{path} must hold labels: one channel of whole numbers")
+    if labels.spacing_source is SpacingSource.ASSUMED:  # a format without spacing, such as PNG
+        labels = replace(labels, spacing_mm=case.spacing_mm)
+    if case.planar:  # formats differ in what they say of the third axis of a plane
+        labels = replace(labels, affine=None)
+    stack_channels([replace(case, channels=case.channels[:1]), labels])
+    values = labels.channels
+    if len(values) != 1 or (values % 1 != 0).any() or values.min() < 0 or values.max() > _LARGEST_LABEL:
+        raise CaseError(f"{path} must hold labels: one channel of whole numbers from 0 to {_LARGEST_LABEL}")
     integers: npt.NDArray[np.int32] = labels.channels[0].astype(np.int32)
     return integers
 
@@ -135,12 +141,18 @@ def check_output(path: Path, case: Case | None = None) -> None:
 
 def check_place(path: Path) -> None:
     """Raise `OutputError` when no file can be written to `path`: no folder, or one in its place."""
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent} is not a folder; make it first")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path.parent} can't be written to; choose another folder")
+    try:
+        if not path.parent.is_dir():
+            raise OutputError(f"{path.parent} is not a folder; make it first")
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; name a file in it")
+        path.exists()  # raises for a name that is too long
+        if not os.access(path.parent, os.W_OK):
+            raise OutputError(f"{path.parent} can't be written to; choose another folder")
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -155,7 +167,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         # In small letters: a MetaImage that ends with .MHA is written as two files with other names.
-        handle, name = tempfile.mkstemp(prefix=".", suffix=path.name.lower(), dir=path.parent)
+        # Cut in front: a name may be as long as the file system allows, but not longer.
+        handle, name = tempfile.mkstemp(prefix=".", suffix=path.name.lower()[-40:], dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.errors import CaseError
 
 _GIPL_BYTES = 256
 _GIPL_MAGIC = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")
-_LONGEST_HEADER = 1 << 24
+_LONGEST_HEADER = 1 << 20
 _CHUNK = 1 << 20
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
@@ -75,11 +75,11 @@ def _nrrd(path: Path, head: bytes) -> Held:
 
 
 def _mha(path: Path, head: bytes) -> Held:
-    last = re.search(rb"^ElementDataFile *[=:] *(.*?) *\r?\n", head, re.MULTILINE)
+    last = re.search(rb"^ElementDataFile *[=:]([^\r\n]*)\r?\n", head, re.MULTILINE)
     fields = _fields(head[: last.start()] if last else b"")
     if last is None or not {b"ndims", b"dimsize", b"elementtype"} <= fields.keys():
         raise _no_header(path, "MHA")
-    if last[1].lower() != b"local":
+    if last[1].strip().lower() != b"local":
         raise _detached(path)
     binary = fields.get(b"binarydata")
     if not _is_true(fields.get(b"compresseddata", b"")):

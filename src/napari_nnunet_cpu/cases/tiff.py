@@ -18,6 +18,7 @@ from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".tif", ".tiff")
 
+_LARGEST_JSON = 2**20  # bytes; three numbers take a hundred
 _TO_MM = {
     "mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "inch": 25.4, "in": 25.4,
     "µm": 1e-3, "\u03bcm": 1e-3, "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3,
@@ -129,11 +130,14 @@ def _beside(path: Path) -> Spacing | None:
         path.with_name(f"{stem[:-5]}.json") if stem[-5:-4] == "_" else None,
         path.with_name(f"{stem}.json"),
     ):
-        if candidate is not None and candidate.is_file():
+        if candidate is not None and candidate.is_file() and candidate.stat().st_size <= _LARGEST_JSON:
             try:
-                z, y, x = json.loads(candidate.read_text())["spacing"]
+                content = json.loads(candidate.read_text())
+                if not isinstance(content, dict) or "spacing" not in content:
+                    continue  # it is about something else, such as a report
+                z, y, x = content["spacing"]
                 return float(z), float(y), float(x)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise CaseError(f'{candidate} must hold {{"spacing": [z, y, x]}}: {error}') from error
     return None
 

@@ -46,13 +46,20 @@ def exit_codes(as_json: bool) -> Iterator[None]:
         _fail(FAILED, f"{where}{error.strerror or error}", as_json)
 
 
+def printable(text: str) -> str:
+    """The text with an escape for everything that a terminal would obey: models and files are named by strangers."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in text
+    )
+
+
 def print_json(document: Any) -> None:
     """Print a document on stdout."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 def _fail(code: int, message: str, as_json: bool) -> NoReturn:
-    one_line = " ".join(message.split())
+    one_line = printable(" ".join(message.split()))
     _exit(code, one_line, f"error: {one_line}", as_json)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from napari_nnunet_cpu.cli.exits import exit_codes, print_json
+from napari_nnunet_cpu.cli.exits import exit_codes, print_json, printable
 from napari_nnunet_cpu.cli.options import AsJson, Checkpoint, Configuration, Folds
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import parse_folds
@@ -100,11 +100,11 @@ def _print_tables(document: dict[str, Any]) -> None:
 
 
 def _print_table(title: str, rows: dict[str, str]) -> None:
-    table = Table(title=Text(title, style="bold"), title_justify="left", show_header=False)
+    table = Table(title=Text(printable(title), style="bold"), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(printable(value)))
     Console().print(table)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from napari_nnunet_cpu.cli.exits import printable
 from napari_nnunet_cpu.events import Event, StageStarted
 
 
@@ -26,15 +27,20 @@ def tile_progress(visible: bool) -> Iterator[Callable[[Event], None]]:
         Takes the events of a run.
     """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+    columns = (_plain("{task.description}"), BarColumn(), _plain("{task.fields[count]}"))
     hidden = not (visible and console.is_terminal)
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None, count="")
 
         def show(event: Event) -> None:
             if isinstance(event, StageStarted):
-                bar.update(task, description=event.text, count="")
+                bar.update(task, description=printable(event.text), count="")
             else:
-                bar.update(task, completed=event.done, total=event.total, count=event.text)
+                bar.update(task, completed=event.done, total=event.total, count=printable(event.text))
 
         yield show
+
+
+def _plain(column: str) -> TextColumn:
+    """A column whose text is no markup: configurations are named by whoever made the model."""
+    return TextColumn(column, markup=False)

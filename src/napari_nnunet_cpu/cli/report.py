@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from napari_nnunet_cpu.cli.exits import printable
 from napari_nnunet_cpu.events import duration
 from napari_nnunet_cpu.resources import peak_memory_bytes
 
@@ -71,7 +72,7 @@ def print_document(document: dict[str, Any]) -> None:
     table.add_column("ml", justify="right")
     for name, volume in document["volumes"].items():
         ml = "not known" if volume["ml"] is None else f"{volume['ml']:,.2f}"
-        table.add_row(str(volume["label"]), Text(name), f"{volume['voxels']:,}", ml)
+        table.add_row(str(volume["label"]), Text(printable(name)), f"{volume['voxels']:,}", ml)
     Console().print(table)
     last, threads = document["runs"][-1], document["runs"][-1]["threads"]
     typer.echo(
@@ -80,4 +81,4 @@ def print_document(document: dict[str, Any]) -> None:
         f"({last['engine']}, {last['precision']}, {threads} thread{'s' if threads > 1 else ''})"
     )
     for name, path in document["outputs"].items():
-        typer.echo(f"{name.replace('_', ' ')}: {path}")
+        typer.echo(printable(f"{name.replace('_', ' ')}: {path}"))

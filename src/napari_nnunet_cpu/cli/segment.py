@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_nnunet_cpu.cli.exits import exit_codes, print_json
+from napari_nnunet_cpu.cli.exits import exit_codes, print_json, printable
 from napari_nnunet_cpu.cli.options import (
     AsJson,
     Checkpoint,
@@ -30,10 +30,15 @@ if TYPE_CHECKING:
 
 def segment_command(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="NIfTI, TIFF, ITK (.nrrd, .mha), PNG …; several are the channels, in order.")
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE", help="NIfTI, TIFF, ITK (.nrrd, .mha), PNG …; several are the channels, in order."
+        ),
     ],
     model: ModelFolders,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Labels: .nii.gz, .nii, .nrrd, .mha, .tif or .png.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Labels: .nii.gz, .nii, .nrrd, .mha, .tif or .png.")
+    ],
     configuration: Configuration = None,
     folds: Folds = "all",
     checkpoint: Checkpoint = None,
@@ -89,26 +94,29 @@ def segment_command(
         chosen_folds = parse_folds(folds)
         spacing_mm = None if spacing is None else parse_spacing(spacing)
         outputs = {"labels": out, "probabilities": probabilities, "first_stage": save_first_stage, "report": report}
-        _check_outputs(images, {name: path for name, path in outputs.items() if path is not None})
+        inputs = images if first_stage is None else [*images, first_stage]
+        _check_outputs(inputs, {name: path for name, path in outputs.items() if path is not None})
 
         from napari_nnunet_cpu.cases import read_case, read_labels
         from napari_nnunet_cpu.cases.files import check_output
         from napari_nnunet_cpu.models import load_model
         from napari_nnunet_cpu.models.folder import CHECKPOINT
 
-        case = read_case(*images, spacing_mm=spacing_mm)
+        case = read_case(*images)
+        given = None if first_stage is None else read_labels(first_stage, case)
+        if spacing_mm is not None:
+            case = case.with_spacing(spacing_mm)
         for labels in (out, save_first_stage):
             if labels is not None:
                 check_output(labels, case)
         trained = [load_model(path, configuration, chosen_folds, checkpoint or CHECKPOINT) for path in model]
-        given = None if first_stage is None else read_labels(first_stage, case)
         if not any(member.cascade for member in trained) and (first_stage or save_first_stage):
             raise SettingsError(f"{model[0]} is no cascade: leave --first-stage and --save-first-stage away")
         if given is not None and save_first_stage is not None:
             raise SettingsError("the first stage is not run when its labels are given: leave --save-first-stage away")
         if not case.spacing_known:
             assumed = "1 mm is assumed, as nnU-Net does: use --spacing"
-            typer.echo(f"spacing is not stated in {images[0]}; {assumed}", err=True)
+            typer.echo(printable(f"spacing is not stated in {images[0]}; {assumed}"), err=True)
         result = run(case, trained, settings, visible=not as_json, first_stage=given)
         written = {"labels": result.save(out)}
         if probabilities is not None:
@@ -134,7 +142,7 @@ def run(
         return segment(case, model, settings, on_event=show, first_stage=first_stage)
 
 
-def _check_outputs(images: list[Path], outputs: dict[str, Path]) -> None:
+def _check_outputs(inputs: list[Path], outputs: dict[str, Path]) -> None:
     """Find out before a long run what would go wrong after it."""
     from napari_nnunet_cpu.cases.files import check_output, check_place
     from napari_nnunet_cpu.predict.result import check_probabilities
@@ -147,6 +155,6 @@ def _check_outputs(images: list[Path], outputs: dict[str, Path]) -> None:
         if place in taken:
             raise SettingsError(f"{path} can't be both {taken[place]} and {name}: choose another file for one")
         taken[place] = name
-        for image in images:
-            if path.exists() and image.exists() and path.samefile(image):
-                raise SettingsError(f"{path} is the image itself: choose another file to write")
+        for read in inputs:
+            if path.exists() and read.exists() and path.samefile(read):
+                raise SettingsError(f"{path} is to be read, too: choose another file to write")

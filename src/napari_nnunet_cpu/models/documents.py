@@ -23,6 +23,17 @@ class Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+def at_most(count: int) -> pydantic.BeforeValidator:
+    """Refuses longer lists and objects before a look at what is in them: pydantic notes every error that it meets."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | dict) and len(value) > count:
+            raise ValueError(f"it has {len(value)} entries, at most {count} make sense")
+        return value
+
+    return pydantic.BeforeValidator(check)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -65,7 +76,7 @@ def parse(kind: type[Document], document: Any, where: str) -> Document:
     try:
         return kind.model_validate(document)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         told = first["type"] in ("missing", "value_error")  # the latter are our own and say what they found
         found = "" if told else f", found {reprlib.repr(first['input'])}"

@@ -10,6 +10,7 @@ from napari_nnunet_cpu.errors import ModelError
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")  # as nnU-Net's trainer saves
 CHECKPOINT = CHECKPOINTS[0]
+_NAMED = 12  # models that a message lists
 DOCUMENTS = ("plans.json", "dataset.json")
 
 
@@ -25,11 +26,14 @@ class ModelFolder:
         "0" to "4", or "all".
     checkpoints : tuple of Path
         One file per fold.
+    chosen : bool
+        Whether the folds were asked for, by name or by their path.
     """
 
     path: Path
     folds: tuple[str, ...]
     checkpoints: tuple[Path, ...]
+    chosen: bool
 
 
 def find_model(
@@ -72,7 +76,7 @@ def find_model(
         path = path.parent
     path = _model_folder(path, configuration)
     found = available_folds(path, checkpoint)
-    wanted = tuple(str(fold) for fold in folds) if folds is not None else all_folds(path, checkpoint)
+    wanted = tuple(str(fold) for fold in folds) if folds is not None else _all_folds(found)
     if not wanted:
         raise ModelError(_no_fold(path, checkpoint))
     for fold in wanted:
@@ -81,7 +85,8 @@ def find_model(
             raise ModelError(
                 f"{path} has no fold_{fold}/{checkpoint}; folds with it: {have}{_others(path, checkpoint)}"
             )
-    return ModelFolder(path, wanted, tuple(path / f"fold_{fold}" / checkpoint for fold in wanted))
+    checkpoints = tuple(path / f"fold_{fold}" / checkpoint for fold in wanted)
+    return ModelFolder(path, wanted, checkpoints, chosen=folds is not None)
 
 
 def find_first_stage(folder: Path, configuration: str) -> Path | None:
@@ -115,9 +120,8 @@ def available_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]
     return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
 
 
-def all_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]:
-    """The folds that are averaged when none are chosen: as in nnU-Net the numbered ones, or fold_all if it is alone."""
-    found = available_folds(path, checkpoint)
+def _all_folds(found: tuple[str, ...]) -> tuple[str, ...]:
+    """As nnU-Net does, the numbered folds; fold_all only where it is the only one."""
     return tuple(fold for fold in found if fold != "all") or found
 
 
@@ -141,8 +145,8 @@ def _model_folder(path: Path, configuration: str | None) -> Path:
     if len(models) == 1:
         return models[0]
     if models:
-        names = ", ".join(str(folder.relative_to(path)) for folder in models)
-        raise ModelError(f"{path} holds {len(models)} models; choose one: {names}")
+        names = [str(folder.relative_to(path)) for folder in models[:_NAMED]] + ["…"] * (len(models) > _NAMED)
+        raise ModelError(f"{path} holds {len(models)} models; choose one: {', '.join(names)}")
     raise ModelError(_not_a_model(path))
 
 

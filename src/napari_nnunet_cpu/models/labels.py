@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.models.documents import at_most
 
-LabelValue = int | list[int]
+MOST_LABELS = 2**16
+LabelValue = int | Annotated[list[int], at_most(MOST_LABELS)]
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,15 @@ class Labels:
     foreground : tuple of int
         Values of dataset.json but background, ascending: each is an input channel of a cascade's
         second stage.
+    regions : tuple
+        Of every head the values that its region unites; empty for ordinary labels.
     """
 
     names: dict[int, str]
     heads: int
     region_values: tuple[int, ...] | None = None
     foreground: tuple[int, ...] = ()
+    regions: tuple[tuple[int, ...], ...] = ()
 
     @property
     def dtype(self) -> npt.DTypeLike:
@@ -79,12 +86,14 @@ def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: list
     heads = [name for name, values in regions.items() if set(values) != {0}]
     if regions_class_order is None or len(regions_class_order) != len(heads):
         raise ModelError(
-            f"{where}: {len(heads)} regions need a regions_class_order of as many values, found {regions_class_order}"
+            f"{where}: {len(heads)} regions need a regions_class_order of as many values, "
+            f"found {reprlib.repr(regions_class_order)}"
         )
     if not all(0 < value <= 65535 for value in regions_class_order):
         raise ModelError(f"{where}: regions_class_order must hold values between 1 and 65535")
     names = {0: "background"} | dict(zip(regions_class_order, heads, strict=True))
-    return Labels(names, len(heads), tuple(regions_class_order), foreground)
+    united = tuple(tuple(sorted(set(regions[name]))) for name in heads)
+    return Labels(names, len(heads), tuple(regions_class_order), foreground, united)
 
 
 def _values(value: LabelValue) -> list[int]:

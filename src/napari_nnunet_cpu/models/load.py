@@ -13,7 +13,6 @@ from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.folder import (
     CHECKPOINT,
     ModelFolder,
-    all_folds,
     find_first_stage,
     find_model,
     find_models,
@@ -96,7 +95,8 @@ def available_models(path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 def _unpacked(path: str | os.PathLike[str]) -> Path:
     """The path itself, or the folder with what an archive holds."""
-    path = Path(os.path.expanduser(path))  # pathlib's own raises for a user who does not exist
+    # pathlib's own raises for a user who does not exist; "." and ".." have no name to tell a model by.
+    path = Path(os.path.abspath(os.path.expanduser(path)))
     return unpack_model(path) if path.is_file() and path.suffix.lower() == ".zip" else path
 
 
@@ -152,12 +152,14 @@ def _first_stage(model: TrainedModel, found: ModelFolder) -> TrainedModel | None
     folder = find_first_stage(found.path, wanted) if wanted else None
     if folder is None:
         return None
-    checkpoint = found.checkpoints[0].name
-    folds = None if found.folds == all_folds(found.path, checkpoint) else found.folds
-    first = _open(find_model(folder, None, folds, checkpoint))
+    first = _open(find_model(folder, None, found.folds if found.chosen else None, found.checkpoints[0].name))
+    if first.configuration_name != wanted:
+        raise ModelError(
+            f"{folder} can't be the first stage of {found.path}: its weights are of {first.configuration_name}"
+        )
     if first.cascade:
         raise ModelError(f"{folder} can't be the first stage of {found.path}: it is a cascade itself")
-    if (first.labels.foreground, first.channel_names) != (model.labels.foreground, model.channel_names):
+    if (first.labels, first.channel_names) != (model.labels, model.channel_names):
         raise ModelError(f"{folder} can't be the first stage of {found.path}: it has other labels or channels")
     return first
 

@@ -6,6 +6,7 @@ in the plans are looked up in tables of ours, never imported.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -13,8 +14,8 @@ from pydantic import Field
 
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.architecture import Architecture, architecture_of_old_plans
-from napari_nnunet_cpu.models.documents import Strict, parse
-from napari_nnunet_cpu.models.labels import LabelValue
+from napari_nnunet_cpu.models.documents import Strict, at_most, parse
+from napari_nnunet_cpu.models.labels import MOST_LABELS, LabelValue
 
 Normalization = Literal[
     "ZScoreNormalization",
@@ -33,6 +34,9 @@ REORIENTING_READERS = frozenset({"NibabelIOWithReorient", "SimpleITKIOWithReorie
 # Readers that do not look at pixel sizes: their models were trained on voxels, not on millimetres.
 VOXEL_READERS = frozenset({"Tiff3DIO", "NaturalImage2DIO"})
 KNOWN_READERS = REORIENTING_READERS | VOXEL_READERS | {"SimpleITKIO", "NibabelIO"}
+
+
+_MOST_ENTRIES = 1000  # channels, configurations
 
 
 class Intensities(Strict):
@@ -101,13 +105,13 @@ class Plans(Strict):
     image_reader_writer: str = "SimpleITKIO"
     transpose_forward: tuple[Axis, Axis, Axis]
     transpose_backward: tuple[Axis, Axis, Axis]
-    foreground_intensity_properties_per_channel: dict[str, Intensities] = Field(
+    foreground_intensity_properties_per_channel: Annotated[dict[str, Intensities], at_most(_MOST_ENTRIES)] = Field(
         validation_alias=pydantic.AliasChoices(
             "foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality"
         )
     )
     label_manager: Literal["LabelManager"] = "LabelManager"
-    configurations: dict[str, dict[str, Any]]
+    configurations: Annotated[dict[str, dict[str, Any]], at_most(_MOST_ENTRIES)]
 
     @pydantic.model_validator(mode="after")
     def _transposes(self) -> Plans:
@@ -133,15 +137,15 @@ class Plans(Strict):
 
     def _resolve(self, name: str, where: str) -> dict[str, Any]:
         """The configuration's keys over those of what it `inherits_from`, the child winning."""
-        chain: list[str] = []
+        chain: dict[str, None] = {}  # in order, and quick to look at
         current: Any = name
         while current is not None:
             if not isinstance(current, str) or current not in self.configurations:
-                found = ", ".join(self.configurations) or "none"
-                raise ModelError(f"{where} has no configuration {current!r}; found {found}")
+                found = ", ".join(list(self.configurations)[:12]) or "none"
+                raise ModelError(f"{where} has no configuration {reprlib.repr(current)}; found {found}")
             if current in chain:
-                raise ModelError(f"{where}: configurations inherit in a circle: {' -> '.join([*chain, current])}")
-            chain.append(current)
+                raise ModelError(f"{where}: configurations inherit in a circle: {' -> '.join([*chain, current][:12])}")
+            chain[current] = None
             current = self.configurations[current].get("inherits_from")
         merged: dict[str, Any] = {}
         for ancestor in reversed(chain):
@@ -152,11 +156,11 @@ class Plans(Strict):
 class Dataset(Strict):
     """dataset.json: channels and labels."""
 
-    channel_names: Annotated[dict[str, str], Field(min_length=1)] = Field(
+    channel_names: Annotated[dict[str, str], Field(min_length=1), at_most(_MOST_ENTRIES)] = Field(
         validation_alias=pydantic.AliasChoices("channel_names", "modality")
     )
-    labels: dict[str, LabelValue]
-    regions_class_order: list[int] | None = None
+    labels: Annotated[dict[str, LabelValue], at_most(MOST_LABELS)]
+    regions_class_order: Annotated[list[int] | None, at_most(MOST_LABELS)] = None
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -6,14 +6,18 @@ pickle and as JSON. The pickle is never opened: it could run anything.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import Strict, parse, read_json
 from napari_nnunet_cpu.models.model import TrainedModel
 
+_MAX_STEPS = 1000
 _JSON, _PICKLE = "postprocessing.json", "postprocessing.pkl"
 
 
@@ -22,9 +26,13 @@ class _Arguments(Strict):
     background_label: Literal[0] = 0
 
 
+_Step = Literal["remove_all_but_largest_component_from_segmentation"]
+
+
 class _Document(Strict):
-    postprocessing_fns: list[Literal["remove_all_but_largest_component_from_segmentation"]]
-    postprocessing_kwargs: list[_Arguments]
+    # nnU-Net tries all labels together, and then each of them.
+    postprocessing_fns: Annotated[list[_Step], Field(max_length=_MAX_STEPS)]
+    postprocessing_kwargs: Annotated[list[_Arguments], Field(max_length=_MAX_STEPS)]
 
 
 def read_postprocessing(models: Sequence[TrainedModel]) -> tuple[tuple[int, ...], ...]:
@@ -58,27 +66,28 @@ def read_postprocessing(models: Sequence[TrainedModel]) -> tuple[tuple[int, ...]
     document = parse(_Document, read_json(path), str(path))
     if len(document.postprocessing_fns) != len(document.postprocessing_kwargs):
         raise ModelError(f"{path}: postprocessing_fns and postprocessing_kwargs must be equally long")
-    return tuple(_values(step.labels_or_regions, path) for step in document.postprocessing_kwargs)
+    steps = [_values(step.labels_or_regions, path) for step in document.postprocessing_kwargs]
+    return tuple(dict.fromkeys(steps))  # a step done twice changes nothing the second time
 
 
 def _folders(models: Sequence[TrainedModel]) -> Iterator[Path]:
     """Where nnU-Net writes the steps: the folder of the folds in use first, then that of any others."""
+    folds = "_".join(sorted(models[0].folds))
     if len(models) == 1:
-        (model,) = models
-        yield model.folder / f"crossval_results_folds_{'_'.join(model.folds)}"
-        yield from sorted(model.folder.glob("crossval_results_folds_*"))
-        return
-    names = {model.folder.name for model in models}
-    for folder in sorted((models[0].folder.parent / "ensembles").glob("ensemble___*")):
-        if set(folder.name.split("___")[1:-1]) == names:
-            yield folder
+        found = models[0].folder.glob("crossval_results_folds_*")
+    else:
+        names = {model.folder.name for model in models}
+        beside = (models[0].folder.parent / "ensembles").glob("ensemble___*")
+        found = (folder for folder in beside if set(folder.name.split("___")[1:-1]) == names)
+    yield from sorted(
+        found, key=lambda folder: (folder.name.rpartition("_folds_")[2].split("___")[-1] != folds, folder)
+    )
 
 
 def _values(value: Any, path: Path) -> tuple[int, ...]:
     """The label values that a label, a region or a list of them covers: JSON has lists for regions, too."""
-    flat = [value]
-    while any(isinstance(part, list) for part in flat):
-        flat = [inner for part in flat for inner in (part if isinstance(part, list) else [part])]
+    regions = value if isinstance(value, list) else [value]
+    flat = [inner for region in regions for inner in (region if isinstance(region, list) else [region])]
     if not flat or not all(type(part) is int and 0 < part <= 65535 for part in flat):
-        raise ModelError(f"{path}: labels_or_regions must hold label values, found {value!r}")
+        raise ModelError(f"{path}: labels_or_regions must hold label values, found {reprlib.repr(value)}")
     return tuple(sorted(set(flat)))

@@ -12,7 +12,7 @@ from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict.accumulate import accumulator_bytes
 from napari_nnunet_cpu.predict.grid import Grid
-from napari_nnunet_cpu.prepare import plan_geometry
+from napari_nnunet_cpu.prepare import check_first_stage, plan_geometry
 from napari_nnunet_cpu.settings import Settings
 
 
@@ -53,6 +53,8 @@ def estimate(case: Case, model: Model, settings: Settings, first_stage: npt.NDAr
     members = members_of(model)
     tiles = passes = largest = 0
     for member in members:
+        if member.cascade and (first_stage is not None or member.first_stage is None):
+            check_first_stage(first_stage, case, member)
         for network in (member,) if first_stage is not None else member.stages:
             geometry = plan_geometry(case, network)
             grid = Grid.for_image(geometry.shape, network.configuration.patch_size, settings.step)

@@ -12,7 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from napari_nnunet_cpu.errors import CaseError
+
 Triple = tuple[int, int, int]
+MOST_TILES = 10**6  # a day at a tenth of a second each; patches of a few voxels would fill the memory with tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,11 @@ class Grid:
             As in the plans: (Z, Y, X), or (Y, X) for a network that goes slice by slice.
         step : float
             Largest distance of neighbouring tiles as a share of the patch, in (0, 1].
+
+        Raises
+        ------
+        CaseError
+            When there would be more than `MOST_TILES`.
         """
         flat = len(patch_size) == 2
         patch = _triple((1, *patch_size) if flat else patch_size)
@@ -83,7 +91,13 @@ class Grid:
         starts = [axis_starts(n, p, step) for n, p in zip(padded, patch, strict=True)]
         if flat:
             starts[0] = tuple(range(padded[0]))
-        return cls(_triple(shape), patch, padded, before, (starts[0], starts[1], starts[2]))
+        grid = cls(_triple(shape), patch, padded, before, (starts[0], starts[1], starts[2]))
+        if len(grid) > MOST_TILES:
+            raise CaseError(
+                f"patches {patch} at step {step} make {len(grid)} tiles of an image {tuple(shape)}; that is more than "
+                f"{MOST_TILES}: cut the image, check its spacing, or choose a larger step"
+            )
+        return grid
 
     def __len__(self) -> int:
         return math.prod(len(axis) for axis in self.starts)

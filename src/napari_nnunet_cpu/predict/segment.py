@@ -15,7 +15,7 @@ from napari_nnunet_cpu.export import keep_largest, labels_of_probabilities
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of, read_postprocessing
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.run import Run
-from napari_nnunet_cpu.prepare import reader_order
+from napari_nnunet_cpu.prepare import check_first_stage, plan_geometry, reader_order
 from napari_nnunet_cpu.settings import Settings
 
 Stop = Callable[[], bool]
@@ -65,6 +65,13 @@ def stages(
     settings = settings or Settings()
     members = members_of(model)
     steps = read_postprocessing(members) if settings.postprocess else None
+    # Whatever does not fit is found before the first network runs, not after it.
+    for member in members:
+        alone = first_stage is not None or member.first_stage is None
+        for network in (member,) if alone else member.stages:
+            plan_geometry(case, network)
+        if member.cascade and alone:
+            check_first_stage(first_stage, case, member)
     line = _Line(case, settings, should_stop, first_stage, several=len(members) > 1 or members[0].cascade)
     # An ensemble needs the probabilities; else they cost memory and are made only when asked for.
     wanted = settings.probabilities or len(members) > 1
@@ -78,6 +85,7 @@ def stages(
         if wanted:
             probabilities = run.probabilities()
             total = probabilities if total is None else np.add(total, probabilities, out=total)
+            del probabilities  # or they would still be there while the next member makes its own
         else:
             labels = run.labels()
         line.records.append(run.record())
@@ -89,6 +97,8 @@ def stages(
     if labels is None:  # there is at least one member, so this is for the type checker alone
         return None
     for values in steps or ():
+        if should_stop():
+            return None
         labels = keep_largest(labels, values)
     return Result(
         labels,

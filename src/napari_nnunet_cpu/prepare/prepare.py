@@ -74,7 +74,7 @@ def prepare(case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | Non
     image, mask = image[:, *box], mask[box]
     result = np.empty((model.input_channels, *geometry.shape), dtype=np.float32)
     if model.cascade:
-        labels = order.apply(_first_stage_labels(first_stage, case, model))[box].astype(np.int32)
+        labels = order.apply(check_first_stage(first_stage, case, model))[box].astype(np.int32)
         labels[(labels == 0) & ~mask] = -1  # nnU-Net tells background from what is no image
         mask = labels >= 0
         result[len(image) :] = _one_hot(labels, model, geometry)
@@ -162,7 +162,14 @@ def _spacing_seen_by_reader(case: Case, model: TrainedModel) -> Spacing:
     return case.spacing_mm
 
 
-def _first_stage_labels(labels: npt.NDArray[Any] | None, case: Case, model: TrainedModel) -> npt.NDArray[Any]:
+def check_first_stage(labels: npt.NDArray[Any] | None, case: Case, model: TrainedModel) -> npt.NDArray[Any]:
+    """The labels of a cascade's first stage as they are, when they fit.
+
+    Raises
+    ------
+    CaseError
+        When there are none, or not whole numbers of the case's shape (Z, Y, X).
+    """
     if labels is None:
         raise CaseError(
             f"{model.folder.name} is the second stage of a cascade and needs the labels of "

@@ -5,7 +5,8 @@ from napari_nnunet_cpu.errors import NNUNetCPUError, SettingsError
 from napari_nnunet_cpu.settings import parse_folds, parse_spacing
 
 EXACT = {
-    "preset": "exact", "engine": "auto", "device": "auto", "step": 0.5, "mirror": True, "cover": False, "threads": None
+    "preset": "exact", "engine": "auto", "device": "auto", "step": 0.5, "mirror": True, "cover": False, "threads": None,
+    "probabilities": False, "postprocess": False,
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_not_a_number(answer: Any, tmp_path: Path) -> None:
 
 def test_an_axis_without_voxels(answer: Any, tmp_path: Path) -> None:
     assert answer.startswith("ValueError: zero-size array")
-    with pytest.raises(CaseError, match=r"the image would become \(0, 18, 19\) voxels"):
+    with pytest.raises(CaseError, match=r"the image would become \(0, 21, 22\) voxels"):
         labelled(COARSE, tmp_path)
 
 

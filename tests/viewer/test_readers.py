@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +38,15 @@ AFFINES = {
     "tilted-permuted": np.block([[TILT[:, [1, 2, 0]] * [-1, 1.25, -2], np.array([[5], [6], [7]])], [np.eye(4)[3:]]]),
 }
 READERS = ("napari-nifti", "napari-itk-io")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lasting_itk():
+    """Keep what ITK's SWIG shares between its modules: taking it down, Python may crash on exit."""
+    yield
+    shared = sys.modules.get("swig_runtime_data4")
+    if shared is not None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(shared.type_pointer_capsule))
 
 
 @pytest.fixture(params=AFFINES.values(), ids=AFFINES.keys())

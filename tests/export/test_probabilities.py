@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 
 from napari_nnunet_cpu import Case, Settings, TrainedModel, load_model, segment
 from napari_nnunet_cpu.errors import OutputError
-from napari_nnunet_cpu.export import export_labels, export_probabilities, labels_of_probabilities
+from napari_nnunet_cpu.export import Logits, export_labels, export_probabilities, labels_of_probabilities
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
@@ -39,7 +39,7 @@ def cropped() -> Geometry:
 def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
     geometry = cropped()
-    found = export_probabilities(lambda head: logits[head].copy(), three, geometry)
+    found = export_probabilities(lambda first, last: Logits(logits[:, first:last]), three, geometry)
     assert found.shape == (3, *geometry.case_shape) == (3, 4, 6, 5)
     assert found.dtype == np.float32
     np.testing.assert_allclose([geometry.kept(head) for head in found], softmax(logits, axis=0), atol=1e-6)
@@ -54,7 +54,7 @@ def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -
 def test_sigmoid_of_regions_and_nothing_outside(regions: TrainedModel, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
     geometry = cropped()
-    found = export_probabilities(lambda head: logits[head].copy(), regions, geometry)
+    found = export_probabilities(lambda first, last: Logits(logits[:, first:last]), regions, geometry)
     np.testing.assert_allclose([geometry.kept(head) for head in found], expit(logits), atol=1e-6)
     assert np.count_nonzero(found) <= logits.size
 
@@ -67,11 +67,11 @@ def test_labels_are_the_same_from_logits_and_probabilities(
     model = three if kind == "three" else regions
     logits = np.random.default_rng(seed).normal(0, 3, (3, 3, 3, 4)).astype(np.float32)
 
-    def head_logits(head: int) -> np.ndarray:
-        return logits[head].copy()
+    def rows(first: int, last: int) -> Logits:
+        return Logits(logits[:, first:last])
 
-    found = labels_of_probabilities(export_probabilities(head_logits, model, cropped()), model.labels)
-    expected = export_labels(head_logits, model, cropped())
+    found = labels_of_probabilities(export_probabilities(rows, model, cropped()), model.labels)
+    expected = export_labels(rows, model, cropped())
     assert np.array_equal(found, expected)
     assert found.dtype == expected.dtype
 

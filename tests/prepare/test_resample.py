@@ -1,7 +1,11 @@
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 from skimage.transform import resize
 
 from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
@@ -105,12 +109,74 @@ def test_linear_ramp_stays_linear_inside(axis: int, length: int, order: int) -> 
     np.testing.assert_allclose(lines, np.broadcast_to(centers[inside], lines.shape), atol=tolerance)
 
 
-@given(sizes, sizes, st.integers(0, 2**32 - 1))
-def test_linear_equals_skimage(shape: Triple, wanted: Triple, seed: int) -> None:
-    volume = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    expected = resize(volume.astype(np.float64), wanted, order=1, mode="edge", anti_aliasing=False)
-    found = Resampler(order=1, separate_axis=None, separate_order=0).apply(volume, wanted)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+def as_nnunet(volume: np.ndarray, shape: Triple, resampler: Resampler) -> np.ndarray:
+    """`resample_data_or_seg` of nnU-Net: slice by slice and then along the axis, in float64."""
+    volume, axis = volume.astype(np.float64), resampler.separate_axis
+    if axis is None:
+        return resize(volume, shape, resampler.order, mode="edge", anti_aliasing=False)
+    plane = shape[:axis] + shape[axis + 1 :]
+    slices = [resize(part, plane, resampler.order, mode="edge", anti_aliasing=False)
+              for part in np.moveaxis(volume, axis, 0)]  # fmt: skip
+    pile = np.stack(slices, axis)
+    if pile.shape == shape:
+        return pile
+    grid = [now / then * (index + 0.5) - 0.5 for now, then, index in
+            zip(pile.shape, shape, np.mgrid[tuple(map(slice, shape))], strict=True)]  # fmt: skip
+    return map_coordinates(pile, grid, order=resampler.separate_order, mode="nearest")
+
+
+# Lengths of 1, 2 and 3, where all is border, and some beyond what a spline remembers.
+long_and_short = st.tuples(*[st.one_of(st.integers(1, 3), st.integers(1, 45))] * 3)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 5])
+@settings(max_examples=40)
+@given(long_and_short, long_and_short, st.integers(0, 3), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 1e3]))
+def test_equals_nnunet(
+    order: int, axis: int | None, shape: Triple, wanted: Triple, separate_order: int, seed: int, offset: float
+) -> None:
+    volume = (np.random.default_rng(seed).normal(size=shape) + offset).astype(np.float32)
+    resampler = Resampler(order, axis, separate_order)
+    expected = as_nnunet(volume, wanted, resampler)
+    found = resampler.apply(volume, wanted)
+    spread, rounding = np.ptp(volume), 4 * np.finfo(np.float32).eps * np.abs(volume).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * spread + rounding)
+    assert found.flags.c_contiguous
+    if axis is None or separate_order < 2:
+        assert found.min() >= volume.min() - rounding
+        assert found.max() <= volume.max() + rounding
+
+
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+def test_an_image_far_from_zero_is_interpolated_as_finely(order: int) -> None:
+    volume = (np.random.default_rng(4).normal(size=(20, 30, 40)) + 30000).astype(np.float32)
+    resampler = Resampler(order, None, 0)
+    expected = as_nnunet(volume, (31, 17, 40), resampler).astype(np.float32)
+    np.testing.assert_array_max_ulp(resampler.apply(volume, (31, 17, 40)), expected, maxulp=1)
+
+
+@pytest.mark.parametrize("turned", [lambda v: v.transpose(2, 0, 1), lambda v: v[::2, 1:-1, ::-1]])
+def test_views_are_resampled_like_arrays(turned: Callable[[np.ndarray], np.ndarray]) -> None:
+    volume = turned(np.random.default_rng(2).normal(size=(20, 22, 24)).astype(np.float32))
+    for resampler in KINDS:
+        found = resampler.apply(volume, (15, 31, 17))
+        assert np.array_equal(found, resampler.apply(volume.copy(), (15, 31, 17)))
+        assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("resampler", [Resampler(3, None, 0), Resampler(3, 0, 0), Resampler(3, 2, 3)], ids=str)
+def test_memory_is_that_of_a_few_volumes(resampler: Resampler) -> None:
+    volume = np.random.default_rng(3).normal(size=(60, 120, 120)).astype(np.float32)
+    wanted = (90, 70, 70)
+    resampler.apply(volume, wanted)  # so that what is only made once is there
+    tracemalloc.start()
+    try:
+        resampler.apply(volume, wanted)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * volume.nbytes
 
 
 def test_cubic_never_leaves_the_range_of_the_input() -> None:
@@ -196,6 +262,14 @@ def test_of_equal_labels_the_nearest_wins_or_for_torch_the_smallest() -> None:
     assert Resampler(1, None, 0).apply_labels(row[..., ::-1], (1, 1, 1)).item() == 5
     assert Resampler(1, None, 0, TORCH).apply_labels(row, (1, 1, 1)).item() == 2
     assert Resampler(1, None, 0, TORCH).apply_labels(row[..., ::-1], (1, 1, 1)).item() == 2
+
+
+def test_along_a_separate_axis_a_label_needs_more_than_half() -> None:
+    """Of linear shares 3/4, 1/4: the larger; of halves nobody's. Source: nnU-Net rounds halves down and asks for 1."""
+    column = np.array([5, 2], np.int32).reshape(2, 1, 1)
+    assert Resampler(1, 0, 1).apply_labels(column, (4, 1, 1)).ravel().tolist() == [5, 5, 2, 2]
+    assert Resampler(1, 0, 1).apply_labels(column, (3, 1, 1)).ravel().tolist() == [5, 0, 2]
+    assert Resampler(1, 0, 3).apply_labels(column, (3, 1, 1)).ravel().tolist() == [5, 0, 2]
 
 
 def test_labels_of_a_third_value_do_not_mix() -> None:

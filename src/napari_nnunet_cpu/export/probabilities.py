@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from napari_nnunet_cpu.export.resampled import HeadLogits, in_image
+from napari_nnunet_cpu.export.logits import LogitRows
+from napari_nnunet_cpu.export.resampled import resampler_to_image
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.prepare.geometry import Geometry
@@ -19,13 +20,13 @@ from napari_nnunet_cpu.prepare.geometry import Geometry
 Probabilities = npt.NDArray[np.float32]
 
 
-def export_probabilities(head_logits: HeadLogits, model: TrainedModel, geometry: Geometry) -> Probabilities:
+def export_probabilities(rows: LogitRows, model: TrainedModel, geometry: Geometry) -> Probabilities:
     """The probabilities of a case: softmax over the heads, or for regions the sigmoid of each.
 
     Parameters
     ----------
-    head_logits : callable
-        Gives the mean logits of one head, shape `geometry.shape`, in an array that is then ours.
+    rows : callable
+        Gives the logits of rows first:last of the prepared image.
     model : TrainedModel
         Its labels and resampling.
     geometry : Geometry
@@ -36,15 +37,21 @@ def export_probabilities(head_logits: HeadLogits, model: TrainedModel, geometry:
     numpy.ndarray
         Shape (heads, Z, Y, X) on the grid of the case, float32. What cropping took away is certain
         background: 1 for the first head, or no region at all.
+
+    Raises
+    ------
+    ModelError
+        When the plans do not lead back to the image.
     """
-    resampled = in_image(head_logits, model, geometry)
+    resampler = resampler_to_image(model, geometry)
+    logits = rows(0, geometry.shape[0])
     regions = model.labels.region_values is not None
     result = np.zeros((model.labels.heads, *geometry.case_shape), dtype=np.float32)
     if not regions:
         result[0] = 1
     inside = [geometry.kept(head) for head in result]  # views: nothing of this size is held twice
     for head, part in enumerate(inside):
-        part[...] = resampled(head)
+        part[...] = resampler.apply(logits.mean(head), geometry.cropped_shape)
     if regions:
         for part in inside:
             expit(part, out=part)

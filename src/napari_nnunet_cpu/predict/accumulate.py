@@ -10,22 +10,20 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from napari_nnunet_cpu.export.logits import Array, Logits
 from napari_nnunet_cpu.predict.grid import Grid, Tile, Triple
-
-Logits = npt.NDArray[np.float32]
 
 
 class Accumulator(Protocol):
-    """Takes the logits of tiles in any order and gives the weighted mean back."""
+    """Takes the logits of tiles in any order and gives their weighted sums back."""
 
-    def add(self, tile: Tile, logits: Logits) -> None:
+    def add(self, tile: Tile, logits: Array) -> None:
         """Add the logits (heads, *tile.size) of one tile, which are left as they are."""
 
-    def mean(self, head: int) -> Logits:
-        """The weighted mean of one head where tiles lie, 0 elsewhere: the image's shape (Z, Y, X), a new array."""
+    def rows(self, first: int, last: int) -> Logits:
+        """The sums in rows first:last of the image, along its first axis."""
 
 
 class DenseAccumulator:
@@ -45,19 +43,16 @@ class DenseAccumulator:
         self._sums = np.zeros((heads, *grid.padded), dtype=np.float32)
         self._weights = np.zeros(grid.padded, dtype=np.float32)
 
-    def add(self, tile: Tile, logits: Logits) -> None:
+    def add(self, tile: Tile, logits: Array) -> None:
         """Add the logits (heads, *tile.size) of one tile, which are left as they are."""
         place = tile.slices()
         for sums, head in zip(self._sums, logits, strict=True):
             sums[place] += head * self._window
         self._weights[place] += self._window
 
-    def mean(self, head: int) -> Logits:
-        """The weighted mean of one head where tiles lie, 0 elsewhere: the image's shape (Z, Y, X), a new array."""
-        weights = self._weights[self._inside]
-        mean = np.zeros(weights.shape, dtype=np.float32)
-        np.divide(self._sums[head][self._inside], weights, out=mean, where=weights > 0)
-        return mean
+    def rows(self, first: int, last: int) -> Logits:
+        """The sums in rows first:last of the image: views, which go on with what is added."""
+        return Logits(self._sums[:, *self._inside][:, first:last], self._weights[self._inside][first:last])
 
     @property
     def nbytes(self) -> int:
@@ -71,7 +66,7 @@ def accumulator_bytes(grid: Grid, heads: int) -> int:
     return 4 * (heads + 1) * z * y * x
 
 
-def gaussian_window(patch: Triple) -> Logits:
+def gaussian_window(patch: Triple) -> Array:
     """Weights of a tile: a Gaussian of an eighth of the patch, 10 in the middle, never 0.
 
     They are rounded to float16, which nnU-Net does and which changes them by up to 0.05 %.
@@ -91,5 +86,5 @@ def gaussian_window(patch: Triple) -> Logits:
     window = gaussian_filter(impulse, [length / 8 for length in patch], mode="constant")
     rounded = (window / (window.max() / 10)).astype(np.float16)
     rounded[rounded == 0] = rounded[rounded > 0].min()
-    weights: Logits = rounded.astype(np.float32)
+    weights: Array = rounded.astype(np.float32)
     return weights

@@ -161,7 +161,7 @@ class Run:
     def labels(self) -> npt.NDArray[Any]:
         """Labels of what is computed so far: shape of the case (Z, Y, X); where no tile lies, background."""
         with self._stopwatch.timing(Stage.EXPORT):
-            return export_labels(self._accumulator.mean, self.model, self.geometry)
+            return export_labels(self._accumulator.rows, self.model, self.geometry)
 
     def probabilities(self) -> npt.NDArray[np.float32]:
         """Probabilities of what is computed so far: shape (heads, Z, Y, X) on the grid of the case.
@@ -169,7 +169,7 @@ class Run:
         Softmax, or for regions the sigmoid of each; where no tile lies all heads are equal.
         """
         with self._stopwatch.timing(Stage.EXPORT):
-            return export_probabilities(self._accumulator.mean, self.model, self.geometry)
+            return export_probabilities(self._accumulator.rows, self.model, self.geometry)
 
     def result(self) -> Result:
         """Labels of what is computed so far, with names and provenance."""

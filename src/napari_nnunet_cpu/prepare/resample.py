@@ -6,19 +6,17 @@ Sources: `preprocessing/resampling/default_resampling.py`, `resample_torch.py` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import map_coordinates
-from skimage.transform import resize
 
 from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
-
-Volume = npt.NDArray[np.float32]
-LabelArray = npt.NDArray[np.int32]
+from napari_nnunet_cpu.prepare.election import LabelArray, elected, elected_along_first, elected_by_torch
+from napari_nnunet_cpu.prepare.interpolate import Volume, along, resized
+from napari_nnunet_cpu.prepare.taps import Taps, axis_taps
 
 
 def resampled_shape(
@@ -89,12 +87,21 @@ class Resampler:
             return volume
         axis = self.separate_axis
         if axis is None:
-            return _resize(volume, shape, self.order)
-        slices = np.moveaxis(volume, axis, 0)
-        plane = shape[:axis] + shape[axis + 1 :]
-        resized = np.stack([_resize(piece, plane, self.order) for piece in slices])
-        resized = np.moveaxis(_along_first_axis(resized, shape[axis], self.separate_order), 0, axis)
-        return np.ascontiguousarray(resized)
+            return resized(volume, shape, self.order, as_torch=self._as_torch)
+        plane = (*shape[:axis], volume.shape[axis], *shape[axis + 1 :])
+        result = resized(volume, plane, self.order, axis, self._as_torch)
+        return np.ascontiguousarray(along(result, axis, shape[axis], self.separate_order, self._as_torch))
+
+    def taps(self, source: tuple[int, int, int], shape: tuple[int, int, int]) -> tuple[Taps, Taps, Taps] | None:
+        """What `apply` does to an array of shape `source`, axis by axis; None where it is not nearest or linear."""
+        found = []
+        for axis, (size, length) in enumerate(zip(source, shape, strict=True)):
+            order = self.separate_order if axis == self.separate_axis else self.order
+            if order > 1 and size != length:
+                return None
+            found.append(axis_taps(size, length, min(order, 1), self._as_torch))
+        z, y, x = found
+        return z, y, x
 
     def apply_labels(self, labels: LabelArray, shape: tuple[int, int, int]) -> LabelArray:
         """Resample labels: no value appears that was not there.
@@ -113,19 +120,22 @@ class Resampler:
         """
         if self._idle(labels, shape):
             return labels
-        torchs = self.function == "resample_torch_fornnunet"
-        elect = _elect_by_torch if torchs else _elect
+        elect = elected_by_torch if self._as_torch else elected
         axis = self.separate_axis
         if axis is None:
             return elect(labels, shape, self.order)
         slices = np.moveaxis(labels, axis, 0)
         plane = shape[:axis] + shape[axis + 1 :]
-        resized = np.stack([elect(piece, plane, self.order) for piece in slices])
-        if torchs and self.separate_order:
-            resized = elect(resized, (shape[axis], *plane), self.separate_order)
+        result = np.stack([elect(piece, plane, self.order) for piece in slices])
+        if self._as_torch and self.separate_order:
+            result = elect(result, (shape[axis], *plane), self.separate_order)
         else:
-            resized = _labels_along_first_axis(resized, shape[axis], self.separate_order)
-        return np.ascontiguousarray(np.moveaxis(resized, 0, axis))
+            result = elected_along_first(result, shape[axis], self.separate_order, self._as_torch)
+        return np.ascontiguousarray(np.moveaxis(result, 0, axis))
+
+    @property
+    def _as_torch(self) -> bool:
+        return self.function == "resample_torch_fornnunet"
 
     def _idle(self, array: npt.NDArray[Any], shape: tuple[int, int, int]) -> bool:
         return self.function == "no_resampling_hack" or array.shape == shape
@@ -143,92 +153,3 @@ def _separate_axis(
             axes = [axis for axis, length in enumerate(spacing) if coarsest / length == 1]
             return axes[0] if len(axes) == 1 else None
     return None
-
-
-def _resize(piece: Volume, shape: tuple[int, ...], order: int) -> Volume:
-    """Interpolate a plane or a volume; edges are continued, and no value leaves the range of the input."""
-    if piece.shape == shape:
-        return piece
-    if order == 1:
-        for axis, length in enumerate(shape):
-            piece = np.moveaxis(_along_first_axis(np.moveaxis(piece, axis, 0), length, 1), 0, axis)
-        return piece
-    # skimage's own spline, because its boundary handling and clipping are part of nnU-Net's result.
-    smooth: npt.NDArray[Any] = resize(piece.astype(np.float64), shape, order, mode="edge", anti_aliasing=False)
-    return smooth.astype(np.float32)
-
-
-def _along_first_axis(array: npt.NDArray[Any], length: int, order: int) -> npt.NDArray[Any]:
-    """Resample the first axis alone to `length`, voxel centres aligned, edges continued."""
-    size = array.shape[0]
-    if size == length:
-        return array
-    position = size / length * (np.arange(length) + 0.5) - 0.5
-    if order == 0:
-        nearest: npt.NDArray[Any] = array[np.clip(np.floor(position + 0.5).astype(int), 0, size - 1)]
-        return nearest
-    if order == 1:
-        below: npt.NDArray[np.int_] = np.floor(position).astype(int)
-        share = (position - below).astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
-        low: Volume = array[np.clip(below, 0, size - 1)]
-        low += share * (array[np.clip(below + 1, 0, size - 1)] - low)
-        return low
-    grid = np.meshgrid(position, *[np.arange(n) for n in array.shape[1:]], indexing="ij")
-    smooth: Volume = map_coordinates(array.astype(np.float64), grid, order=order, mode="nearest").astype(np.float32)
-    return smooth
-
-
-def _elect(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
-    """The label with the largest interpolated share wins; of equal ones the nearest, or the smallest.
-
-    Source: `resize_segmentation` of batchgenerators 0.25.5, which nnunetv2 2.8.1 calls.
-    """
-    if labels.shape == shape:
-        return labels
-
-    def interpolated(array: npt.NDArray[np.float64], order: int) -> npt.NDArray[np.float64]:
-        # skimage's own, in float64: ties are decided by equality, and they are common.
-        result: npt.NDArray[np.float64] = resize(array, shape, order, mode="edge", anti_aliasing=False)
-        return result
-
-    nearest = interpolated(labels.astype(np.float64), 0).astype(np.int32)
-    if order == 0:
-        return nearest
-    return _winners(labels, lambda mask: interpolated(mask.astype(np.float64), order), nearest)
-
-
-def _elect_by_torch(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
-    """As `_elect`, by the rule of `resample_torch.py`: shares in float16 thousandths, of equal ones the smallest."""
-    if labels.shape == shape:
-        return labels
-    return _winners(labels, lambda mask: _resize(mask * np.float32(1000), shape, order).astype(np.float16))
-
-
-def _winners(
-    labels: LabelArray,
-    share: Callable[[npt.NDArray[np.bool_]], npt.NDArray[np.floating[Any]]],
-    nearest: LabelArray | None = None,
-) -> LabelArray:
-    """The value with the largest `share` of its mask; of equals `nearest`, if it is one of them, or the smallest."""
-    values = np.unique(labels)
-    best = share(labels == values[0])
-    winner = np.full(best.shape, values[0], dtype=np.int32)
-    nearest_share = best.copy()
-    for value in values[1:]:
-        score = share(labels == value)
-        winner[score > best] = value
-        np.maximum(best, score, out=best)
-        if nearest is not None:
-            np.copyto(nearest_share, score, where=nearest == value)
-    return winner if nearest is None else np.where(nearest_share == best, nearest, winner)
-
-
-def _labels_along_first_axis(labels: LabelArray, length: int, order: int) -> LabelArray:
-    """Resample the first axis alone: the nearest slice, or for higher orders the label with more than half."""
-    if order == 0:
-        return _along_first_axis(labels, length, 0)
-    result = np.zeros((length, *labels.shape[1:]), dtype=np.int32)
-    for value in np.unique(labels):
-        share = _along_first_axis((labels == value).astype(np.float32), length, order)
-        result[np.round(share) > 0.5] = value
-    return result

@@ -1,0 +1,150 @@
+"""Labels where logits are resampled linearly: a slab at a time, and logits blended only where it matters.
+
+A linear blend of voxels lies between them. So where all of up to eight voxels around a voxel of the image have
+the same winner, that is the winner there, too, and most voxels are inside of something. At the others all heads
+are blended and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.export.logits import LogitRows, Logits
+from napari_nnunet_cpu.export.winner import Winner, label_values
+from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.prepare.geometry import Shape
+from napari_nnunet_cpu.prepare.taps import Taps
+from napari_nnunet_cpu.resources import usable_cores
+
+# How much is worked on at a time: logits of a slab (256 MB), and voxels and heads that fit a core's cache.
+_SLAB_LOGITS = 2**26
+_STRIP_VOXELS = 2**16
+_HEADS_AT_ONCE = 4
+
+Codes = npt.NDArray[Any]
+
+
+class LinearExport:
+    """Labels of slabs of the image, from the logits of the rows that they lie between.
+
+    Parameters
+    ----------
+    labels : Labels
+        Of the model.
+    taps : tuple of Taps
+        From the prepared image to what was kept of the image, axis by axis.
+    source : tuple of int
+        Shape of the prepared image (Z, Y, X).
+    shape : tuple of int
+        Of what was kept of the image (Z, Y, X).
+    """
+
+    def __init__(self, labels: Labels, taps: tuple[Taps, Taps, Taps], source: Shape, shape: Shape) -> None:
+        self._labels = labels
+        self._values = label_values(labels)
+        self._taps = taps
+        self._source = source
+        self._shape = shape
+
+    def slabs(self) -> Iterator[tuple[int, int]]:
+        """Rows start:stop of the kept image, slab by slab."""
+        rows, y, x = self._source
+        length = self._shape[0]
+        step = max(_SLAB_LOGITS * length // (self._labels.heads * rows * y * x), 1)
+        return ((start, min(start + step, length)) for start in range(0, length, step))
+
+    def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
+        """The rows first:last of the prepared image that rows start:stop of the kept image depend on."""
+        rows = self._taps[0]
+        return int(rows.below[start]), int(rows.above[stop - 1]) + 1
+
+    def labels(self, rows: LogitRows, start: int, stop: int) -> npt.NDArray[Any]:
+        """The labels of rows start:stop of the kept image.
+
+        Parameters
+        ----------
+        rows : callable
+            Gives the logits of rows of the prepared image; it is asked for `rows_needed`.
+        start, stop : int
+            At least one row.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (stop - start, Y, X), uint8 or uint16.
+        """
+        first, last = self.rows_needed(start, stop)
+        logits = rows(first, last)
+        codes = np.empty(logits.sums.shape[1:], dtype=np.min_scalar_type(self._labels.heads))
+        result = np.empty((stop - start, *self._shape[1:]), dtype=self._values.dtype)
+        planes = self._taps[0].moved(-first)
+
+        def decide(place: tuple[int, slice]) -> None:
+            codes[place] = self._winner_of(logits.sums[:, *place])
+
+        def export(place: tuple[int, slice]) -> None:
+            row, strip = place
+            found = self._strip(logits, codes, planes[np.array([start + row])], strip)
+            self._values.take(found, out=result[place], mode="clip")
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            for work, array in ((decide, codes), (export, result)):
+                for _ in pool.map(work, _strips(array.shape)):  # so that errors are heard
+                    pass
+        return result
+
+    def _winner_of(self, heads: npt.NDArray[np.float32]) -> Codes:
+        winner = Winner(self._labels, heads.shape[1:])
+        for number, head in enumerate(heads):
+            winner.show(number, head)
+        return winner.code
+
+    def _strip(self, logits: Logits, codes: Codes, plane: Taps, strip: slice) -> Codes:
+        """The winners in some lines of one plane of the kept image, shape (lines, X)."""
+        lines, columns = self._taps[1][strip], self._taps[2]
+        below, above = codes[plane.below[0]], codes[plane.above[0]]
+        near = below[lines.below]
+        same = near == below[lines.above]
+        same &= near == above[lines.below]
+        same &= near == above[lines.above]
+        found: Codes = near.take(columns.below, axis=1)
+        known = found == near.take(columns.above, axis=1)
+        known &= same.take(columns.below, axis=1)
+        known &= same.take(columns.above, axis=1)
+        line, column = np.nonzero(~known)
+        if len(line):
+            used, line = np.unique(line, return_inverse=True)
+            found[~known] = self._compete(logits, plane, lines[used], line, columns[column])
+        return found
+
+    def _compete(self, logits: Logits, plane: Taps, lines: Taps, line: npt.NDArray[np.intp], columns: Taps) -> Codes:
+        """The winners where logits must be blended: at places `columns` along X of the `line`-th of `lines`."""
+        top, bottom = int(lines.below[0]), int(lines.above[-1]) + 1
+        part = slice(top, bottom)
+        lines = lines.moved(-top)
+        points = columns.moved(line * logits.sums.shape[-1])
+        below, above, share = plane.below[0], plane.above[0], plane.share[0]
+        low, high = logits.factors(below, part, 1 - share), logits.factors(above, part, share)
+        winner = Winner(self._labels, line.shape)
+        for first in range(0, self._labels.heads, _HEADS_AT_ONCE):
+            heads = logits.sums[first : first + _HEADS_AT_ONCE]
+            blend = heads[:, below, part] * low
+            if above != below:
+                blend += heads[:, above, part] * high
+            blend = lines.apply(blend, 1)
+            blend = points.apply(blend.reshape(len(blend), -1), 1)
+            for number, head in enumerate(blend, start=first):
+                winner.show(number, head)
+        return winner.code
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+    """Every plane of an array (Z, Y, X), cut along Y into parts of a handy size."""
+    planes, lines, columns = shape
+    step = max(_STRIP_VOXELS // columns, 1)
+    return ((plane, slice(line, line + step)) for plane in range(planes) for line in range(0, lines, step))

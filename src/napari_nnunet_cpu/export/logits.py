@@ -1,0 +1,52 @@
+"""What is exported: logits as sums over tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """Logits of some rows (along the first axis) of the prepared image, as weighted sums.
+
+    Nothing here is written to: views of what goes on being added to will do.
+
+    Attributes
+    ----------
+    sums : numpy.ndarray
+        Shape (heads, rows, Y, X), float32.
+    weights : numpy.ndarray or None
+        What the sums are to be divided by: shape (rows, Y, X), float32, 0 where no tile lies (the logits
+        are 0 there). None where the sums are the logits.
+    """
+
+    sums: Array
+    weights: Array | None = None
+
+    def mean(self, head: int) -> Array:
+        """The logits of one head, shape (rows, Y, X), float32, a new array."""
+        sums: Array = self.sums[head]
+        if self.weights is None:
+            return sums.copy()
+        mean = np.zeros(sums.shape, dtype=np.float32)
+        np.divide(sums, self.weights, out=mean, where=self.weights > 0)
+        return mean
+
+    def factors(self, row: int, part: slice, share: np.float32) -> Array | np.float32:
+        """What turns sums of a row's `part` along Y into logits times `share`: a number, or shape (part, X)."""
+        if self.weights is None:
+            return share
+        weights = self.weights[row, part]
+        factors = np.zeros(weights.shape, dtype=np.float32)
+        np.divide(share, weights, out=factors, where=weights > 0)
+        return factors
+
+
+# The logits of rows first:last of the prepared image.
+LogitRows = Callable[[int, int], Logits]

@@ -1,0 +1,217 @@
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from napari_nnunet_cpu.export import Logits
+from napari_nnunet_cpu.export.linear import LinearExport
+from napari_nnunet_cpu.export.logits import LogitRows
+from napari_nnunet_cpu.export.whole import WholeExport
+from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.prepare.resample import Resampler
+
+Triple = tuple[int, int, int]
+HEADS = 6
+LABELS = Labels({value: str(value) for value in range(HEADS)}, HEADS)
+# Two regions paint the same value: that both corners show it does not mean that the middle does.
+REGIONS = Labels({0: "background", 3: "a", 7: "b", 9: "c"}, HEADS, (3, 7, 3, 9, 7, 9))
+LINEAR = Resampler(1, None, 0)
+RESAMPLERS = [
+    LINEAR,
+    Resampler(0, None, 0),
+    Resampler(1, 0, 0),
+    Resampler(1, 0, 1),
+    Resampler(1, 1, 0),
+    Resampler(0, 2, 1),
+    Resampler(1, None, 0, "resample_torch_fornnunet"),
+    Resampler(1, 2, 0, "resample_torch_fornnunet"),
+    Resampler(1, 1, 1, "resample_torch_fornnunet"),
+]
+sizes = st.tuples(*[st.integers(1, 9)] * 3)
+seeds = st.integers(0, 2**32 - 1)
+both = pytest.mark.parametrize("labels", [LABELS, REGIONS], ids=["labels", "regions"])
+
+
+def ties(shape: Triple, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-2, 3, (HEADS, *shape)).astype(np.float32)
+
+
+def noise(shape: Triple, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(HEADS, *shape)).astype(np.float32)
+
+
+def smooth(shape: Triple, seed: int) -> np.ndarray:
+    return gaussian_filter(noise(shape, seed), 2, axes=(1, 2, 3))
+
+
+def rows_of(logits: np.ndarray, weights: np.ndarray | None = None) -> LogitRows:
+    def rows(first: int, last: int) -> Logits:
+        assert 0 <= first < last <= logits.shape[1]
+        return Logits(logits[:, first:last], None if weights is None else weights[first:last])
+
+    return rows
+
+
+def linear(labels: Labels, resampler: Resampler, source: Triple, shape: Triple) -> LinearExport:
+    taps = resampler.taps(source, shape)
+    assert taps is not None
+    return LinearExport(labels, taps, source, shape)
+
+
+def exported(labels: Labels, resampler: Resampler, rows: LogitRows, source: Triple, shape: Triple) -> np.ndarray:
+    return linear(labels, resampler, source, shape).labels(rows, 0, shape[0])
+
+
+def head_by_head(labels: Labels, resampler: Resampler, rows: LogitRows, source: Triple, shape: Triple) -> np.ndarray:
+    """Every head resampled as a whole, and the heads compared everywhere."""
+    return WholeExport(labels, resampler, source, shape).labels(rows, 0, shape[0])
+
+
+@both
+@pytest.mark.parametrize("kind", [ties, noise, smooth])
+@given(sizes, sizes, seeds)
+def test_labels_are_those_of_all_logits_resampled(
+    kind: Callable[[Triple, int], np.ndarray], labels: Labels, source: Triple, shape: Triple, seed: int
+) -> None:
+    rows = rows_of(kind(source, seed))
+    found = exported(labels, LINEAR, rows, source, shape)
+    assert np.array_equal(found, head_by_head(labels, LINEAR, rows, source, shape))
+    assert found.dtype == np.uint8
+
+
+@both
+@pytest.mark.parametrize("kind", [ties, noise, smooth])
+@given(st.tuples(*[st.sampled_from([1, 2, 4, 8])] * 3), st.sampled_from(RESAMPLERS), st.data())
+def test_ties_are_decided_alike_along_any_axis(
+    kind: Callable[[Triple, int], np.ndarray], labels: Labels, shape: Triple, resampler: Resampler, data: st.DataObject
+) -> None:
+    """Doubled, halved and equal axes have shares that float32 knows exactly, so that nothing is left to rounding."""
+    factors = data.draw(st.tuples(*[st.sampled_from([0.5, 1, 2])] * 3))
+    source = tuple(max(int(length * factor), 1) for length, factor in zip(shape, factors, strict=True))
+    logits = np.round(kind(source, data.draw(seeds)) * 64) / 64
+    rows = rows_of(logits)
+    found = exported(labels, resampler, rows, source, shape)
+    assert np.array_equal(found, head_by_head(labels, resampler, rows, source, shape))
+
+
+@both
+@pytest.mark.parametrize("resampler", RESAMPLERS, ids=str)
+@given(sizes, sizes, seeds)
+def test_a_separate_axis_gives_the_same_but_for_rounding(
+    resampler: Resampler, labels: Labels, source: Triple, shape: Triple, seed: int
+) -> None:
+    logits = noise(source, seed)
+    rows = rows_of(logits)
+    found = exported(labels, resampler, rows, source, shape)
+    expected = head_by_head(labels, resampler, rows, source, shape)
+    ordered = np.sort([resampler.apply(head, shape) for head in logits], axis=0)
+    margin = np.abs(ordered).min(axis=0) if labels is REGIONS else ordered[-1] - ordered[-2]
+    clear = margin > 1e-6
+    assert np.array_equal(found[clear], expected[clear])
+
+
+@both
+@given(st.sampled_from(RESAMPLERS), sizes, sizes, seeds, st.lists(st.integers(1, 8)))
+def test_slabs_of_any_cut_make_up_the_whole(
+    labels: Labels, resampler: Resampler, source: Triple, shape: Triple, seed: int, cuts: list[int]
+) -> None:
+    logits = noise(source, seed)
+    export = linear(labels, resampler, source, shape)
+    expected = export.labels(rows_of(logits), 0, shape[0])
+    edges = sorted({0, shape[0], *(cut for cut in cuts if cut < shape[0])})
+    for start, stop in pairwise(edges):
+        first, last = export.rows_needed(start, stop)
+        alone = np.full_like(logits, np.nan)
+        alone[:, first:last] = logits[:, first:last]  # nothing else is looked at
+        assert np.array_equal(export.labels(rows_of(alone), start, stop), expected[start:stop])
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "slab", "needed"),
+    [
+        (10, 10, (3, 5), (3, 5)),
+        (20, 10, (0, 1), (0, 1)),  # before the first centre
+        (20, 10, (1, 3), (0, 2)),
+        (5, 10, (2, 3), (4, 6)),
+        (9, 3, (3, 6), (0, 3)),  # 0.67, 1, 1.33
+        (9, 3, (4, 5), (1, 2)),  # on a centre
+        (1, 7, (0, 1), (3, 4)),
+        (7, 1, (0, 7), (0, 1)),
+    ],
+)
+def test_only_the_rows_around_a_slab_are_needed(
+    length: int, size: int, slab: tuple[int, int], needed: tuple[int, int]
+) -> None:
+    assert linear(LABELS, LINEAR, (size, 4, 4), (length, 4, 4)).rows_needed(*slab) == needed
+
+
+@both
+@given(st.sampled_from(RESAMPLERS), sizes, sizes, seeds)
+def test_sums_are_weighed_before_they_are_blended(
+    labels: Labels, resampler: Resampler, source: Triple, shape: Triple, seed: int
+) -> None:
+    logits = noise(source, seed)
+    rng = np.random.default_rng(seed)
+    weights = rng.choice(np.array([0, 2**-10, 1, 8], np.float32), source)  # powers of two divide without rounding
+    means = np.where(weights > 0, logits, np.float32(0))
+    expected = exported(labels, resampler, rows_of(means), source, shape)
+    assert np.array_equal(exported(labels, resampler, rows_of(logits * weights, weights), source, shape), expected)
+
+
+def test_a_heavier_voxel_is_no_louder() -> None:
+    """Half-way between head 0 at 1 and head 1 at 0.8 it is head 0, though ten times as many tiles saw head 1."""
+    means = np.array([[1, 0], [0, 0.8]], np.float32).reshape(2, 2, 1, 1)
+    weights = np.array([1, 10], np.float32).reshape(2, 1, 1)
+    two = Labels({0: "a", 1: "b"}, 2)
+    found = exported(two, LINEAR, rows_of(means * weights, weights), (2, 1, 1), (3, 1, 1))
+    assert found.ravel().tolist() == [0, 0, 1]
+
+
+def test_a_head_that_wins_nowhere_may_win_in_between() -> None:
+    heads = np.array([[1, 0], [0, 1], [0.9, 0.9]], np.float32).reshape(3, 1, 1, 2)
+    three = Labels({0: "a", 1: "b", 2: "c"}, 3)
+    assert exported(three, LINEAR, rows_of(heads), (1, 1, 2), (1, 1, 3)).ravel().tolist() == [0, 2, 1]
+
+
+def test_two_regions_of_one_value_may_leave_a_gap() -> None:
+    heads = np.array([[1, -2], [-2, 1]], np.float32).reshape(2, 1, 1, 2)
+    regions = Labels({0: "background", 5: "a"}, 2, (5, 5))
+    assert exported(regions, LINEAR, rows_of(heads), (1, 1, 2), (1, 1, 3)).ravel().tolist() == [5, 0, 5]
+
+
+@both
+@pytest.mark.parametrize(("source", "shape"), [((2, 150, 180), (2, 290, 270)), ((3, 200, 2), (2, 3, 70000))])
+def test_planes_larger_than_a_strip(labels: Labels, source: Triple, shape: Triple) -> None:
+    rows = rows_of(smooth(source, seed=5))
+    found = exported(labels, LINEAR, rows, source, shape)
+    assert np.array_equal(found, head_by_head(labels, LINEAR, rows, source, shape))
+    assert len(np.unique(found)) > 1
+
+
+@pytest.mark.parametrize(
+    ("heads", "source", "shape"),
+    [
+        (120, (500, 200, 200), (300, 400, 400)),
+        (60, (200, 137, 137), (120, 256, 256)),
+        (3, (1, 9000, 9000), (1, 90, 90)),
+    ],
+)
+def test_slabs_need_few_rows_at_a_time(heads: int, source: Triple, shape: Triple) -> None:
+    export = linear(Labels({0: "background"}, heads), LINEAR, source, shape)
+    slabs = list(export.slabs())
+    assert [row for start, stop in slabs for row in range(start, stop)] == list(range(shape[0]))
+    row_bytes = 4 * heads * source[1] * source[2]
+    for start, stop in slabs:
+        first, last = export.rows_needed(start, stop)
+        assert (last - first - 2) * row_bytes <= 2**28
+    assert len(slabs) <= 1 + heads * np.prod(source, dtype=float) / 2**25
+
+
+def test_an_error_in_a_thread_is_heard() -> None:
+    export = linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8))
+    with pytest.raises(ValueError, match="broadcast"):
+        export.labels(rows_of(noise((4, 4, 4), 0), np.ones((4, 4, 9), np.float32)), 0, 8)

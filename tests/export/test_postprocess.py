@@ -95,10 +95,12 @@ def test_it_is_applied_when_asked_for(tmp_path: Path) -> None:
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     folder = RandomModel(patch=(8, 8, 8)).write(tmp_path)
     (folder / FOUND).mkdir()
-    (folder / FOUND / "postprocessing.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/opened'\ntR.")
+    marker = tmp_path / "opened"
+    (folder / FOUND / "postprocessing.pkl").write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
     model = load_model(folder)
     with pytest.raises(ModelError, match=r"postprocessing\.pkl is not opened, because it can run code"):
         segment(Case(smooth_image((9, 9, 9)), (1, 1, 1)), model, Settings.fast(postprocess=True))
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize(

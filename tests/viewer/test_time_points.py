@@ -15,8 +15,9 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment, segment_layer
 from napari_nnunet_cpu.errors import CaseError, SettingsError
+from napari_nnunet_cpu.predict import drained
 from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.time_points import drained, segment_times
+from napari_nnunet_cpu.viewer.time_points import segment_times
 
 
 @pytest.fixture

@@ -146,7 +146,6 @@ def check_place(path: Path) -> None:
             raise OutputError(f"{path.parent} is not a folder; make it first")
         if path.is_dir():
             raise OutputError(f"{path} is a folder; name a file in it")
-        path.exists()  # raises for a name that is too long
         if not os.access(path.parent, os.W_OK):
             raise OutputError(f"{path.parent} can't be written to; choose another folder")
     except OutputError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,14 @@ from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
 from napari_nnunet_cpu.export import keep_largest, labels_of_probabilities
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of, read_postprocessing
+from napari_nnunet_cpu.predict.cost import planned_runs
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.run import Run
-from napari_nnunet_cpu.prepare import check_first_stage, plan_geometry, reader_order
+from napari_nnunet_cpu.prepare import reader_order
 from napari_nnunet_cpu.settings import Settings
 
 Stop = Callable[[], bool]
+Found = TypeVar("Found")
 
 
 def _never() -> bool:
@@ -65,13 +67,7 @@ def stages(
     settings = settings or Settings()
     members = members_of(model)
     steps = read_postprocessing(members) if settings.postprocess else None
-    # Whatever does not fit is found before the first network runs, not after it.
-    for member in members:
-        alone = first_stage is not None or member.first_stage is None
-        for network in (member,) if alone else member.stages:
-            plan_geometry(case, network)
-        if member.cascade and alone:
-            check_first_stage(first_stage, case, member)
+    planned_runs(case, members, first_stage)  # what does not fit is found before the first network runs
     line = _Line(case, settings, should_stop, first_stage, several=len(members) > 1 or members[0].cascade)
     # An ensemble needs the probabilities; else they cost memory and are made only when asked for.
     wanted = settings.probabilities or len(members) > 1
@@ -137,13 +133,17 @@ def segment(
     CaseError, ModelError, DeviceError, EngineError
         When something does not fit or fails.
     """
-    steps = stages(case, model, settings, first_stage=first_stage)
+    return drained(stages(case, model, settings, first_stage=first_stage), on_event)
+
+
+def drained(steps: Generator[Event, None, Found | None], on_event: Callable[[Event], None] | None = None) -> Found:
+    """What the steps of a run lead to that nobody stops; `on_event` is told of each."""
     while True:
         try:
             event = next(steps)
         except StopIteration as end:
-            result: Result = end.value
-            return result
+            found: Found = end.value
+            return found
         if on_event is not None:
             on_event(event)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import CaseError, ViewerError
 from napari_nnunet_cpu.models import TrainedModel, load_model, members_of
-from napari_nnunet_cpu.predict import Result
+from napari_nnunet_cpu.predict import Result, drained
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.labels import add_result
 from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.time_points import LayerLabels, LayerResult, at_time, drained, segment_times
+from napari_nnunet_cpu.viewer.time_points import LayerLabels, LayerResult, at_time, segment_times
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -186,16 +186,6 @@ def at_time(image: LayerImage, time: int | str, viewer: ViewerModel, layer: Imag
     return image.at(index)
 
 
-def drained(steps: Generator[Event, None, LayerResult | None]) -> LayerResult:
-    """Go through the steps of a run that nobody watches or stops."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: LayerResult = end.value
-            return result
-
-
 def _shown(viewer: ViewerModel, layer: Image, axis: int) -> int:
     """Number of the voxel along an axis of the layer at which the viewer's sliders stand."""
     last = [float(value) for value in viewer.dims.point][-layer.ndim :]

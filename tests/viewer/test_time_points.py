@@ -43,10 +43,15 @@ def test_all_time_points(viewer, widget, choose, finish, one, series) -> None:
     assert "time points" not in widget.cost.value
     widget.channels.time.value = "all"
     assert "for each of 2 time points" in widget.cost.value
-    worker = widget.run()
-    assert worker is not None, messages()
     told: list[str] = []
-    worker.yielded.connect(lambda event: told.append(event.text))
+    shown = widget._on_event
+
+    def record(event) -> None:  # in place before the run: a signal connected later may miss the first event
+        told.append(event.text)
+        shown(event)
+
+    widget._on_event = record
+    assert widget.run() is not None, messages()
     finish()
     labels = viewer.layers[-1]
     for time in (0, 1):

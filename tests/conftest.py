@@ -1,6 +1,17 @@
 """Makes the helpers of this folder importable from all tests, and hypothesis the same on every machine."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's cache is left alone; a network is converted once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -55,6 +55,11 @@ def test_devices(device):
         ({"device": "cuda:"}, "unknown device 'cuda:'"),
         ({"device": "cpu\n"}, "unknown device"),
         ({"device": ""}, "unknown device ''"),
+        (
+            {"engine": "openvino", "device": "cuda:1"},
+            "engine openvino computes on the CPU, not on cuda:1: choose torch or auto",
+        ),
+        ({"engine": "openvino", "device": "mps"}, "openvino computes on the CPU, not on mps"),
         ({"step": 0}, "step is 0: it must be above 0 and at most 1"),
         ({"step": -0.5}, "step is -0.5"),
         ({"step": 1.01}, "step is 1.01"),

@@ -10,7 +10,7 @@ from typing import Any
 from napari_nnunet_cpu.errors import SettingsError
 
 PRESETS = ("exact", "fast", "draft")
-ENGINES = ("auto", "torch")
+ENGINES = ("auto", "torch", "openvino")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -22,8 +22,9 @@ class Settings:
     ----------
     preset : {"exact", "fast", "draft"}
         Where the options started from; recorded with the result.
-    engine : {"auto", "torch"}
-        What computes the network.
+    engine : {"auto", "torch", "openvino"}
+        What computes the network: OpenVINO on the CPU alone, torch anywhere. "auto" is OpenVINO on
+        the CPU where it is installed and can express the network, else torch.
     device : str
         "auto", "cpu", "cuda", "cuda:N" or "mps".
     step : float
@@ -63,6 +64,8 @@ class Settings:
             raise SettingsError(f"unknown engine {self.engine!r}: choose one of {', '.join(ENGINES)}")
         if not _DEVICE.fullmatch(self.device):
             raise SettingsError(f"unknown device {self.device!r}: choose auto, cpu, cuda, cuda:N or mps")
+        if self.engine == "openvino" and self.device not in ("auto", "cpu"):
+            raise SettingsError(f"engine openvino computes on the CPU, not on {self.device}: choose torch or auto")
         if not 0 < self.step <= 1:
             raise SettingsError(f"step is {self.step}: it must be above 0 and at most 1 (nnU-Net uses 0.5)")
         if self.threads is not None and self.threads < 1:

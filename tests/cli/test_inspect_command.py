@@ -3,8 +3,8 @@ import json
 import pytest
 from random_model import RandomModel
 
-from napari_nnunet_cpu import load_model
-from napari_nnunet_cpu.engines import available_devices
+from napari_nnunet_cpu import Settings, load_model
+from napari_nnunet_cpu.engines import available_devices, plan_engine
 from napari_nnunet_cpu.resources import usable_cores
 
 
@@ -13,7 +13,9 @@ def test_json(nnunet, model):
     description = load_model(model).describe()
     assert {key: document[key] for key in description} == description
     assert document["passes_per_tile"] == {"mirrored": 8, "plain": 2}
-    assert document["machine"]["engine"] == "torch"
+    choice = plan_engine(load_model(model), Settings())
+    assert document["machine"]["engine"] == choice.engine
+    assert document["machine"]["reason"] == choice.reason != ""
     assert document["machine"]["cores"] == usable_cores()
     devices = [{"name": device.name, "label": device.label} for device in available_devices()]
     assert document["machine"]["devices"] == devices
@@ -46,7 +48,7 @@ def test_tables(nnunet, model):
         ("patch (Z, Y, X)", "16 x 16 x 16"),
         ("spacing (Z, Y, X)", "1 x 1 x 1 mm"),
         ("passes per tile", "8 with mirroring, 2 without"),
-        ("chosen", "torch on"),
+        ("chosen", plan_engine(load_model(model), Settings()).engine + " on"),
         ("usable cores", str(usable_cores())),
     ):
         assert any(all(part in line for part in row) for line in text.splitlines()), row

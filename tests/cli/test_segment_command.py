@@ -75,6 +75,7 @@ def test_json_is_the_report_and_nothing_else(nnunet, image, model, tmp_path):
         (["--preset", "fast", "--mirror"], Settings.fast(mirror=True, threads=1)),
         (["--no-mirror", "--step", "1"], Settings.exact(mirror=False, step=1.0, threads=1)),
         (["--engine", "torch", "--device", "cpu"], Settings.exact(engine="torch", device="cpu", threads=1)),
+        (["--engine", "openvino"], Settings.exact(engine="openvino", threads=1)),
     ],
 )
 def test_options_become_settings(nnunet, image, model, options, expected):
@@ -218,6 +219,7 @@ def test_names_of_strangers_do_not_command_the_terminal(nnunet, image, tmp_path,
         ({"--preset": "quick"}, 2, "unknown preset 'quick'"),
         ({"--engine": "magic"}, 2, "unknown engine 'magic'"),
         ({"--device": "tpu"}, 2, "unknown device 'tpu'"),
+        ({"--engine": "openvino", "--device": "cuda"}, 2, "openvino computes on the CPU, not on cuda"),
         ({"--step": "0"}, 2, "step is 0"),
         ({"--threads": "0"}, 2, "threads is 0"),
         ({"--spacing": "1,1"}, 2, "three positive numbers"),
@@ -285,5 +287,5 @@ def test_errors_of_the_system_are_one_line(nnunet, image, model, monkeypatch, er
         raise error
 
     monkeypatch.setattr(TorchEngine, "logits", fail)
-    done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz")
+    done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz", "--engine", "torch")
     assert (done.exit_code, done.stderr) == (1, line)

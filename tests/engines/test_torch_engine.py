@@ -15,11 +15,6 @@ from napari_nnunet_cpu.resources import usable_cores
 PATCH = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    return load_model(RandomModel(patch=(8, 8, 8), folds=("0", "1")).write(tmp_path_factory.mktemp("model")))
-
-
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """torch set to one thread, whatever the test does."""
@@ -141,7 +136,7 @@ def test_what_is_not_finite_is_refused(value: float, model: TrainedModel, monkey
 
 
 def test_chosen_engine_takes_every_core_unless_told(model: TrainedModel) -> None:
-    engine = choose_engine(model, Settings(device="cpu"))
+    engine = choose_engine(model, Settings(engine="torch", device="cpu"))
     assert (engine.name, engine.device, engine.precision, engine.folds) == ("torch", "cpu", "f32", 2)
     assert engine.threads == usable_cores()
-    assert choose_engine(model, Settings(device="cpu", threads=3)).threads == 3
+    assert choose_engine(model, Settings(engine="torch", device="cpu", threads=3)).threads == 3

@@ -16,6 +16,7 @@ class FakeEngine:
     device = "cpu"
     precision = "f32"
     threads = 1
+    reason = "a test's"
 
     def __init__(self, compute: Compute, folds: int = 1) -> None:
         self.folds = folds

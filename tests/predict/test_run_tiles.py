@@ -1,5 +1,6 @@
 """The loop: which tiles are computed when, how often, and what is told. No network: a fake engine stands in."""
 
+import importlib.metadata
 import json
 from itertools import count
 
@@ -212,12 +213,27 @@ def test_provenance_is_plain_and_true(case: Case, model: TrainedModel) -> None:
     list(run.compute(run.tiles[:3]))
     found = json.loads(json.dumps(run.result().provenance))
     (only,) = found["runs"]
-    assert only["engine"] == "fake"
+    assert (only["engine"], only["engine_reason"]) == ("fake", "a test's")
     assert (found["tiles"], found["tiles_done"], found["passes"], only["passes_per_tile"]) == (12, 3, 48, 16)
     assert found["settings"]["step"] == 1.0
     assert found["image"]["shape"] == [11, 13, 17]
     assert only["model"]["weights_sha256"] == model.weights_sha256
     assert set(found["seconds"]) == {"prepare", "predict", "export"}
+    assert found["versions"]["openvino"] == importlib.metadata.version("openvino")
+
+
+def test_provenance_without_openvino(case: Case, model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+
+    def without_openvino(package: str) -> str:
+        if package == "openvino":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_openvino)
+    versions = Run(case, model, PLAIN, FakeEngine(nearest_integer)).result().provenance["versions"]
+    assert versions["openvino"] is None
+    assert versions["torch"] == version("torch")
 
 
 def test_engine_is_made_on_first_use_and_once(case: Case, model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from napari_nnunet_cpu.cli.exits import exit_codes, print_json, printable
 from napari_nnunet_cpu.cli.options import AsJson, Checkpoint, Configuration, Folds
 from napari_nnunet_cpu.resources import usable_cores
-from napari_nnunet_cpu.settings import parse_folds
+from napari_nnunet_cpu.settings import Settings, parse_folds
 
 if TYPE_CHECKING:
     from napari_nnunet_cpu.models import TrainedModel
@@ -48,17 +48,18 @@ def describe(model: TrainedModel) -> dict[str, Any]:
     -------
     dict
         The model's own description with "passes_per_tile" ("mirrored", "plain") and "machine"
-        ("engine", "device" that a run would take, "devices" there are, "cores").
+        ("engine", "device" that a run would take and the "reason", "devices" there are, "cores").
     """
-    from napari_nnunet_cpu.engines import available_devices, resolve_device
-    from napari_nnunet_cpu.engines.torch_engine import TorchEngine
+    from napari_nnunet_cpu.engines import available_devices, plan_engine
 
     plain = len(model.folds)
+    choice = plan_engine(model, Settings())
     return model.describe() | {
         "passes_per_tile": {"mirrored": plain * 2 ** len(model.mirror_axes), "plain": plain},
         "machine": {
-            "engine": TorchEngine.name,
-            "device": resolve_device("auto"),
+            "engine": choice.engine,
+            "device": choice.device,
+            "reason": choice.reason,
             "devices": [{"name": device.name, "label": device.label} for device in available_devices()],
             "cores": usable_cores(),
         },
@@ -93,7 +94,7 @@ def _print_tables(document: dict[str, Any]) -> None:
         "this machine",
         {
             "devices": _listed([f"{device['name']} ({device['label']})" for device in machine["devices"]]),
-            "chosen": f"{machine['engine']} on {machine['device']}",
+            "chosen": f"{machine['engine']} on {machine['device']}: {machine['reason']}",
             "usable cores": str(machine["cores"]),
         },
     )

@@ -53,6 +53,8 @@ def resolve_device(wanted: str) -> str:
     DeviceError
         When this machine has no such device, saying why.
     """
+    if wanted == "cpu":  # without loading torch
+        return wanted
     names = [device.name for device in available_devices()]
     if wanted == "auto":
         return names[1] if len(names) > 1 else "cpu"

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.errors import EngineError
+
 
 class Engine(Protocol):
     """Runs the network of a model on one patch.
@@ -14,7 +16,7 @@ class Engine(Protocol):
     Attributes
     ----------
     name : str
-        "torch", ...
+        "torch", "openvino".
     device : str
         Where it computes: "cpu", "cuda:0", "mps".
     precision : str
@@ -23,6 +25,8 @@ class Engine(Protocol):
         CPU threads it uses.
     folds : int
         Networks it holds.
+    reason : str
+        Why this engine and no other: one line for people; empty where nobody chose.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Engine(Protocol):
     precision: str
     threads: int
     folds: int
+    reason: str
 
     def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         """One pass.
@@ -51,3 +56,16 @@ class Engine(Protocol):
         EngineError
             When the network fails or gives numbers that are not finite.
         """
+
+
+def check_finite(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The logits themselves.
+
+    Raises
+    ------
+    EngineError
+        When a number is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise EngineError("the network gave numbers that are not finite; its weights may be damaged")
+    return logits

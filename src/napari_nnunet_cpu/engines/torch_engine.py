@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from napari_nnunet_cpu.engines.engine import check_finite
 from napari_nnunet_cpu.errors import EngineError, first_line
 from napari_nnunet_cpu.models.model import TrainedModel
 
@@ -24,6 +25,8 @@ class TorchEngine:
         As `resolve_device` gives it.
     threads : int
         CPU threads of one pass.
+    reason : str
+        Why this engine.
 
     Raises
     ------
@@ -36,7 +39,8 @@ class TorchEngine:
     name = "torch"
     precision = "f32"
 
-    def __init__(self, model: TrainedModel, device: str, threads: int) -> None:
+    def __init__(self, model: TrainedModel, device: str, threads: int, reason: str = "") -> None:
+        self.reason = reason
         self.device = device
         self.threads = threads
         self.folds = len(model.folds)
@@ -49,9 +53,7 @@ class TorchEngine:
         with _engine_errors("running the network"), torch_threads(self.threads), torch.inference_mode():
             output = self._networks[fold](torch.from_numpy(patch)[None].to(self.device))[0]
             logits: npt.NDArray[np.float32] = output.float().cpu().numpy()
-        if not np.isfinite(logits).all():
-            raise EngineError("the network gave numbers that are not finite; its weights may be damaged")
-        return logits
+        return check_finite(logits)
 
 
 @contextmanager

@@ -101,13 +101,18 @@ class TrainedModel:
         return load_weights(network, read_checkpoint(path), path)
 
     @cached_property
-    def weights_sha256(self) -> str:
-        """Hash of the checkpoints, folds in order."""
-        digest = hashlib.sha256()
+    def checkpoint_sha256(self) -> tuple[str, ...]:
+        """Hash of every checkpoint, folds in order."""
+        hashes = []
         for path in self.checkpoints:
             with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+                hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return tuple(hashes)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the checkpoints, folds in order."""
+        return hashlib.sha256(b"".join(bytes.fromhex(one) for one in self.checkpoint_sha256)).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """What the model is, as plain values: for `inspect`, the widget and provenance."""

@@ -22,7 +22,7 @@ from napari_nnunet_cpu.errors import OutputError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 from napari_nnunet_cpu.settings import Settings
 
-_VERSIONS_OF = ("napari-nnunet-cpu", "torch", "numpy", "scipy", "scikit-image")
+_VERSIONS_OF = ("napari-nnunet-cpu", "torch", "openvino", "numpy", "scipy", "scikit-image")
 PROBABILITIES_ENDING = ".npz"
 
 
@@ -145,7 +145,13 @@ def provenance(
         "passes": sum(run["tiles_done"] * run["passes_per_tile"] for run in runs),
         "seconds": {name: round(total, 3) for name, total in seconds.items()},
         "postprocessing": None if postprocessing is None else [list(values) for values in postprocessing],
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _VERSIONS_OF},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS_OF},
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # there are computers without openvino
+        return None

@@ -188,6 +188,7 @@ class Run:
             "model": self.model.describe() | {"weights_sha256": self.model.weights_sha256},
             "prepared_shape": list(self.geometry.shape),
             "engine": self.engine.name,
+            "engine_reason": self.engine.reason,
             "device": self.engine.device,
             "precision": self.engine.precision,
             "threads": self.engine.threads,

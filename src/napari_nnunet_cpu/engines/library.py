@@ -1,0 +1,80 @@
+"""OpenVINO, imported so that nothing is told to anybody.
+
+Importing it sends a message to Google Analytics and leaves an identifier in the user's home folder,
+unless the user has opted out; so does `openvino.convert_model`. Both need the package
+openvino_telemetry, and are silent without it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+from napari_nnunet_cpu.errors import EngineError, first_line
+
+_TELEMETRY = "openvino_telemetry"
+_lock = threading.Lock()
+
+
+def load_openvino() -> ModuleType:
+    """The module `openvino`; where another package has not imported it before, without telemetry.
+
+    Raises
+    ------
+    EngineError
+        When it is not installed, or can't be loaded.
+    """
+    # What another package has imported before comes with telemetry or not, and that package may need it.
+    with _lock, nullcontext() if "openvino" in sys.modules else _HiddenModule(_TELEMETRY):
+        try:
+            import openvino
+        except ModuleNotFoundError as error:
+            if error.name != "openvino":
+                raise _broken(error) from error
+            raise EngineError("openvino is not installed; install it with 'pip install openvino'") from error
+        except Exception as error:  # a damaged installation may raise anything
+            raise _broken(error) from error
+    module: ModuleType = openvino
+    return module
+
+
+def openvino_version() -> str:
+    """The exact version, its commit included.
+
+    Raises
+    ------
+    EngineError
+        When openvino can't be loaded.
+    """
+    return str(load_openvino().get_version())
+
+
+def last_line(error: Exception) -> str:
+    """What an error of openvino's says: first come the places in its source code, the reason is last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removesuffix(".") if lines else type(error).__name__
+
+
+def _broken(error: Exception) -> EngineError:
+    return EngineError(f"openvino can't be loaded ({first_line(error)}); install it again")
+
+
+class _HiddenModule:
+    """Makes the import of a module fail inside the block, and forgets that afterwards."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._modules: dict[str, Any] = sys.modules
+
+    def __enter__(self) -> None:
+        self._before = self._modules.get(self._name)
+        self._modules[self._name] = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            del self._modules[self._name]
+        else:
+            self._modules[self._name] = self._before

@@ -1,0 +1,101 @@
+"""Which engine is faster on this computer, where that is not known beforehand: measured once, then remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_nnunet_cpu.cases.files import replacing
+from napari_nnunet_cpu.engines.engine import Engine
+from napari_nnunet_cpu.engines.library import openvino_version
+from napari_nnunet_cpu.engines.network_cache import describe_network, hash_of
+from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.resources import cache_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of one pass.
+
+    Attributes
+    ----------
+    openvino, torch : float
+        By the engine of this name.
+    """
+
+    openvino: float
+    torch: float
+
+    @property
+    def faster(self) -> str:
+        """Name of the faster engine."""
+        return "openvino" if self.openvino <= self.torch else "torch"
+
+    def __str__(self) -> str:
+        return f"measured on this computer: openvino {self.openvino:.3g} s a pass, torch {self.torch:.3g} s"
+
+
+def read_pace(model: TrainedModel, threads: int) -> Pace | None:
+    """What was measured for such a network with so many threads; None where nothing was.
+
+    Raises
+    ------
+    EngineError
+        When openvino can't be loaded.
+    """
+    with contextlib.suppress(OSError, ValueError, TypeError):  # no file, or not ours
+        pace = Pace(**json.loads(_file(model, threads).read_text(encoding="utf-8")))
+        if all(math.isfinite(seconds) and seconds > 0 for seconds in (pace.openvino, pace.torch)):
+            return pace
+    return None
+
+
+def measure_pace(model: TrainedModel, threads: int, openvino: Engine, torch: Engine) -> Pace:
+    """Time a pass of both engines, and remember it where the cache folder allows that.
+
+    Raises
+    ------
+    EngineError
+        When a pass fails.
+    """
+    shape = (model.input_channels, *model.configuration.patch_size)
+    pace = Pace(*_seconds((openvino, torch), shape))
+    file = _file(model, threads)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(asdict(pace)), encoding="utf-8")
+    return pace
+
+
+def _seconds(engines: Sequence[Engine], shape: tuple[int, ...]) -> list[float]:
+    """Seconds of one pass of each engine, after one to warm up: the first one makes room in memory."""
+    patch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    seconds = []
+    for engine in engines:
+        engine.logits(patch, 0)
+        start = time.perf_counter()
+        engine.logits(patch, 0)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _file(model: TrainedModel, threads: int) -> Path:
+    document = describe_network(model) | {
+        "threads": threads,
+        "openvino": openvino_version(),
+        "torch": importlib.metadata.version("torch"),
+        # A home folder may be shared by computers that differ.
+        "computer": [platform.machine(), platform.processor(), os.cpu_count(), platform.node()],
+    }
+    return cache_folder() / "pace" / f"{hash_of(document)[:32]}.json"

@@ -1,7 +1,8 @@
-"""What this process may use of the machine: cores and a place for its files."""
+"""What this process may use of the machine: cores, packages and a place for its files."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import os
 import re
@@ -71,6 +72,14 @@ def cache_folder() -> Path:
     """
     chosen = os.environ.get("NAPARI_NNUNET_CPU_CACHE")
     return Path(chosen) if chosen else platformdirs.user_cache_path("napari-nnunet-cpu", appauthor=False)
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class Stopwatch:

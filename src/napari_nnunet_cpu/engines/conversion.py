@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from napari_nnunet_cpu.engines.compiled import compiled
 from napari_nnunet_cpu.engines.library import last_line, load_openvino
 from napari_nnunet_cpu.engines.torch_engine import torch_threads
 from napari_nnunet_cpu.errors import EngineError, NNUNetCPUError
@@ -101,10 +102,7 @@ def _translated(network: torch.nn.Module, example: torch.Tensor) -> openvino.Mod
 
 def _check(converted: openvino.Model, example: torch.Tensor, expected: npt.NDArray[np.float32], threads: int) -> None:
     """Raise `EngineError` unless the logits of the example are torch's."""
-    small = converted.clone()
-    small.reshape(list(example.shape))
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
-    found = load_openvino().Core().compile_model(small, "CPU", options)([example.numpy()])[0]
+    found = compiled(converted.clone(), example.shape, threads)([example.numpy()])[0]
     if found.shape != expected.shape or not _size(found - expected) <= _TOLERANCE * _size(expected):
         raise EngineError("the network can't be converted for openvino: its logits differ from torch's")
 

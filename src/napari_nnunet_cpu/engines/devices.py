@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from napari_nnunet_cpu.errors import DeviceError
 from napari_nnunet_cpu.resources import usable_cores
+
+# There on Linux where a driver is loaded: of NVIDIA's, in its subsystem of Windows, of AMD's.
+_GPU_DEVICES = tuple(map(Path, ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,8 @@ def resolve_device(wanted: str) -> str:
     DeviceError
         When this machine has no such device, saying why.
     """
-    if wanted == "cpu":  # without loading torch
-        return wanted
+    if wanted == "cpu" or (wanted == "auto" and not _gpu_driver()):  # without loading torch
+        return "cpu"
     names = [device.name for device in available_devices()]
     if wanted == "auto":
         return names[1] if len(names) > 1 else "cpu"
@@ -62,6 +69,14 @@ def resolve_device(wanted: str) -> str:
     if name not in names:
         raise DeviceError(f"device {wanted} is not available ({_reason(name)}); this machine has {', '.join(names)}")
     return name
+
+
+def _gpu_driver() -> bool:
+    """Whether torch may find a GPU: one of Apple's, or a driver of NVIDIA's or AMD's."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    library = Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "nvcuda.dll")
+    return any(path.exists() for path in (library, *_GPU_DEVICES))
 
 
 def _reason(name: str) -> str:

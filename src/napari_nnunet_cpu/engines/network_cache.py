@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -20,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from napari_nnunet_cpu.engines.library import load_openvino, openvino_version
 from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.resources import cache_folder
+from napari_nnunet_cpu.remembered import file_sha256, hash_of
+from napari_nnunet_cpu.resources import cache_folder, installed_version
 
 if TYPE_CHECKING:
     import openvino
 
-_CONVERTER = 1  # raise it when the conversion gives another network
+_CONVERTER = 2  # raise it when the conversion gives another network
 _NETWORK = "network.xml"
 _FILES = (_NETWORK, "network.bin")
 _HASHES = "sha256.json"
@@ -39,7 +38,8 @@ def describe_network(model: TrainedModel) -> dict[str, Any]:
     if isinstance(architecture, Architecture):
         libraries, block = {}, architecture.model_dump(mode="json")
     else:
-        libraries, block = _versions(_LIBRARIES), dataclasses.asdict(architecture)
+        libraries = {name: installed_version(name) for name in _LIBRARIES}
+        block = dataclasses.asdict(architecture)
     return {
         "architecture": block,
         "libraries": libraries,
@@ -66,11 +66,6 @@ def network_key(model: TrainedModel, fold: int, precision: str) -> str:
             "converter": _CONVERTER,
         }
     )
-
-
-def hash_of(document: dict[str, Any]) -> str:
-    """A name for a document of plain values, whatever their order."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def read_network(key: str) -> openvino.Model | None:
@@ -105,18 +100,4 @@ def _folder(key: str) -> Path:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    hashes = {}
-    for name in _FILES:
-        with (folder / name).open("rb") as file:
-            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
-def _versions(packages: tuple[str, ...]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return {name: file_sha256(folder / name) for name in _FILES}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.engines.compiled import compiled
 from napari_nnunet_cpu.engines.engine import check_finite
 from napari_nnunet_cpu.engines.library import last_line, load_openvino
 from napari_nnunet_cpu.engines.network_cache import keep_network, network_key, read_network
@@ -51,7 +52,6 @@ class OpenVINOEngine:
         self.folds = len(model.folds)
         patch = model.configuration.patch_size
         library: Any = load_openvino()
-        core = library.Core()
         self._patch = np.zeros((1, model.input_channels, *patch), np.float32)
         self._logits = np.zeros((1, model.labels.heads, *patch), np.float32)
         self._compiled: list[openvino.CompiledModel] = []
@@ -59,11 +59,11 @@ class OpenVINOEngine:
         for fold in range(self.folds):
             network = _network(model, fold, threads, self.precision)
             with _engine_errors("preparing the network"):
-                compiled = core.compile_model(network, "CPU", _options(threads))
-                request = compiled.create_infer_request()
+                ready = compiled(network, self._patch.shape, threads)
+                request = ready.create_infer_request()
                 request.set_input_tensor(0, library.Tensor(self._patch, shared_memory=True))
                 request.set_output_tensor(0, library.Tensor(self._logits, shared_memory=True))
-            self._compiled.append(compiled)
+            self._compiled.append(ready)
             self._requests.append(request)
         self.threads = int(self._compiled[0].get_property("INFERENCE_NUM_THREADS"))
         self._last = 0
@@ -94,16 +94,6 @@ def _network(model: TrainedModel, fold: int, threads: int, precision: str) -> op
         kept = read_network(key)
         return converted if kept is None else kept
     return network
-
-
-def _options(threads: int) -> dict[str, Any]:
-    return {
-        "INFERENCE_PRECISION_HINT": "f32",  # else bf16 or f16 where the CPU has it
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,  # else all processes with one thread share the first core
-    }
 
 
 @contextmanager

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import json
 import math
 import os
 import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from napari_nnunet_cpu.cases.files import replacing
 from napari_nnunet_cpu.engines.engine import Engine
 from napari_nnunet_cpu.engines.library import openvino_version
-from napari_nnunet_cpu.engines.network_cache import describe_network, hash_of
+from napari_nnunet_cpu.engines.network_cache import describe_network
 from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.resources import cache_folder
+from napari_nnunet_cpu.remembered import hash_of, recall, remember
+
+_KIND = "pace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +51,9 @@ def read_pace(model: TrainedModel, threads: int) -> Pace | None:
     EngineError
         When openvino can't be loaded.
     """
-    with contextlib.suppress(OSError, ValueError, TypeError):  # no file, or not ours
-        pace = Pace(**json.loads(_file(model, threads).read_text(encoding="utf-8")))
-        if all(math.isfinite(seconds) and seconds > 0 for seconds in (pace.openvino, pace.torch)):
-            return pace
+    match recall(_KIND, _key(model, threads)):
+        case {"openvino": float(openvino), "torch": float(torch)} if 0 < openvino < math.inf and 0 < torch < math.inf:
+            return Pace(openvino, torch)
     return None
 
 
@@ -70,11 +67,7 @@ def measure_pace(model: TrainedModel, threads: int, openvino: Engine, torch: Eng
     """
     shape = (model.input_channels, *model.configuration.patch_size)
     pace = Pace(*_seconds((openvino, torch), shape))
-    file = _file(model, threads)
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(asdict(pace)), encoding="utf-8")
+    remember(_KIND, _key(model, threads), asdict(pace))
     return pace
 
 
@@ -90,7 +83,7 @@ def _seconds(engines: Sequence[Engine], shape: tuple[int, ...]) -> list[float]:
     return seconds
 
 
-def _file(model: TrainedModel, threads: int) -> Path:
+def _key(model: TrainedModel, threads: int) -> str:
     document = describe_network(model) | {
         "threads": threads,
         "openvino": openvino_version(),
@@ -98,4 +91,4 @@ def _file(model: TrainedModel, threads: int) -> Path:
         # A home folder may be shared by computers that differ.
         "computer": [platform.machine(), platform.processor(), os.cpu_count(), platform.node()],
     }
-    return cache_folder() / "pace" / f"{hash_of(document)[:32]}.json"
+    return hash_of(document)

@@ -6,7 +6,6 @@ are unpacked: plans.json, dataset.json and the checkpoints.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import stat
@@ -15,6 +14,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.remembered import file_sha256
 from napari_nnunet_cpu.resources import cache_folder
 
 _NEEDED = re.compile(r"(plans\.json|dataset\.json|postprocessing\.json|fold_\w+/checkpoint_\w+\.pth)")
@@ -41,9 +41,7 @@ def unpack_model(path: Path) -> Path:
         When the file is no zip, is damaged, or holds names, links or sizes that an export never has.
     """
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        target = cache_folder() / "models" / digest[:32]
+        target = cache_folder() / "models" / file_sha256(path)[:32]
         if target.is_dir():
             return target
         with zipfile.ZipFile(path) as archive:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.archive import unpack_model
+from napari_nnunet_cpu.models.card import Card, card_key, keep_card, read_card
 from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.folder import (
     CHECKPOINT,
@@ -21,6 +22,8 @@ from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import Dataset, Plans
 from napari_nnunet_cpu.models.trainers import network_of
+from napari_nnunet_cpu.models.weights import Checkpoint, check_weights, read_checkpoint
+from napari_nnunet_cpu.remembered import file_sha256
 
 
 def load_model(
@@ -101,49 +104,62 @@ def _unpacked(path: str | os.PathLike[str]) -> Path:
 
 
 def _open(found: ModelFolder) -> TrainedModel:
-    import torch
-
-    from napari_nnunet_cpu.models.networks import build_network
-    from napari_nnunet_cpu.models.weights import check_weights, read_checkpoint
-
     plans_path, dataset_path = found.path / "plans.json", found.path / "dataset.json"
     plans = parse(Plans, read_json(plans_path), str(plans_path))
     dataset = parse(Dataset, read_json(dataset_path), str(dataset_path))
     labels = labels_from_dataset(dataset.labels, dataset.regions_class_order, str(dataset_path))
-    checkpoints = [read_checkpoint(path) for path in found.checkpoints]
-    # As in nnU-Net the first fold says what the model is, whatever the folder is called.
-    first = checkpoints[0]
-    configuration = plans.configuration(first.configuration, str(plans_path))
+    documents_sha256 = [file_sha256(path) for path in (plans_path, dataset_path)]
+    checkpoint_sha256 = tuple(file_sha256(path) for path in found.checkpoints)
+    key = card_key(documents_sha256, checkpoint_sha256)
+    card = read_card(key)
+    checkpoints = [] if card else [read_checkpoint(path) for path in found.checkpoints]
+    if card is None:
+        # As in nnU-Net the first fold says what the model is, whatever the folder is called.
+        card = Card(checkpoints[0].configuration, checkpoints[0].trainer, checkpoints[0].mirror_axes)
+    configuration = plans.configuration(card.configuration, str(plans_path))
     _check_channels(len(dataset.channels), configuration.normalization_schemes, plans, str(plans_path))
-    if any(axis >= len(configuration.patch_size) for axis in first.mirror_axes):
-        raise ModelError(f"{found.checkpoints[0]}: mirroring axes {first.mirror_axes} do not fit the patch")
-    architecture = network_of(first.trainer, configuration, str(found.checkpoints[0]))
+    if any(axis >= len(configuration.patch_size) for axis in card.mirror_axes):
+        raise ModelError(f"{found.checkpoints[0]}: mirroring axes {card.mirror_axes} do not fit the patch")
+    architecture = network_of(card.trainer, configuration, str(found.checkpoints[0]))
     architecture.check_patch(configuration.patch_size, str(plans_path))
-    if architecture.blocks > len(first.weights):  # even without memory, building it would take long
-        raise ModelError(
-            f"{found.checkpoints[0]} does not fit the network of its plans: it has {len(first.weights)} weights "
-            f"for {architecture.blocks} convolutions or blocks of them"
-        )
     model = TrainedModel(
         folder=found.path,
         name=plans.dataset_name,
-        configuration_name=first.configuration,
-        trainer=first.trainer,
+        configuration_name=card.configuration,
+        trainer=card.trainer,
         plans_name=plans.plans_name,
         channel_names=dataset.channels,
         labels=labels,
         plans=plans,
         configuration=configuration,
         architecture=architecture,
-        mirror_axes=first.mirror_axes,
+        mirror_axes=card.mirror_axes,
         folds=found.folds,
         checkpoints=found.checkpoints,
+        checkpoint_sha256=checkpoint_sha256,
     )
-    with torch.device("meta"):
-        network = build_network(architecture, model.input_channels, labels.heads)
-    for checkpoint, path in zip(checkpoints, found.checkpoints, strict=True):
-        check_weights(network, checkpoint, path)
+    if checkpoints:
+        _check_weights(model, checkpoints)
+        keep_card(key, card)
     return model
+
+
+def _check_weights(model: TrainedModel, checkpoints: Sequence[Checkpoint]) -> None:
+    """Raise `ModelError` unless the weights of all folds fit the network."""
+    import torch
+
+    from napari_nnunet_cpu.models.networks import build_network
+
+    found = len(checkpoints[0].weights)
+    if model.architecture.blocks > found:  # even without memory, building it would take long
+        raise ModelError(
+            f"{model.checkpoints[0]} does not fit the network of its plans: it has {found} weights "
+            f"for {model.architecture.blocks} convolutions or blocks of them"
+        )
+    with torch.device("meta"):
+        network = build_network(model.architecture, model.input_channels, model.labels.heads)
+    for checkpoint, path in zip(checkpoints, model.checkpoints, strict=True):
+        check_weights(network, checkpoint, path)
 
 
 def _first_stage(model: TrainedModel, found: ModelFolder) -> TrainedModel | None:

@@ -45,6 +45,8 @@ class TrainedModel:
         The folds whose logits are averaged.
     checkpoints : tuple of Path
         One file per fold.
+    checkpoint_sha256 : tuple of str
+        Their hashes.
     first_stage : TrainedModel or None
         Of a cascade: the model whose labels the network sees beside the image. None where this is
         no cascade, and where that model is not at hand (then its labels must be given to a run).
@@ -63,6 +65,7 @@ class TrainedModel:
     mirror_axes: tuple[int, ...]
     folds: tuple[str, ...]
     checkpoints: tuple[Path, ...]
+    checkpoint_sha256: tuple[str, ...]
     first_stage: TrainedModel | None = None
 
     @property
@@ -99,15 +102,6 @@ class TrainedModel:
         with torch.device("meta"):
             network = build_network(self.architecture, self.input_channels, self.labels.heads)
         return load_weights(network, read_checkpoint(path), path)
-
-    @cached_property
-    def checkpoint_sha256(self) -> tuple[str, ...]:
-        """Hash of every checkpoint, folds in order."""
-        hashes = []
-        for path in self.checkpoints:
-            with path.open("rb") as file:
-                hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-        return tuple(hashes)
 
     @cached_property
     def weights_sha256(self) -> str:

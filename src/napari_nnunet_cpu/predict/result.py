@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 from collections import Counter
@@ -20,6 +19,7 @@ from napari_nnunet_cpu.cases import Case, write_labels
 from napari_nnunet_cpu.cases.files import check_place, replacing
 from napari_nnunet_cpu.errors import OutputError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
+from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
 _VERSIONS_OF = ("napari-nnunet-cpu", "torch", "openvino", "numpy", "scipy", "scikit-image")
@@ -145,13 +145,6 @@ def provenance(
         "passes": sum(run["tiles_done"] * run["passes_per_tile"] for run in runs),
         "seconds": {name: round(total, 3) for name, total in seconds.items()},
         "postprocessing": None if postprocessing is None else [list(values) for values in postprocessing],
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS_OF},
+        "versions": {"python": platform.python_version()} | {name: installed_version(name) for name in _VERSIONS_OF},
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # there are computers without openvino
-        return None

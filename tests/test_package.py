@@ -60,3 +60,13 @@ def test_errors_are_one_family_that_qt_does_not_swallow():
     for kind in family:
         assert issubclass(kind, errors.NNUNetCPUError)
         assert not issubclass(kind, RuntimeError)
+
+
+def test_the_second_run_of_a_model_needs_no_torch(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path))
+    run = (
+        "from napari_nnunet_cpu import Settings, load_model, read_case, samples, segment;"
+        "segment(read_case(samples.sample_image()), load_model(samples.sample_model()), Settings.draft())"
+    )
+    assert "torch" in loaded_after(run)
+    assert "torch" not in loaded_after(run)

@@ -23,6 +23,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def machine(processor: str = "x86_64", *, openvino: bool = True, gpu: str | None = None) -> None:
         monkeypatch.setattr(platform, "machine", lambda: processor)
+        monkeypatch.setattr("napari_nnunet_cpu.engines.devices._gpu_driver", lambda: gpu is not None)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu == "cuda")
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Card")

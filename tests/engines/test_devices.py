@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from napari_nnunet_cpu.engines import available_devices, resolve_device
+from napari_nnunet_cpu.engines import available_devices, devices, resolve_device
 from napari_nnunet_cpu.errors import DeviceError
 
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
@@ -59,3 +60,32 @@ def test_cores_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available_devices()[0].label == "CPU, 1 core"
     monkeypatch.setattr("napari_nnunet_cpu.engines.devices.usable_cores", lambda: 6)
     assert available_devices()[0].label == "CPU, 6 cores"
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_without_a_driver_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_gpu_driver", lambda: False)
+    assert resolve_device("auto") == "cpu"
+    assert resolve_device("cuda") == "cuda:0"
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "there", "driver"),
+    [
+        ("linux", "x86_64", [], False),
+        ("linux", "x86_64", ["/dev/nvidiactl"], True),
+        ("linux", "x86_64", ["/dev/dxg"], True),
+        ("linux", "x86_64", ["/dev/kfd"], True),
+        ("win32", "AMD64", ["C:/Windows/System32/nvcuda.dll"], True),
+        ("win32", "AMD64", [], False),
+        ("darwin", "arm64", [], True),
+        ("darwin", "x86_64", [], False),
+    ],
+)
+def test_where_a_gpu_may_be(
+    monkeypatch: pytest.MonkeyPatch, system: str, processor: str, there: list[str], driver: bool
+) -> None:
+    monkeypatch.setattr(devices.sys, "platform", system)
+    monkeypatch.setattr(devices.platform, "machine", lambda: processor)
+    monkeypatch.setattr(devices.Path, "exists", lambda path: path.as_posix() in there)
+    assert devices._gpu_driver() is driver

@@ -24,10 +24,20 @@ PATCH = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
 FILES = ["network.bin", "network.xml", "sha256.json"]
 
 
+def fold_of(model: TrainedModel, number: int) -> TrainedModel:
+    part = slice(number, number + 1)
+    return replace(
+        model,
+        folds=model.folds[part],
+        checkpoints=model.checkpoints[part],
+        checkpoint_sha256=model.checkpoint_sha256[part],
+    )
+
+
 @pytest.fixture(scope="module")
 def one(model: TrainedModel) -> TrainedModel:
     """The model with its first fold alone."""
-    return replace(model, folds=model.folds[:1], checkpoints=model.checkpoints[:1])
+    return fold_of(model, 0)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +85,7 @@ def test_folds_are_kept_one_by_one(
     both = OpenVINOEngine(model, 1)
     assert len(entries(entry.parents[1])) == 2
     request.getfixturevalue("no_torch_network")
-    second = replace(model, folds=model.folds[1:], checkpoints=model.checkpoints[1:])
+    second = fold_of(model, 1)
     assert_logits(second, both.logits(PATCH, 1))
     np.testing.assert_array_equal(both.logits(PATCH, 0), expected)
 
@@ -246,7 +256,7 @@ def with_labels(model: TrainedModel) -> TrainedModel:
         with_slope,
         with_labels,
         lambda model: replace(model, channel_names=("CT", "PET")),
-        lambda model: replace(model, checkpoints=model.checkpoints[::-1]),
+        lambda model: fold_of(model, 1),
         lambda model: replace(model, architecture=Primus("PrimusS", (8, 8, 8))),
     ],
     ids=["patch", "architecture", "heads", "channels", "weights", "primus"],
@@ -273,6 +283,6 @@ def test_what_does_not_matter_has_no_part_in_the_key(model: TrainedModel, tmp_pa
 def test_a_primus_depends_on_the_library_it_comes_from(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     primus, keys = replace(model, architecture=Primus("PrimusS", (8, 8, 8))), set()
     for version in ("0.4.4", "0.4.5"):
-        monkeypatch.setattr(network_cache.importlib.metadata, "version", lambda _, version=version: version)
+        monkeypatch.setattr(network_cache, "installed_version", lambda _, version=version: version)
         keys.add(network_key(primus, 0, "f32"))
     assert len(keys) == 2

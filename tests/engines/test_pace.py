@@ -48,7 +48,7 @@ def test_it_is_remembered_for_the_network_and_the_threads(model: TrainedModel, c
     assert read_pace(model, 2) == pace
     assert read_pace(model, 1) is None
     assert read_pace(replace(model, channel_names=("CT", "PET")), 2) is None
-    other_weights = replace(model, checkpoints=model.checkpoints[::-1])
+    other_weights = replace(model, checkpoint_sha256=model.checkpoint_sha256[::-1])
     assert read_pace(other_weights, 2) == pace
 
 

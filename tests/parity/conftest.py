@@ -17,15 +17,26 @@ from oracle import Oracle
 from subject import Subject
 from subjects import SUBJECTS
 
+from napari_nnunet_cpu.settings import ENGINES
+
 AGREEMENTS = pytest.StashKey[list[Agreement]]()
 ASKED = pytest.StashKey[list[str]]()
 PROBES = Path(__file__).with_name("probes.py")
 PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engine", choices=ENGINES, default="auto", help="which engine is tested; the page is of auto")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[AGREEMENTS] = []
     config.stash[ASKED] = []
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("--engine")
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
     for line in agreement_table(agreements):
         terminalreporter.write_line(line)
     complete = len(agreements) == len(SUBJECTS) and {*FAILURES, *DEVIATIONS} == {*config.stash[ASKED]}
-    if exitstatus == pytest.ExitCode.OK and complete:
+    if exitstatus == pytest.ExitCode.OK and complete and config.getoption("--engine") == "auto":
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page(agreements), encoding="utf-8")
         terminalreporter.write_line(f"written to {PAGE.relative_to(PAGE.parents[1])}")

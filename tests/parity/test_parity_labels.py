@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,14 @@ def test_labels_are_nnunets(
     folders: dict[Subject, Path],
     oracles: list[Oracle],
     agreements: list[Agreement],
+    engine: str,
     tmp_path: Path,
 ) -> None:
     folder = folders[subject]
-    result = segment(subject.open_case(folder), subject.open_model(folder), subject.settings)
+    settings = replace(subject.settings, engine=engine)
+    result = segment(subject.open_case(folder), subject.open_model(folder), settings)
+    expected = "openvino" if engine == "auto" else engine
+    assert {run["engine"] for run in result.provenance["runs"]} == {expected}
     labels = result.labels
     with np.load(result.save_probabilities(tmp_path / "probabilities.npz")) as archive:
         probabilities = archive["probabilities"]

@@ -65,6 +65,7 @@ def test_cores_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_without_a_driver_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_gpu_driver", lambda: False)
+    assert [device.name for device in available_devices()] == ["cpu"]
     assert resolve_device("auto") == "cpu"
     assert resolve_device("cuda") == "cuda:0"
 

@@ -32,19 +32,10 @@ class Device:
 
 
 def available_devices() -> tuple[Device, ...]:
-    """The devices of this machine, the CPU first."""
-    import torch
-
+    """The devices of this machine, the CPU first; torch is loaded only where there may be others."""
     cores = usable_cores()
-    devices = [Device("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")]
-    if torch.cuda.is_available():
-        devices += [
-            Device(f"cuda:{index}", f"GPU {index}, {torch.cuda.get_device_name(index)}")
-            for index in range(torch.cuda.device_count())
-        ]
-    if torch.backends.mps.is_available():
-        devices.append(Device("mps", "Apple GPU"))
-    return tuple(devices)
+    cpu = Device("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")
+    return (cpu, *(_gpus() if _gpu_driver() else ()))
 
 
 def resolve_device(wanted: str) -> str:
@@ -60,15 +51,31 @@ def resolve_device(wanted: str) -> str:
     DeviceError
         When this machine has no such device, saying why.
     """
-    if wanted == "cpu" or (wanted == "auto" and not _gpu_driver()):  # without loading torch
-        return "cpu"
-    names = [device.name for device in available_devices()]
+    if wanted == "cpu":
+        return wanted
     if wanted == "auto":
-        return names[1] if len(names) > 1 else "cpu"
+        _, *gpus = available_devices()
+        return gpus[0].name if gpus else "cpu"
+    names = ["cpu", *(gpu.name for gpu in _gpus())]  # asked for by name, and torch knows best
     name = "cuda:0" if wanted == "cuda" else wanted
     if name not in names:
         raise DeviceError(f"device {wanted} is not available ({_reason(name)}); this machine has {', '.join(names)}")
     return name
+
+
+def _gpus() -> list[Device]:
+    """What torch finds beside the CPU."""
+    import torch
+
+    found = []
+    if torch.cuda.is_available():
+        found += [
+            Device(f"cuda:{index}", f"GPU {index}, {torch.cuda.get_device_name(index)}")
+            for index in range(torch.cuda.device_count())
+        ]
+    if torch.backends.mps.is_available():
+        found.append(Device("mps", "Apple GPU"))
+    return found
 
 
 def _gpu_driver() -> bool:

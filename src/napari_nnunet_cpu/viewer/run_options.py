@@ -84,7 +84,7 @@ class RunOptions(Container[Widget]):
 
 
 def _device_choices() -> list[tuple[str, str]]:
-    """Devices for the box, found in a thread because torch takes seconds to import."""
+    """Devices for the box, found in a thread because torch, where it has to be asked, takes seconds to import."""
     from napari_nnunet_cpu.engines import available_devices
 
     return [(device.label, device.name) for device in available_devices()]

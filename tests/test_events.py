@@ -1,6 +1,6 @@
 import pytest
 
-from napari_nnunet_cpu.events import Stage, StageStarted, TileDone, duration
+from napari_nnunet_cpu.events import Stage, StageStarted, TileDone, duration, size
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,11 @@ def test_events_say_what_happens():
     assert TileDone(3, 12, 95.2).text == "3 of 12 tiles, 1 min 35 s left"
     texts = [StageStarted(stage).text for stage in Stage]
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "1 MB"), (1.2e6, "1 MB"), (999.4e6, "999 MB"), (999.6e6, "1.0 GB"), (12.34e9, "12.3 GB")],
+)
+def test_size(count, text):
+    assert size(count) == text

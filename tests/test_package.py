@@ -23,7 +23,7 @@ def test_settings_load_nothing():
     assert loaded_after("from napari_nnunet_cpu import Settings; Settings.fast()") == []
 
 
-@pytest.mark.parametrize("module", ["cases", "models", "prepare", "engines", "predict", "export"])
+@pytest.mark.parametrize("module", ["cases", "models", "prepare", "engines", "predict", "export", "bench.document"])
 def test_no_stage_needs_a_viewer(module):
     assert not {"napari", "qtpy", "magicgui", "PyQt6"} & set(loaded_after(f"import napari_nnunet_cpu.{module}"))
 

@@ -1,10 +1,12 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from napari_nnunet_cpu import resources
-from napari_nnunet_cpu.resources import Stopwatch, cache_folder, usable_cores
+from napari_nnunet_cpu.resources import Stopwatch, cache_folder, free_memory_bytes, int8_is_fast, usable_cores
 
 
 def cgroup(root, files):
@@ -70,6 +72,46 @@ def test_cores_where_there_is_no_affinity(tmp_path, monkeypatch, count, cores):
     assert usable_cores() == cores
 
 
+def cpu(*flags):
+    return f"processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu {' '.join(flags)} sse2\nbugs\t\t: mds\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fast"),
+    [
+        (cpu("avx2", "avx512f", "avx512_vnni"), True),
+        (cpu("avx2", "avx_vnni"), True),
+        (cpu("avx512f", "amx_int8"), True),
+        (cpu("avx2", "avx512f", "avx512_bf16"), False),
+        (cpu("avx_vnni_int16"), False),
+        ("processor\t: 0\nFeatures\t: fp asimd i8mm asimddp\n", False),
+        ("", False),
+    ],
+    ids=["vnni-512", "vnni-256", "amx", "none", "another", "arm", "empty"],
+)
+def test_int8_on_linux(tmp_path, monkeypatch, text, fast):
+    monkeypatch.setattr(resources, "_CPU", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(text)
+    assert int8_is_fast() is fast
+
+
+@pytest.mark.parametrize(
+    ("found", "fast"),
+    [
+        ({"SIMD Extensions": {"baseline": ["SSE2"], "found": ["AVX2", "AVX512_SKX", "AVX512_CLX"]}}, True),
+        ({"SIMD Extensions": {"baseline": ["SSE2"], "found": ["AVX512_ICL"]}}, True),
+        ({"SIMD Extensions": {"baseline": ["SSE2"], "found": ["AVX2", "AVX512_SKX"]}}, False),
+        ({"SIMD Extensions": {"baseline": ["NEON", "ASIMD"], "found": ["ASIMDDP"]}}, False),
+        ({"SIMD Extensions": {"baseline": ["SSE2"]}}, False),
+        ({}, False),
+    ],
+)
+def test_int8_elsewhere(tmp_path, monkeypatch, found, fast):
+    monkeypatch.setattr(resources, "_CPU", tmp_path / "none")
+    monkeypatch.setattr(np, "show_config", lambda mode: found if mode == "dicts" else None)
+    assert int8_is_fast() is fast
+
+
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"
@@ -95,3 +137,43 @@ def test_a_stopwatch_adds_up_by_name_and_counts_failures(monkeypatch):
     with pytest.raises(KeyError), watch.timing("load"):
         raise KeyError
     assert watch.seconds == {"load": 6.0, "tiles": 0.5}
+
+
+def memory_1(limit, use, statistic="total_inactive_file 7\n"):
+    return {
+        "memory/memory.limit_in_bytes": f"{limit}\n",
+        "memory/memory.usage_in_bytes": f"{use}\n",
+        "memory/memory.stat": statistic,
+    }
+
+
+def memory_2(limit, use, statistic="anon 1\ninactive_file 500\nactive_file 9\n"):
+    return {"memory.max": f"{limit}\n", "memory.current": f"{use}\n", "memory.stat": statistic}
+
+
+@pytest.mark.parametrize(
+    ("files", "room"),
+    [
+        ({}, None),
+        (memory_2("max", 700), None),
+        (memory_2(2000, 700), 1800),
+        (memory_2(2000, 700, "anon 1\n"), 1300),
+        (memory_2(2000, ""), None),
+        ({"memory.max": "2000\n"}, None),
+        (memory_1(2000, 700), 1307),
+        (memory_1("", ""), None),
+        (memory_2("max", 700) | memory_1(2000, 700), 1307),
+    ],
+    ids=["none", "v2-max", "v2", "v2-no-files", "v2-no-use", "v2-half-there", "v1", "v1-empty", "both"],
+)
+def test_the_memory_of_a_container(tmp_path, files, room):
+    assert resources._cgroup_room(cgroup(tmp_path, files)) == room
+
+
+@pytest.mark.parametrize(
+    ("available", "limit", "free"), [(900, "max", 900), (900, 1000, 800), (300, 1000, 300), (9, 1, 0)]
+)
+def test_free_memory_is_the_systems_and_the_containers(tmp_path, monkeypatch, available, limit, free):
+    monkeypatch.setattr(resources, "_CGROUP", cgroup(tmp_path, memory_2(limit, 700)))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=available))
+    assert free_memory_bytes() == free

@@ -2,11 +2,11 @@ import pytest
 
 from napari_nnunet_cpu import Settings
 from napari_nnunet_cpu.errors import NNUNetCPUError, SettingsError
-from napari_nnunet_cpu.settings import parse_folds, parse_spacing
+from napari_nnunet_cpu.settings import parse_folds, parse_memory, parse_spacing
 
 EXACT = {
-    "preset": "exact", "engine": "auto", "device": "auto", "step": 0.5, "mirror": True, "cover": False, "threads": None,
-    "probabilities": False, "postprocess": False,
+    "preset": "exact", "engine": "auto", "device": "auto", "precision": "f32", "agreement": 0.97, "step": 0.5,
+    "mirror": True, "cover": False, "threads": None, "memory": None, "probabilities": False, "postprocess": False,
 }  # fmt: skip
 
 
@@ -14,8 +14,8 @@ EXACT = {
     ("preset", "differences"),
     [
         ("exact", {}),
-        ("fast", {"preset": "fast", "mirror": False}),
-        ("draft", {"preset": "draft", "mirror": False, "cover": True}),
+        ("fast", {"preset": "fast", "mirror": False, "precision": "int8"}),
+        ("draft", {"preset": "draft", "mirror": False, "cover": True, "precision": "int8"}),
     ],
 )
 def test_presets(preset, differences):
@@ -30,7 +30,8 @@ def test_settings_start_from_exact():
 
 @pytest.mark.parametrize("preset", ["exact", "fast", "draft"])
 def test_options_go_on_top_of_a_preset(preset):
-    options = {"engine": "torch", "device": "cuda:1", "step": 1, "mirror": True, "cover": False, "threads": 3}
+    options = {"engine": "torch", "device": "cuda:1", "precision": "f32", "agreement": 0.9, "step": 1}
+    options |= {"mirror": True, "cover": False, "threads": 3}
     expected = EXACT | options | {"preset": preset}
     assert getattr(Settings, preset)(**options).as_dict() == expected
     assert Settings.from_preset(preset, **options).as_dict() == expected
@@ -60,12 +61,17 @@ def test_devices(device):
             "engine openvino computes on the CPU, not on cuda:1: choose torch or auto",
         ),
         ({"engine": "openvino", "device": "mps"}, "openvino computes on the CPU, not on mps"),
+        ({"precision": "f16"}, "unknown precision 'f16': choose one of f32, int8"),
+        ({"agreement": 0}, "agreement is 0: it must be above 0 and at most 1, as 0.97"),
+        ({"agreement": 1.01}, "agreement is 1.01"),
+        ({"agreement": float("nan")}, "agreement is nan"),
         ({"step": 0}, "step is 0: it must be above 0 and at most 1"),
         ({"step": -0.5}, "step is -0.5"),
         ({"step": 1.01}, "step is 1.01"),
         ({"step": float("nan")}, "step is nan"),
         ({"threads": 0}, "threads is 0: it must be at least 1, or None for all cores"),
         ({"threads": -1}, "threads is -1"),
+        ({"memory": 0}, "memory is 0 bytes: it must be at least 1, or None for most of what is free"),
     ],
     ids=lambda value: "-".join(f"{k}={v!r}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
@@ -102,3 +108,22 @@ def test_spacing_and_folds_as_typed():
     assert parse_folds(" 0, 2 ") == ("0", "2")
     with pytest.raises(SettingsError, match="folds are 'first'"):
         parse_folds("first")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4GB", 4 * 10**9), ("4 GB", 4 * 10**9), ("4gb", 4 * 10**9), (" 500MB ", 500 * 10**6), ("4GiB", 4 * 2**30),
+        ("1.5 TiB", 3 * 2**39), ("2.5kB", 2500), ("1000000", 10**6), ("1000000B", 10**6), ("1", 1),
+    ],
+)  # fmt: skip
+def test_memory_as_typed(text, size):
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GB", "much", "-4GB", "4G", "4 XB", "4iB", "0", "0.5", "1e9", "nan", "4GB 2", "٤GB"]
+)
+def test_memory_that_is_none_is_refused(text):
+    with pytest.raises(SettingsError, match="write a size with its unit, as 4GB, 500MB or 4GiB"):
+        parse_memory(text)

@@ -19,6 +19,10 @@ class CaseError(NNUNetCPUError, ValueError):
     """Raised when an image can't be read or does not fit what is asked of it."""
 
 
+class MemoryBudgetError(NNUNetCPUError):
+    """Raised before a run that needs more memory, or room on disk, than it may use."""
+
+
 class ModelError(NNUNetCPUError, ValueError):
     """Raised when a model folder, archive or checkpoint is incomplete, unsafe or unsupported."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
 
 class Stage(StrEnum):
     """The stages of a run, in their order."""
@@ -56,12 +58,17 @@ class TileDone:
         Time the remaining tiles take at the pace so far, in seconds.
     part : str
         Of what, where there is more than one thing to do: a configuration, a time point.
+    final : tuple of (int, int) or None
+        The box (Z, Y, X), each start and stop, in the axes of the case, whose labels are now those that the
+        finished run will have; None when the tile made none final. The boxes of a run do not overlap, and leave
+        out only what cropping took away, which is background.
     """
 
     done: int
     total: int
     seconds_left: float
     part: str = ""
+    final: Bounds | None = None
 
     @property
     def text(self) -> str:
@@ -83,3 +90,10 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def size(count: float) -> str:
+    """Bytes as people say them, in powers of 1000: "850 MB", "1.2 GB"."""
+    if count < 999.5e6:
+        return f"{max(count / 1e6, 1):.0f} MB"
+    return f"{count / 1e9:.1f} GB"

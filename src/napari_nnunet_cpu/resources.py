@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, packages and a place for its files."""
+"""What this process may use of the machine: cores, memory, packages and a place for its files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
+import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")
+_CPU = Path("/proc/cpuinfo")
+# Instructions for sums of 8-bit products, by the names of Linux, and of numpy for the processors that brought them.
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+_INT8_PROCESSORS = {"AVX512_CLX", "AVX512_ICL", "AVX512_SPR"}
 
 
 def usable_cores() -> int:
@@ -49,6 +55,45 @@ def _cgroup_quota(root: Path) -> float | None:
     except (ValueError, ZeroDivisionError):  # "max": no limit
         return None
     return cores if cores > 0 else None
+
+
+def free_memory_bytes() -> int:
+    """Memory that this process could still take: what the system has, capped by the cgroup's limit (containers)."""
+    free = int(psutil.virtual_memory().available)
+    room = _cgroup_room(_CGROUP)
+    return free if room is None else max(0, min(free, room))
+
+
+def _cgroup_room(root: Path) -> int | None:
+    """Bytes left of the memory limit of the cgroup mounted at `root` (version 2, then 1), or None without one."""
+    for limit, use, statistic in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ):
+        try:
+            room = int((root / limit).read_text()) - int((root / use).read_text())
+            # Files that nobody has read for a while count as used, but are given up first.
+            idle = re.search(r"^(?:total_)?inactive_file (\d+)$", (root / statistic).read_text(), re.MULTILINE)
+        except (OSError, ValueError):  # no such version, or "max": no limit
+            continue
+        return room + (int(idle[1]) if idle else 0)
+    return None
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def int8_is_fast() -> bool:
+    """Whether the CPU computes several times faster with 8-bit integers than with float32: x86 with VNNI or AMX."""
+    if _CPU.is_file():
+        flags = re.search(r"^flags\s*:(.*)", _CPU.read_text(), re.MULTILINE)
+        return flags is not None and not _INT8_FLAGS.isdisjoint(flags[1].split())
+    import numpy as np
+
+    found: Any = np.show_config(mode="dicts")
+    return not _INT8_PROCESSORS.isdisjoint(found.get("SIMD Extensions", {}).get("found", ()))
 
 
 def peak_memory_bytes() -> int | None:

@@ -17,7 +17,7 @@ def test_version(nnunet):
     assert nnunet("--version").stdout == f"napari-nnunet-cpu {importlib.metadata.version('napari-nnunet-cpu')}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "inspect", "segment"])
+@pytest.mark.parametrize("command", ["bench", "demo", "inspect", "segment"])
 def test_every_command_has_help(nnunet, command):
     assert command in nnunet("--help").stdout
     done = nnunet(command, "-h")

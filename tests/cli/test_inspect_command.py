@@ -16,6 +16,9 @@ def test_json(nnunet, model):
     choice = plan_engine(load_model(model), Settings())
     assert document["machine"]["engine"] == choice.engine
     assert document["machine"]["reason"] == choice.reason != ""
+    fast = plan_engine(load_model(model), Settings.fast())
+    assert document["machine"]["precision"] == fast.precision
+    assert document["machine"]["precision_reason"] == fast.precision_reason != ""
     assert document["machine"]["cores"] == usable_cores()
     devices = [{"name": device.name, "label": device.label} for device in available_devices()]
     assert document["machine"]["devices"] == devices
@@ -49,6 +52,7 @@ def test_tables(nnunet, model):
         ("spacing (Z, Y, X)", "1 x 1 x 1 mm"),
         ("passes per tile", "8 with mirroring, 2 without"),
         ("chosen", plan_engine(load_model(model), Settings()).engine + " on"),
+        ("preset fast", "int8"),
         ("usable cores", str(usable_cores())),
     ):
         assert any(all(part in line for part in row) for line in text.splitlines()), row

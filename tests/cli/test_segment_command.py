@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -8,8 +9,11 @@ import pytest
 import tifffile
 from random_model import RandomModel, smooth_image
 
-from napari_nnunet_cpu import Settings, load_model, read_case, segment
+from napari_nnunet_cpu import Settings, estimate, load_model, read_case, segment
 from napari_nnunet_cpu.engines.torch_engine import TorchEngine
+from napari_nnunet_cpu.events import duration
+
+PLAN = re.compile(r"up to \d+ tiles, \d+ passes, .*, about .* of memory \((dense|rows|disk)\)")
 
 
 @pytest.fixture
@@ -23,10 +27,46 @@ def labels_of(path):
     return nib.load(path).get_fdata().transpose(2, 1, 0)
 
 
+def complaint(done):
+    """What is on stderr, without the line that says what a run will cost."""
+    return "".join(line for line in done.stderr.splitlines(keepends=True) if not PLAN.fullmatch(line.rstrip()))
+
+
+def test_the_cost_is_said_before_the_run(nnunet, image, model, monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "cache"))
+    arguments = ["segment", image, "-m", model, "-o", "o.nii.gz", "--report", "r.json", "--threads", 1]
+    (first,) = nnunet(*arguments).stderr.splitlines()
+    cost = estimate(read_case(image), load_model(model), Settings.exact(threads=1))
+    assert first == f"up to 6 tiles, 48 passes, time not known before the first run, about {said(cost)}"
+    run = json.loads(Path("r.json").read_text())["runs"][0]
+    assert run["memory"] == {"plan": "dense", "rows": 16, "probabilities_on_disk": False}
+    assert run["estimate"]["seconds"] is None
+    (second,) = nnunet(*arguments).stderr.splitlines()
+    assert second == f"up to 6 tiles, 48 passes, about {duration(cost.seconds)}, about {said(cost)}"
+    assert json.loads(Path("r.json").read_text())["runs"][0]["estimate"]["seconds"] > 0
+
+
+def said(cost):
+    return f"{cost.bytes / 1e6:.0f} MB of memory (dense)"
+
+
+def test_memory_that_is_allowed(nnunet, image, model):
+    done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz", "--memory", "2GB", "--json", "--preset", "draft")
+    document = json.loads(done.stdout)
+    assert document["settings"]["memory"] == 2 * 10**9
+    assert document["runs"][0]["estimate"]["budget_bytes"] == 2 * 10**9
+    done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz", "--memory", "1MB", "--preset", "draft")
+    assert done.exit_code == 1
+    needed = re.search(
+        r"error: patient_0000 needs about (\d+) MB of memory with this model, 1 MB are allowed", done.stderr
+    )
+    assert int(needed[1]) > 1
+
+
 def test_labels_are_those_of_python(nnunet, image, model, tmp_path):
     out = tmp_path / "labels.nii.gz"
     done = nnunet("segment", image, "-m", model, "-o", out, "--threads", 1)
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, complaint(done)) == (0, "")
     expected = segment(read_case(image), load_model(model), Settings.exact(threads=1))
     assert len(np.unique(expected.labels)) == 3
     np.testing.assert_array_equal(labels_of(out), expected.labels)
@@ -41,6 +81,8 @@ def test_what_people_read(nnunet, image, model, tmp_path):
         row = next(line for line in lines if name in line)
         assert f"{volume['voxels']:,}" in row
         assert f"{volume['ml']:,.2f}" in row
+    assert lines[-3].startswith("engine: ")
+    assert lines[-3].endswith("; f32, not int8: this CPU has no VNNI, the instructions for it")
     assert "fast: 2 tiles, 4 passes" in lines[-2]
     assert lines[-1] == f"labels: {out}"
 
@@ -56,6 +98,8 @@ def test_json_is_the_report_and_nothing_else(nnunet, image, model, tmp_path):
     for provenance in (document, expected.provenance):
         for measured in (provenance, *provenance["runs"]):
             del measured["seconds"]
+        for run in provenance["runs"]:
+            del run["estimate"], run["first_final_seconds"]
         del provenance["time"]
     assert {key: document[key] for key in expected.provenance} == expected.provenance
     assert document["volumes"] == expected.volumes()
@@ -76,6 +120,8 @@ def test_json_is_the_report_and_nothing_else(nnunet, image, model, tmp_path):
         (["--no-mirror", "--step", "1"], Settings.exact(mirror=False, step=1.0, threads=1)),
         (["--engine", "torch", "--device", "cpu"], Settings.exact(engine="torch", device="cpu", threads=1)),
         (["--engine", "openvino"], Settings.exact(engine="openvino", threads=1)),
+        (["--preset", "fast", "--precision", "f32"], Settings.fast(precision="f32", threads=1)),
+        (["--precision", "int8", "--agreement", "0.9"], Settings.exact(precision="int8", agreement=0.9, threads=1)),
     ],
 )
 def test_options_become_settings(nnunet, image, model, options, expected):
@@ -220,8 +266,12 @@ def test_names_of_strangers_do_not_command_the_terminal(nnunet, image, tmp_path,
         ({"--engine": "magic"}, 2, "unknown engine 'magic'"),
         ({"--device": "tpu"}, 2, "unknown device 'tpu'"),
         ({"--engine": "openvino", "--device": "cuda"}, 2, "openvino computes on the CPU, not on cuda"),
+        ({"--precision": "f16"}, 2, "unknown precision 'f16'"),
+        ({"--agreement": "97"}, 2, "agreement is 97"),
         ({"--step": "0"}, 2, "step is 0"),
         ({"--threads": "0"}, 2, "threads is 0"),
+        ({"--memory": "0"}, 2, "memory is '0'; write a size with its unit, as 4GB"),
+        ({"--memory": "much"}, 2, "memory is 'much'"),
         ({"--spacing": "1,1"}, 2, "three positive numbers"),
         ({"--spacing": "1,1,-1"}, 2, "three positive numbers"),
         ({"--spacing": "1,1,nan"}, 2, "three positive numbers"),
@@ -236,10 +286,11 @@ def test_errors_are_one_line(nnunet, image, model, changes, code, reason, as_jso
     options = [part for pair in given.items() for part in pair if part is not None] + ["--json"] * as_json
     done = nnunet("segment", *[str(part).format(image=image) for part in [*images, *options]])
     assert done.exit_code == code
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert reason in done.stderr
-    message = done.stderr.removeprefix("error: ").strip()
+    said = complaint(done)
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert reason in said
+    message = said.removeprefix("error: ").strip()
     assert (json.loads(done.stdout) if as_json else done.stdout) == ({"error": message} if as_json else "")
     assert not list(Path().iterdir())
     assert image.read_bytes() == before
@@ -268,7 +319,7 @@ def test_interrupted(nnunet, image, model, tmp_path, monkeypatch, as_json):
     monkeypatch.setattr(TorchEngine, "logits", interrupted)
     options = ["--engine", "torch", "--report", "r.json", *["--json"] * as_json]
     done = nnunet("segment", image, "-m", model, "-o", out, *options)
-    assert (done.exit_code, done.stderr) == (1, "cancelled\n")
+    assert (done.exit_code, complaint(done)) == (1, "cancelled\n")
     assert done.stdout == ("" if not as_json else json.dumps({"error": "cancelled"}, indent=2) + "\n")
     assert out.read_bytes() == b"painted by hand"
     assert not list(Path().iterdir())
@@ -288,4 +339,4 @@ def test_errors_of_the_system_are_one_line(nnunet, image, model, monkeypatch, er
 
     monkeypatch.setattr(TorchEngine, "logits", fail)
     done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz", "--engine", "torch")
-    assert (done.exit_code, done.stderr) == (1, line)
+    assert (done.exit_code, complaint(done)) == (1, line)

@@ -168,6 +168,17 @@ def test_elsewhere_the_faster_one_is_found_out(
 
 
 @pytest.mark.usefixtures("cache")
+def test_why_it_is_not_int8_is_said_beside_it(
+    model: TrainedModel, machine: Callable[..., None], paces: list[Pace]
+) -> None:
+    machine("aarch64")
+    paces.append(Pace(1.0, 2.0))
+    engine = choose_engine(model, Settings.fast(device="cpu", threads=1))
+    assert (engine.name, engine.precision) == ("openvino", "f32")
+    assert engine.reason == f"{Pace(1.0, 2.0)}; f32, not int8: this CPU has no VNNI, the instructions for it"
+
+
+@pytest.mark.usefixtures("cache")
 def test_the_answer_is_remembered(
     model: TrainedModel, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -271,6 +271,10 @@ def test_keys_depend_on_fold_precision_and_versions(model: TrainedModel, monkeyp
     keys.append(network_key(model, 0, "f32"))
     monkeypatch.setattr(network_cache, "openvino_version", lambda: "2099.1.0-1-abc")
     keys.append(network_key(model, 0, "f32"))
+    keys.append(network_key(model, 0, "int8"))
+    monkeypatch.setattr(network_cache, "installed_version", lambda _: "99.0")
+    keys.append(network_key(model, 0, "int8"))
+    assert network_key(model, 0, "f32") in keys  # which does not depend on nncf
     assert len(set(keys)) == len(keys)
 
 

@@ -12,7 +12,7 @@ from skimage.transform import resize
 
 from napari_nnunet_cpu import TrainedModel, load_model
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.export import Logits, export_labels, export_probabilities, label_export, linear
+from napari_nnunet_cpu.export import LogitRows, Logits, ProbabilityExport, export_rows, label_export, linear
 from napari_nnunet_cpu.export.whole import WholeExport
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
@@ -39,7 +39,14 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 def exported(logits: Any, model: TrainedModel, geometry: Geometry) -> np.ndarray:
     array = np.asarray(logits, np.float32)
-    return export_labels(lambda first, last: Logits(array[:, first:last]), model, geometry)
+    return exported_rows(lambda first, last: Logits(array[:, first:last]), model, geometry)
+
+
+def exported_rows(rows: LogitRows, model: TrainedModel, geometry: Geometry) -> np.ndarray:
+    result = np.zeros(geometry.case_shape, model.labels.dtype)
+    kept = geometry.kept(result)
+    export_rows(label_export(model, geometry, threads=2), rows, kept, 0, len(kept))
+    return result
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -125,8 +132,8 @@ def test_slabs_come_to_lie_where_they_belong(three: TrainedModel, monkeypatch: p
         asked.append(last - first)
         return Logits(logits[:, first:last].astype(np.float32))
 
-    monkeypatch.setattr(linear, "_SLAB_LOGITS", 3 * 6 * 7)
-    assert np.array_equal(export_labels(rows, three, geometry), expected)
+    monkeypatch.setattr(linear, "SLAB_LOGITS", 3 * 6 * 7)
+    assert np.array_equal(exported_rows(rows, three, geometry), expected)
     assert len(asked) == 9
     assert max(asked) == 2
 
@@ -137,7 +144,7 @@ def test_the_plans_say_how_logits_are_resampled(case: Triple, tmp_path: Path) ->
     model = model_of(tmp_path, resampling_options={"probabilities": {"order": 3}})
     logits = np.random.default_rng(1).normal(size=(3, 5, 6, 7))
     geometry = whole(case, (5, 6, 7))
-    assert isinstance(label_export(model, geometry), WholeExport) == (case != (5, 6, 7))
+    assert isinstance(label_export(model, geometry, threads=1), WholeExport) == (case != (5, 6, 7))
     smooth = [resize(head, case, order=3, mode="edge", anti_aliasing=False) for head in logits]
     assert np.array_equal(exported(logits, model, geometry), np.argmax(smooth, axis=0))
 
@@ -147,9 +154,10 @@ def test_plans_that_do_not_lead_back_are_refused(three: TrainedModel) -> None:
     model = replace(three, configuration=one_way)
     logits = np.random.default_rng(2).normal(size=(3, 5, 6, 7))
     assert np.array_equal(exported(logits, model, whole((5, 6, 7))), logits.argmax(axis=0))
-    for export in (export_labels, export_probabilities):
+    there = whole((8, 9, 10), (5, 6, 7))
+    for make in (lambda: label_export(model, there, threads=1), lambda: ProbabilityExport(model, there)):
         with pytest.raises(ModelError, match=r"the plans resample images .* but not logits \(no_resampling_hack\)"):
-            export(lambda first, last: Logits(logits[:, first:last]), model, whole((8, 9, 10), (5, 6, 7)))
+            make()
 
 
 @pytest.mark.parametrize("prepared", [(48, 40, 40), (30, 60, 50)])

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -59,7 +60,7 @@ def rows_of(logits: np.ndarray, weights: np.ndarray | None = None) -> LogitRows:
 def linear(labels: Labels, resampler: Resampler, source: Triple, shape: Triple) -> LinearExport:
     taps = resampler.taps(source, shape)
     assert taps is not None
-    return LinearExport(labels, taps, source, shape)
+    return LinearExport(labels, taps, source, shape, threads=2)
 
 
 def exported(labels: Labels, resampler: Resampler, rows: LogitRows, source: Triple, shape: Triple) -> np.ndarray:
@@ -202,7 +203,7 @@ def test_planes_larger_than_a_strip(labels: Labels, source: Triple, shape: Tripl
 )
 def test_slabs_need_few_rows_at_a_time(heads: int, source: Triple, shape: Triple) -> None:
     export = linear(Labels({0: "background"}, heads), LINEAR, source, shape)
-    slabs = list(export.slabs())
+    slabs = list(export.slabs(0, shape[0]))
     assert [row for start, stop in slabs for row in range(start, stop)] == list(range(shape[0]))
     row_bytes = 4 * heads * source[1] * source[2]
     for start, stop in slabs:
@@ -215,3 +216,11 @@ def test_an_error_in_a_thread_is_heard() -> None:
     export = linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8))
     with pytest.raises(ValueError, match="broadcast"):
         export.labels(rows_of(noise((4, 4, 4), 0), np.ones((4, 4, 9), np.float32)), 0, 8)
+
+
+def test_no_more_threads_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    pool = ThreadPoolExecutor
+    monkeypatch.setattr("napari_nnunet_cpu.export.linear.ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
+    linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8)).labels(rows_of(noise((4, 4, 4), 0)), 0, 8)
+    assert asked == [2]

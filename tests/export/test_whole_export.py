@@ -33,7 +33,7 @@ def test_splines_are_those_of_skimage_and_any_slab_can_be_had(labels: Labels, ex
         asked.append((first, last))
         return Logits(LOGITS * 3, np.full(SOURCE, 3, np.float32))
 
-    assert list(export.slabs()) == [(0, 6)]
+    assert list(export.slabs(0, 6)) == [(0, 6)]
     for start, stop in [(0, 6), (0, 1), (2, 5)]:
         assert export.rows_needed(start, stop) == (0, 9)
         found = export.labels(rows, start, stop)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_nnunet_cpu.predict.accumulate import DenseAccumulator, accumulator_bytes, gaussian_window
+from napari_nnunet_cpu.predict.accumulate import Accumulator, gaussian_window
 from napari_nnunet_cpu.predict.grid import Grid
 
 EPSILON = float(np.finfo(np.float32).eps)
@@ -12,7 +12,7 @@ patches = st.one_of(st.tuples(*[st.integers(1, 8)] * 3), st.tuples(*[st.integers
 steps = st.sampled_from([0.3, 0.5, 1.0])
 
 
-def mean(accumulator: DenseAccumulator, grid: Grid, head: int = 0) -> np.ndarray:
+def mean(accumulator: Accumulator, grid: Grid, head: int = 0) -> np.ndarray:
     return accumulator.rows(0, grid.shape[0]).mean(head)
 
 
@@ -20,7 +20,7 @@ def mean(accumulator: DenseAccumulator, grid: Grid, head: int = 0) -> np.ndarray
 def test_constants_in_constants_out(shape: tuple[int, int, int], patch: tuple[int, ...], step: float) -> None:
     grid = Grid.for_image(shape, patch, step)
     constants = np.array([-7.25, 0.0, 1e-3, 300.0], np.float32)
-    accumulator = DenseAccumulator(grid, len(constants))
+    accumulator = Accumulator(grid, len(constants))
     for tile in grid.tiles():
         accumulator.add(tile, np.broadcast_to(constants[:, None, None, None], (4, *tile.size)))
     for head, constant in enumerate(constants):
@@ -35,7 +35,7 @@ def test_tiles_of_an_image_give_the_image(shape: tuple[int, int, int], patch: tu
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     widths = [(b, p - b - n) for b, p, n in zip(grid.before, grid.padded, shape, strict=True)]
     padded = np.pad(image, widths)
-    accumulator = DenseAccumulator(grid, 1)
+    accumulator = Accumulator(grid, 1)
     for tile in grid.tiles():
         accumulator.add(tile, padded[tile.slices()][None])
     np.testing.assert_allclose(mean(accumulator, grid), image, rtol=4 * len(grid) * EPSILON)
@@ -44,7 +44,7 @@ def test_tiles_of_an_image_give_the_image(shape: tuple[int, int, int], patch: tu
 def test_mean_is_weighted_by_hand() -> None:
     """Two tiles along x, one constant each: at every voxel the mean of those there, by their windows."""
     grid = Grid.for_image((1, 1, 6), (1, 1, 4), 0.5)
-    accumulator = DenseAccumulator(grid, 1)
+    accumulator = Accumulator(grid, 1)
     first, second = grid.tiles()
     accumulator.add(first, np.full((1, 1, 1, 4), 1, np.float32))
     accumulator.add(second, np.full((1, 1, 1, 4), 5, np.float32))
@@ -57,7 +57,7 @@ def test_mean_is_weighted_by_hand() -> None:
 def test_order_of_tiles_does_not_matter(random: object) -> None:
     grid = Grid.for_image((13, 9, 11), (6, 5, 4), 0.5)
     logits = np.random.default_rng(1).normal(size=(len(grid), 2, *grid.patch)).astype(np.float32)
-    straight, shuffled = DenseAccumulator(grid, 2), DenseAccumulator(grid, 2)
+    straight, shuffled = Accumulator(grid, 2), Accumulator(grid, 2)
     tiles = list(grid.tiles())
     for tile in tiles:
         straight.add(tile, logits[tile.index])
@@ -74,7 +74,7 @@ def test_add_leaves_its_input_alone() -> None:
     grid = Grid.for_image((4, 4, 4), (4, 4, 4), 0.5)
     logits = np.ones((2, 4, 4, 4), np.float32)
     logits.flags.writeable = False
-    DenseAccumulator(grid, 2).add(grid.tiles()[0], logits)
+    Accumulator(grid, 2).add(grid.tiles()[0], logits)
     assert (logits == 1).all()
 
 
@@ -82,7 +82,7 @@ def test_add_leaves_its_input_alone() -> None:
 def test_rows_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
     """Also where the image is padded."""
     grid = Grid.for_image(shape, (4, 4, 4), 0.5)
-    accumulator = DenseAccumulator(grid, 2)
+    accumulator = Accumulator(grid, 2)
     rng = np.random.default_rng(2)
     for tile in grid.tiles():
         accumulator.add(tile, rng.normal(size=(2, *tile.size)).astype(np.float32))
@@ -96,16 +96,74 @@ def test_rows_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
 
 def test_zero_where_no_tile_lies() -> None:
     grid = Grid.for_image((4, 4, 8), (4, 4, 4), 1.0)
-    accumulator = DenseAccumulator(grid, 1)
+    accumulator = Accumulator(grid, 1)
     assert not mean(accumulator, grid).any()
     accumulator.add(grid.tiles()[1], np.full((1, 4, 4, 4), 3, np.float32))
     assert np.array_equal(np.unique(mean(accumulator, grid)[..., :4]), [0])
     assert np.array_equal(np.unique(mean(accumulator, grid)[..., 4:]), [3])
 
 
-def test_announced_memory_is_what_is_taken() -> None:
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_size_is_that_of_the_rows_held(on_disk: bool) -> None:
     grid = Grid.for_image((5, 3, 8), (4, 4, 4), 0.5)
-    assert accumulator_bytes(grid, 3) == DenseAccumulator(grid, 3).nbytes == 4 * 4 * 5 * 4 * 8
+    assert Accumulator(grid, 3, on_disk=on_disk).nbytes == 4 * 4 * 5 * 4 * 8
+    for length in (10, 20, 40):
+        long = Grid.for_image((length, 3, 8), (4, 4, 4), 0.5)
+        assert Accumulator(long, 3, depth=5, on_disk=on_disk).nbytes == 4 * 4 * 5 * 4 * 8
+
+
+@given(shapes, patches, steps, st.integers(0, 3))
+def test_a_window_goes_through_the_image(
+    shape: tuple[int, int, int], patch: tuple[int, ...], step: float, spare: int
+) -> None:
+    """Bit for bit the sums of the whole, row of tiles by row of tiles, forgetting all that is finished."""
+    grid = Grid.for_image(shape, patch, step)
+    rng = np.random.default_rng(3)
+    whole = Accumulator(grid, 3)
+    window = Accumulator(grid, 3, depth=min(grid.patch[0] + spare, grid.padded[0]))
+    finished = 0
+    for tile in grid.tiles():
+        if tile.start[0] > finished:
+            check_rows(window, whole, grid, finished, tile.start[0])
+            finished = tile.start[0]
+            window.forget(finished)
+        logits = rng.normal(size=(3, *tile.size)).astype(np.float32)
+        assert window.holds(tile)
+        whole.add(tile, logits)
+        window.add(tile, logits)
+    check_rows(window, whole, grid, finished, grid.padded[0])
+
+
+def check_rows(window: Accumulator, whole: Accumulator, grid: Grid, start: int, stop: int) -> None:
+    """Compare rows of the padded image, as far as they are of the image."""
+    first, last = max(start - grid.before[0], 0), min(stop - grid.before[0], grid.shape[0])
+    if first < last:
+        found, expected = window.rows(first, last), whole.rows(first, last)
+        assert np.array_equal(found.sums, expected.sums)
+        assert np.array_equal(found.weights, expected.weights)
+
+
+def test_a_window_has_room_for_what_follows_the_rows_needed() -> None:
+    grid = Grid.for_image((16, 4, 4), (4, 4, 4), 0.5)
+    window = Accumulator(grid, 1, depth=6)
+    tiles = {tile.start[0]: tile for tile in grid.tiles()}
+    assert [start for start, tile in tiles.items() if window.holds(tile)] == [0, 2]
+    window.add(tiles[0], np.ones((1, 4, 4, 4), np.float32))
+    window.forget(4)
+    assert [start for start, tile in tiles.items() if window.holds(tile)] == [0, 2, 4, 6]
+    window.add(tiles[6], np.ones((1, 4, 4, 4), np.float32))
+    assert [start for start, tile in tiles.items() if window.holds(tile)] == [4, 6]
+
+
+def test_rows_ahead_of_the_window_are_zero() -> None:
+    grid = Grid.for_image((16, 4, 4), (4, 4, 4), 0.5)
+    window = Accumulator(grid, 2, depth=4)
+    window.add(grid.tiles()[0], np.ones((2, 4, 4, 4), np.float32))
+    found = window.rows(2, 7)
+    assert found.sums.shape == (2, 5, 4, 4)
+    assert (found.mean(1)[:2] == 1).all()
+    assert not found.mean(1)[2:].any()
+    assert not window.rows(9, 16).mean(0).any()
 
 
 @pytest.mark.parametrize("patch", [(16, 20, 12), (7, 9, 5), (1, 16, 24), (32, 8, 40), (1, 1, 1)])

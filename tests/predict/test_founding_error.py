@@ -11,7 +11,7 @@ import torch
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment
-from napari_nnunet_cpu.predict.accumulate import DenseAccumulator
+from napari_nnunet_cpu.predict.accumulate import Accumulator
 
 THREE_FOLDS = RandomModel(patch=(8, 8, 8), folds=("0", "1", "2"), mirror_axes=(0, 1, 2))
 
@@ -53,7 +53,7 @@ def test_logits_and_their_sums_take_in_place_updates(settings: Settings, tmp_pat
     np.testing.assert_allclose(logits, (before + second) / 2 - 1, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(run.engine.logits(patch, 1), second)
 
-    accumulator = DenseAccumulator(run.grid, 3)
+    accumulator = Accumulator(run.grid, 3)
     accumulator.add(run.grid.tiles()[0], before)
     mean = accumulator.rows(0, 8).mean(1)
     mean *= 2

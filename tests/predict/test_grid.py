@@ -1,5 +1,6 @@
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil, prod
 
 import numpy as np
 import pytest
@@ -120,3 +121,37 @@ def test_covering_starts_are_as_few_as_can_be(length: int, patch: int, step: flo
 def test_tiles_that_would_fill_the_memory_are_refused() -> None:
     with pytest.raises(CaseError, match="tiles of an image .* more than 1000000: cut the image"):
         Grid.for_image((160, 160, 160), (1, 1, 1), 0.5)
+
+
+@given(shapes, patches, st.integers(1, 30), st.data())
+def test_places_all_over_the_image(
+    shape: tuple[int, int, int], patch: tuple[int, int, int], most: int, data: st.DataObject
+) -> None:
+    grid = Grid.for_image(shape, patch, 0.5)
+    size = data.draw(st.tuples(*[st.integers(1, n) for n in patch]))
+    places = list(grid.spread(size, most))
+    assert places == list(grid.spread(size, most))
+    every = list(grid.spread(size, 10**6))
+    assert len({str(place) for place in every}) == len(every)
+    assert len(places) == len({str(place) for place in places}) == min(most, len(every))
+    assert all(place in every for place in places)
+    count = np.zeros(grid.padded, int)
+    for place in every:
+        assert tuple(s.stop - s.start for s in place) == size
+        count[place] += 1
+    assert count.min() >= 1
+    assert len(every) == prod(ceil(n / s) for n, s in zip(grid.padded, size, strict=True))
+
+
+def test_places_are_not_all_on_one_side() -> None:
+    grid = Grid.for_image((100, 100, 100), (20, 20, 20), 0.5)
+    starts = np.array([[s.start for s in place] for place in grid.spread((10, 10, 10), 24)])
+    assert starts.min(axis=0).max() <= 20
+    assert starts.max(axis=0).min() >= 70
+
+
+def test_places_in_slices() -> None:
+    grid = Grid.for_image((5, 20, 20), (20, 20), 0.5)
+    places = list(grid.spread((10, 10), 100))
+    assert len(places) == 20
+    assert {(place[0].start, place[0].stop) for place in places} == {(z, z + 1) for z in range(5)}

@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import count
 
 import numpy as np
@@ -88,3 +89,22 @@ def test_the_patch_is_left_alone() -> None:
     patch = PATCH.copy()
     mean_logits(FakeEngine(marks_places), patch, (0, 1, 2), never)
     assert np.array_equal(patch, PATCH)
+
+
+def test_folds_and_mirror_images_are_added_in_place() -> None:
+    patch = np.random.default_rng(1).normal(size=(1, 32, 32, 32)).astype(np.float32)
+    logits = np.ones((20, 32, 32, 32), np.float32)
+
+    class Constant(FakeEngine):
+        def logits(self, patch: np.ndarray, fold: int) -> np.ndarray:
+            return logits
+
+    engine = Constant(marks_places, folds=3)
+    tracemalloc.start()
+    try:
+        found = mean_logits(engine, patch, (0, 1, 2), never)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found == 1).all()
+    assert peak < 1.2 * found.nbytes

@@ -9,6 +9,7 @@ import pytest
 from fake_engines import FakeEngine, nearest_integer, position_dependent
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
+from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.errors import EngineError, SettingsError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.predict.grid import Tile
@@ -248,8 +249,26 @@ def test_engine_is_made_on_first_use_and_once(case: Case, model: TrainedModel, m
     assert not made
     list(run.compute(run.tiles[:1]))
     list(run.compute(run.tiles[1:2]))
-    assert made == [(model, PLAIN)]
+    assert made == [(model, PLAIN, run.crops)]
     assert "load" in run.record()["seconds"]
+
+
+def test_crops_are_parts_of_the_image(case: Case, model: TrainedModel) -> None:
+    run = Run(case, model, PLAIN, FakeEngine(nearest_integer))
+    crops = list(run.crops((4, 4, 4), 7))
+    assert len(crops) == 7
+    for crop, place in zip(crops, run.grid.spread((4, 4, 4), 7), strict=True):
+        assert crop.flags.c_contiguous
+        np.testing.assert_array_equal(crop, case.channels[:, *place])
+
+
+def test_the_agreement_is_recorded(case: Case, model: TrainedModel) -> None:
+    engine = FakeEngine(nearest_integer)
+    assert Run(case, model, PLAIN, engine).record()["agreement"] is None
+    engine.agreement = Agreement("liver", 0.98, 0.99)
+    record = Run(case, model, PLAIN, engine).record()
+    assert record["agreement"] == {"worst": "liver", "dice": 0.98, "voxels": 0.99}
+    json.dumps(record)
 
 
 def test_result_can_be_taken_early_and_again(case: Case, model: TrainedModel) -> None:

@@ -54,3 +54,21 @@ def test_what_does_not_fit_is_refused(case: Case, tmp_path: Path) -> None:
     model = load_model(RandomModel(channels=("T1", "T2")).write(tmp_path))
     with pytest.raises(CaseError, match="T1, T2"):
         segment(case, model, SETTINGS)
+
+
+def test_boxes_called_final_are_of_the_result(case: Case, tmp_path: Path) -> None:
+    """Not those of a first stage, of a member of an ensemble, or of labels that are still to be postprocessed."""
+    low = RandomModel(patch=(8, 8, 8), spacing=(2.0, 2.0, 2.0), called="3d_lowres")
+    cascade = load_model(RandomModel(patch=(8, 8, 8), first_stage=low).write(tmp_path / "cascade"))
+    single = load_model(RandomModel(patch=(8, 8, 8), postprocessing=[1]).write(tmp_path / "single"))
+
+    def parts(model: object, **options: object) -> set[str]:
+        events: list[object] = []
+        segment(case, model, Settings.fast(device="cpu", **options), events.append)
+        return {event.part for event in events if isinstance(event, TileDone) and event.final is not None}
+
+    assert parts(single) == {""}
+    assert parts(single, probabilities=True) == {""}
+    assert parts(cascade) == {"3d_cascade_fullres"}
+    assert parts([single, single]) == set()
+    assert parts(single, postprocess=True) == set()

@@ -103,3 +103,19 @@ def test_place_puts_an_asymmetric_marker_back(order: AxisOrder) -> None:
     assert geometry.case_shape == case.shape
     assert np.shares_memory(geometry.kept(case), case)
     assert np.array_equal(geometry.kept(case), seen[box])
+
+
+@given(orders, st.data())
+def test_rows_of_the_kept_part_are_a_box_of_the_case(order: AxisOrder, data: st.DataObject) -> None:
+    case = np.zeros((6, 7, 8), np.uint8)
+    full = order.apply(case).shape
+    starts = [data.draw(st.integers(0, length - 2)) for length in full]
+    box = tuple(slice(start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, full, strict=True))
+    shape = tuple(part.stop - part.start for part in box)
+    geometry = Geometry(order, full, box, (1, 1, 1), shape, (1, 1, 1))
+    start = data.draw(st.integers(0, shape[0] - 1))
+    stop = data.draw(st.integers(start + 1, shape[0]))
+    geometry.kept(case)[start:stop] = 1
+    found = geometry.case_box(start, stop)
+    assert case[tuple(slice(*side) for side in found)].all()
+    assert case.sum() == np.prod([last - first for first, last in found])

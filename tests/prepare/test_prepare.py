@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,3 +126,33 @@ def test_absurd_spacing_is_refused_before_memory_is_taken(tmp_path: Path, spacin
     case = Case(np.ones((1, 20, 20, 20)), spacing)
     with pytest.raises(CaseError, match="state it in millimetres"):
         prepare(case, opened(tmp_path))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.2, 0.9, 1.0)])
+def test_channels_are_prepared_one_after_the_other(tmp_path: Path, spacing: tuple[float, float, float]) -> None:
+    model = opened(tmp_path, channels=("a", "b", "c", "d", "e", "f", "g", "h"), use_mask=True)
+    case = Case(np.random.default_rng(0).integers(1, 500, (8, 40, 50, 60)).astype(np.int16), spacing)
+    prepare(case, model)  # so that what is only made once is there
+    tracemalloc.start()
+    try:
+        image = prepare(case, model).image
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    channel = max(4 * 40 * 50 * 60, image[0].nbytes)
+    assert peak < image.nbytes + 4 * channel
+
+
+def test_the_geometry_is_told_before_the_image_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = opened(tmp_path)
+    told = []
+
+    def refuse(geometry: object) -> None:
+        told.append(geometry)
+        raise CaseError("too large")
+
+    monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("memory was taken"))
+    with pytest.raises(CaseError, match="too large"):
+        prepare(marked_case(), model, on_geometry=refuse)
+    monkeypatch.undo()
+    assert told == [prepare(marked_case(), model).geometry]

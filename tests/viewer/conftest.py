@@ -23,7 +23,8 @@ PATIENCE_MS = 60_000
 class GatedEngine:
     """Counts its passes and holds each one until the gate is open; may fail at one of them."""
 
-    name, device, precision, threads, folds, reason = "gated", "cpu", "f32", 1, 1, "a test's"
+    name, device, precision, threads, folds = "gated", "cpu", "f32", 1, 1
+    reason, agreement = "a test's", None
 
     def __init__(self, heads: int = 3) -> None:
         self.heads = heads
@@ -45,7 +46,7 @@ class GatedEngine:
 @pytest.fixture
 def gated(monkeypatch: pytest.MonkeyPatch):
     engine = GatedEngine()
-    monkeypatch.setattr(run_module, "choose_engine", lambda model, settings: engine)
+    monkeypatch.setattr(run_module, "choose_engine", lambda *_: engine)
     yield engine
     engine.gate.set()
     assert QThreadPool.globalInstance().waitForDone(PATIENCE_MS)

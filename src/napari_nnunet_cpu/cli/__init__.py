@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from napari_nnunet_cpu.cli.bench import bench_command
 from napari_nnunet_cpu.cli.demo import demo_command
 from napari_nnunet_cpu.cli.inspect import inspect_command
 from napari_nnunet_cpu.cli.segment import segment_command
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command("demo")(demo_command)
 app.command("inspect")(inspect_command)
 app.command("segment", no_args_is_help=True)(segment_command)
+app.command("bench", no_args_is_help=True)(bench_command)
 
 
 def _print_version(wanted: bool) -> None:

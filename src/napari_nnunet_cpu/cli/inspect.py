@@ -48,18 +48,21 @@ def describe(model: TrainedModel) -> dict[str, Any]:
     -------
     dict
         The model's own description with "passes_per_tile" ("mirrored", "plain") and "machine"
-        ("engine", "device" that a run would take and the "reason", "devices" there are, "cores").
+        ("engine", "device" that a run would take and the "reason", "precision" of the preset fast and
+        its "precision_reason", "devices" there are, "cores").
     """
     from napari_nnunet_cpu.engines import available_devices, plan_engine
 
     plain = len(model.folds)
-    choice = plan_engine(model, Settings())
+    choice = plan_engine(model, Settings.fast())  # exact differs in precision alone
     return model.describe() | {
         "passes_per_tile": {"mirrored": plain * 2 ** len(model.mirror_axes), "plain": plain},
         "machine": {
             "engine": choice.engine,
             "device": choice.device,
             "reason": choice.reason,
+            "precision": choice.precision,
+            "precision_reason": choice.precision_reason,
             "devices": [{"name": device.name, "label": device.label} for device in available_devices()],
             "cores": usable_cores(),
         },
@@ -95,6 +98,7 @@ def _print_tables(document: dict[str, Any]) -> None:
         {
             "devices": _listed([f"{device['name']} ({device['label']})" for device in machine["devices"]]),
             "chosen": f"{machine['engine']} on {machine['device']}: {machine['reason']}",
+            "preset fast": machine["precision_reason"],
             "usable cores": str(machine["cores"]),
         },
     )

@@ -75,6 +75,8 @@ def print_document(document: dict[str, Any]) -> None:
         table.add_row(str(volume["label"]), Text(printable(name)), f"{volume['voxels']:,}", ml)
     Console().print(table)
     last, threads = document["runs"][-1], document["runs"][-1]["threads"]
+    if document["settings"]["precision"] == "int8":  # which is shown with how far it agrees, or why it was not taken
+        typer.echo(printable(f"engine: {last['engine_reason']}"))
     typer.echo(
         f"{document['settings']['preset']}: {document['tiles_done']} tiles, {document['passes']} passes, "
         f"in {duration(sum(document['seconds'].values()))} on {last['device']} "

@@ -18,7 +18,15 @@ from napari_nnunet_cpu.cli.options import (
 from napari_nnunet_cpu.cli.progress import tile_progress
 from napari_nnunet_cpu.cli.report import document_of, print_document, write_report
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.settings import ENGINES, PRESETS, Settings, parse_folds, parse_spacing
+from napari_nnunet_cpu.settings import (
+    ENGINES,
+    PRECISIONS,
+    PRESETS,
+    Settings,
+    parse_folds,
+    parse_memory,
+    parse_spacing,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,6 +57,16 @@ def segment_command(
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where; auto takes a GPU if there is one.")
     ] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PRECISIONS), help="int8 where it is faster and agrees; the preset's choice else."
+        ),
+    ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Dice with f32 that int8 must reach in every class (0.97)."),
+    ] = None,
     step: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Distance of the tiles as a share of the patch (0.5)."),
@@ -57,7 +75,11 @@ def segment_command(
         bool | None,
         typer.Option("--mirror/--no-mirror", help="Average over mirrored patches, or not; the preset's choice else."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads of the network (every core).")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads (every core).")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory for the run, as 4GB, besides the image (most of what is free)."),
+    ] = None,
     spacing: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Spacing in mm, instead of what the files say.")
     ] = None,
@@ -85,9 +107,12 @@ def segment_command(
             preset,
             engine=engine,
             device=device,
+            precision=precision,
+            agreement=agreement,
             step=step,
             mirror=mirror,
             threads=threads,
+            memory=None if memory is None else parse_memory(memory),
             postprocess=postprocess,
             probabilities=probabilities is not None,
         )
@@ -135,9 +160,11 @@ def segment_command(
 def run(
     case: Case, model: Model, settings: Settings, visible: bool, first_stage: npt.NDArray[Any] | None = None
 ) -> Result:
-    """Segment a case with a progress bar on stderr, if `visible`."""
-    from napari_nnunet_cpu.predict import segment
+    """Segment a case, with its cost and then a progress bar on stderr, if `visible`."""
+    from napari_nnunet_cpu.predict import estimate, segment
 
+    if visible:
+        typer.echo(f"up to {estimate(case, model, settings, first_stage).text}", err=True)
     with tile_progress(visible) as show:
         return segment(case, model, settings, on_event=show, first_stage=first_stage)
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.devices import resolve_device
 from napari_nnunet_cpu.engines.engine import Engine
+from napari_nnunet_cpu.engines.int8 import Crops, int8_or_f32, why_not_int8
 from napari_nnunet_cpu.engines.library import load_openvino
+from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine, f32_networks
 from napari_nnunet_cpu.engines.pace import measure_pace, read_pace
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -17,6 +23,10 @@ from napari_nnunet_cpu.settings import Settings
 _ASKED_FOR = "asked for"
 # Where OpenVINO was faster for every network tried. On other processors it depends, so that a pass is timed.
 _OPENVINO_IS_FASTER = ("x86_64", "amd64")
+
+
+def _no_crops(_size: tuple[int, ...], _most: int) -> Iterator[npt.NDArray[np.float32]]:
+    return iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,10 @@ class Choice:
         As `resolve_device` gives it.
     reason : str
         Why, in one line.
+    precision : {"f32", "int8"}
+        Of the network. Whether it is int8 in the end depends on the image.
+    precision_reason : str
+        Where int8 is asked for: why it can't be had, or what it depends on.
     to_measure : bool
         The engine is a guess: the first run of such a network times both.
     """
@@ -38,13 +52,16 @@ class Choice:
     engine: str
     device: str
     reason: str
+    precision: str = "f32"
+    precision_reason: str = ""
     to_measure: bool = False
 
 
 def plan_engine(model: TrainedModel, settings: Settings) -> Choice:
     """Say what `choose_engine` will make, without reading weights or converting anything.
 
-    It can still come to torch, when OpenVINO turns out not to express the network.
+    It can still come to torch, when OpenVINO turns out not to express the network, and from int8 to
+    float32, when the two do not agree on the image.
 
     Raises
     ------
@@ -53,6 +70,16 @@ def plan_engine(model: TrainedModel, settings: Settings) -> Choice:
     EngineError
         When OpenVINO is asked for and can't be loaded.
     """
+    choice = _plan_f32(model, settings)
+    if settings.precision == "f32":
+        return choice
+    obstacle = why_not_int8(choice.engine)
+    if obstacle:
+        return replace(choice, precision_reason=f"f32, not int8: {obstacle}")
+    return replace(choice, precision="int8", precision_reason="int8 if it agrees with f32 on the image")
+
+
+def _plan_f32(model: TrainedModel, settings: Settings) -> Choice:
     if settings.engine == "openvino":
         load_openvino()
         return Choice("openvino", "cpu", _ASKED_FOR)
@@ -74,8 +101,15 @@ def plan_engine(model: TrainedModel, settings: Settings) -> Choice:
     return Choice("openvino", device, f"to be compared with torch in the first run, on {machine}", to_measure=True)
 
 
-def choose_engine(model: TrainedModel, settings: Settings) -> Engine:
+def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_crops) -> Engine:
     """Make the engine that the settings ask for, with the model's weights in it.
+
+    Parameters
+    ----------
+    model, settings
+        What to run, and how.
+    crops : callable, optional
+        Parts of the image to be segmented: int8 needs them.
 
     Returns
     -------
@@ -92,24 +126,26 @@ def choose_engine(model: TrainedModel, settings: Settings) -> Engine:
         When the weights do not fit into memory, or OpenVINO is asked for and can't be had.
     """
     choice, threads = plan_engine(model, settings), _threads(settings)
+    reason = _joined(choice.reason, choice.precision_reason)
     if choice.engine == "torch":
-        return _torch(model, choice.device, threads, choice.reason)
-    from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
-
+        return _torch(model, choice.device, threads, reason)
     try:
-        engine = OpenVINOEngine(model, threads, choice.reason)
-        return _faster(model, threads, engine) if choice.to_measure else engine
+        if choice.precision == "int8":
+            networks = list(f32_networks(model, threads))
+            return int8_or_f32(model, networks, threads, settings.agreement, crops, choice.reason)
+        engine = OpenVINOEngine(model, threads, reason)
+        return _faster(model, threads, engine, choice.precision_reason) if choice.to_measure else engine
     except EngineError as error:
         if settings.engine == "openvino":
             raise
         return _torch(model, choice.device, threads, str(error))
 
 
-def _faster(model: TrainedModel, threads: int, openvino: Engine) -> Engine:
+def _faster(model: TrainedModel, threads: int, openvino: Engine, precision_reason: str) -> Engine:
     torch = _torch(model, "cpu", threads, "")
     pace = measure_pace(model, threads, openvino, torch)
     chosen = openvino if pace.faster == "openvino" else torch
-    chosen.reason = str(pace)
+    chosen.reason = _joined(str(pace), precision_reason)
     return chosen
 
 
@@ -117,6 +153,10 @@ def _torch(model: TrainedModel, device: str, threads: int, reason: str) -> Engin
     from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 
     return TorchEngine(model, device, threads, reason)
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
 
 
 def _threads(settings: Settings) -> int:

@@ -7,7 +7,6 @@ would be the successor of the trace, but takes several times as long and takes I
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +80,7 @@ def example_patch(model: TrainedModel) -> tuple[int, ...]:
     architecture, patch = model.architecture, model.configuration.patch_size
     if not isinstance(architecture, Architecture):
         return patch
-    strides = [s if isinstance(s, tuple) else (s,) * architecture.dimensions for s in architecture.strides]
-    *others, last = (math.prod(steps) for steps in zip(*strides, strict=True))
+    *others, last = architecture.reduction
     return (*others, 2 * last)
 
 

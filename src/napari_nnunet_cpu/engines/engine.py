@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.errors import EngineError
 
 
@@ -20,13 +21,15 @@ class Engine(Protocol):
     device : str
         Where it computes: "cpu", "cuda:0", "mps".
     precision : str
-        "f32", ...
+        "f32", "int8".
     threads : int
         CPU threads it uses.
     folds : int
         Networks it holds.
     reason : str
         Why this engine and no other: one line for people; empty where nobody chose.
+    agreement : Agreement or None
+        Of int8 with f32, on parts of the image that it was chosen for; None in f32.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Engine(Protocol):
     threads: int
     folds: int
     reason: str
+    agreement: Agreement | None
 
     def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         """One pass.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.library import load_openvino
 
@@ -26,22 +27,29 @@ def normalize_exactly(network: openvino.Model) -> None:
     network : openvino.Model
         Of tensors (1, C, *patch).
     """
-    load_openvino()
-    from openvino import passes
-
-    folding = passes.Manager()
-    folding.register_pass(passes.ConstantFolding())  # torch counts the axes of every normalization anew
-    folding.run_passes(network)
+    axes = _axes(network)
     for node in network.get_ordered_ops():
         if node.get_type_name() != "MVN" or not node.get_attributes()["normalize_variance"]:
             continue
-        shape = node.input_value(0).shape
-        axes = node.input_value(1).get_node().data.ravel() % len(shape)
-        if len(shape) > 3 and sorted(axes) == list(range(2, len(shape))):
+        rank = len(node.input_value(0).shape)
+        if rank > 3 and sorted(axes[node.get_friendly_name()] % rank) == list(range(2, rank)):
             normalized = _normalized(node.input_value(0), node.get_attributes()["eps"])
             for target in node.output(0).get_target_inputs():
                 target.replace_source_output(normalized)
     network.validate_nodes_and_infer_types()
+
+
+def _axes(network: openvino.Model) -> dict[str, npt.NDArray[np.int64]]:
+    """Axes of every normalization, by its name: torch counts them anew each time, which has to be computed here."""
+    load_openvino()
+    from openvino import passes
+
+    folded = network.clone()  # in the network itself 8-bit weights would become float32
+    folding = passes.Manager()
+    folding.register_pass(passes.ConstantFolding())
+    folding.run_passes(folded)
+    normalizations = (node for node in folded.get_ordered_ops() if node.get_type_name() == "MVN")
+    return {node.get_friendly_name(): node.input_value(1).get_node().data.ravel() for node in normalizations}
 
 
 def _normalized(values: openvino.Output, eps: float) -> openvino.Output:

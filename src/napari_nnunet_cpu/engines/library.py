@@ -1,14 +1,16 @@
-"""OpenVINO, imported so that nothing is told to anybody.
+"""OpenVINO and NNCF, which quantizes its networks, imported so that nothing is told to anybody.
 
-Importing it sends a message to Google Analytics and leaves an identifier in the user's home folder,
-unless the user has opted out; so does `openvino.convert_model`. Both need the package
-openvino_telemetry, and are silent without it.
+Importing them sends a message to Google Analytics and leaves an identifier in the user's home folder,
+unless the user has opted out; so do `openvino.convert_model` and `nncf.quantize`. All of them need the
+package openvino_telemetry, and are silent without it.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
+import warnings
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
@@ -38,6 +40,28 @@ def load_openvino() -> ModuleType:
         except Exception as error:  # a damaged installation may raise anything
             raise _broken(error) from error
     module: ModuleType = openvino
+    return module
+
+
+def load_nncf() -> ModuleType:
+    """The module `nncf`; where another package has not imported it before, without telemetry.
+
+    Raises
+    ------
+    EngineError
+        When it is not installed, or can't be loaded.
+    """
+    load_openvino()
+    loggers = logging.getLoggerClass()
+    with _lock, nullcontext() if "nncf" in sys.modules else _HiddenModule(_TELEMETRY), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it imports
+        try:
+            import nncf
+        except Exception as error:  # a damaged installation may raise anything
+            raise EngineError(f"nncf can't be loaded ({first_line(error)})") from error
+        finally:
+            logging.setLoggerClass(loggers)  # it would make all loggers of the process its own
+    module: ModuleType = nncf
     return module
 
 

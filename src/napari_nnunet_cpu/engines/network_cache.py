@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import openvino
 
 _CONVERTER = 2  # raise it when the conversion gives another network
+_CALIBRATION = 1  # raise it when that does
 _NETWORK = "network.xml"
 _FILES = (_NETWORK, "network.bin")
 _HASHES = "sha256.json"
@@ -57,15 +58,15 @@ def network_key(model: TrainedModel, fold: int, precision: str) -> str:
     EngineError
         When openvino can't be loaded.
     """
-    return hash_of(
-        describe_network(model)
-        | {
-            "weights": model.checkpoint_sha256[fold],
-            "precision": precision,
-            "openvino": openvino_version(),
-            "converter": _CONVERTER,
-        }
-    )
+    document = describe_network(model) | {
+        "weights": model.checkpoint_sha256[fold],
+        "precision": precision,
+        "openvino": openvino_version(),
+        "converter": _CONVERTER,
+    }
+    if precision == "int8":
+        document |= {"nncf": installed_version("nncf"), "calibration": _CALIBRATION}
+    return hash_of(document)
 
 
 def read_network(key: str) -> openvino.Model | None:

@@ -1,14 +1,15 @@
-"""The network in OpenVINO: the CPU, float32."""
+"""The network in OpenVINO, on the CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.engines.compiled import compiled
 from napari_nnunet_cpu.engines.engine import check_finite
 from napari_nnunet_cpu.engines.library import last_line, load_openvino
@@ -34,6 +35,12 @@ class OpenVINOEngine:
         CPU threads of one pass, at most; OpenVINO takes no more than there are cores.
     reason : str
         Why this engine.
+    networks : iterable of openvino.Model, optional
+        One per fold, which are changed; by default the model's in float32.
+    precision : {"f32", "int8"}
+        That of the networks.
+    patch : tuple of int, optional
+        Other than the model's.
 
     Raises
     ------
@@ -45,19 +52,28 @@ class OpenVINOEngine:
 
     name = "openvino"
     device = "cpu"
-    precision = "f32"
+    agreement: Agreement | None = None
 
-    def __init__(self, model: TrainedModel, threads: int, reason: str = "") -> None:
+    def __init__(
+        self,
+        model: TrainedModel,
+        threads: int,
+        reason: str = "",
+        networks: Iterable[openvino.Model] | None = None,
+        *,
+        precision: str = "f32",
+        patch: tuple[int, ...] | None = None,
+    ) -> None:
         self.reason = reason
+        self.precision = precision
         self.folds = len(model.folds)
-        patch = model.configuration.patch_size
+        patch = patch or model.configuration.patch_size
         library: Any = load_openvino()
         self._patch = np.zeros((1, model.input_channels, *patch), np.float32)
         self._logits = np.zeros((1, model.labels.heads, *patch), np.float32)
         self._compiled: list[openvino.CompiledModel] = []
         self._requests: list[openvino.InferRequest] = []
-        for fold in range(self.folds):
-            network = _network(model, fold, threads, self.precision)
+        for network in f32_networks(model, threads) if networks is None else networks:
             with _engine_errors("preparing the network"):
                 ready = compiled(network, self._patch.shape, threads)
                 request = ready.create_infer_request()
@@ -81,19 +97,27 @@ class OpenVINOEngine:
         return check_finite(self._logits[0])
 
 
-def _network(model: TrainedModel, fold: int, threads: int, precision: str) -> openvino.Model:
-    """The network of a fold, from the cache if it can be there."""
-    key = network_key(model, fold, precision)
-    network = read_network(key)
-    if network is None:
-        from napari_nnunet_cpu.engines.conversion import convert
+def f32_networks(model: TrainedModel, threads: int) -> Iterator[openvino.Model]:
+    """The networks of all folds in float32, from the cache if they can be there; made one by one.
 
-        converted = convert(model, fold, threads)
-        keep_network(converted, key)
-        # What is read again is mapped from its file, and lets go of torch's weights.
-        kept = read_network(key)
-        return converted if kept is None else kept
-    return network
+    Raises
+    ------
+    ModelError
+        When a checkpoint is damaged or does not fit.
+    EngineError
+        When OpenVINO can't be loaded, or can't express the network.
+    """
+    for fold in range(len(model.folds)):
+        key = network_key(model, fold, "f32")
+        network = read_network(key)
+        if network is None:
+            from napari_nnunet_cpu.engines.conversion import convert
+
+            network = convert(model, fold, threads)
+            keep_network(network, key)
+            # What is read again is mapped from its file, and lets go of torch's weights.
+            network = read_network(key) or network
+        yield network
 
 
 @contextmanager

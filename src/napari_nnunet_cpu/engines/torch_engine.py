@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.engines.engine import check_finite
 from napari_nnunet_cpu.errors import EngineError, first_line
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -38,6 +39,7 @@ class TorchEngine:
 
     name = "torch"
     precision = "f32"
+    agreement: Agreement | None = None
 
     def __init__(self, model: TrainedModel, device: str, threads: int, reason: str = "") -> None:
         self.reason = reason

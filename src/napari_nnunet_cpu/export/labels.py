@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.export.linear import LinearExport
@@ -23,8 +22,8 @@ from napari_nnunet_cpu.prepare.geometry import Geometry
 class LabelExport(Protocol):
     """Labels of a slab: rows of what was kept of the image, along the model's first axis."""
 
-    def slabs(self) -> Iterable[tuple[int, int]]:
-        """All rows start:stop, slab by slab of a size that fits memory."""
+    def slabs(self, start: int, stop: int) -> Iterable[tuple[int, int]]:
+        """Rows start:stop, slab by slab of a size that fits memory."""
 
     def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
         """The rows first:last of the prepared image that rows start:stop depend on."""
@@ -32,8 +31,12 @@ class LabelExport(Protocol):
     def labels(self, rows: LogitRows, start: int, stop: int) -> npt.NDArray[Any]:
         """The labels (stop - start, Y, X); `rows` is asked for `rows_needed`."""
 
+    @property
+    def working_bytes(self) -> int:
+        """Memory that is taken while labels are made, at most about."""
 
-def label_export(model: TrainedModel, geometry: Geometry) -> LabelExport:
+
+def label_export(model: TrainedModel, geometry: Geometry, threads: int) -> LabelExport:
     """How labels are made of a model's logits, as its plans say.
 
     Parameters
@@ -42,6 +45,8 @@ def label_export(model: TrainedModel, geometry: Geometry) -> LabelExport:
         Its labels and resampling.
     geometry : Geometry
         Between which spacings and shapes.
+    threads : int
+        That work at a time.
 
     Raises
     ------
@@ -53,34 +58,22 @@ def label_export(model: TrainedModel, geometry: Geometry) -> LabelExport:
     taps = resampler.taps(source, shape)
     if taps is None:
         return WholeExport(model.labels, resampler, source, shape)
-    return LinearExport(model.labels, taps, source, shape)
+    return LinearExport(model.labels, taps, source, shape, threads)
 
 
-def export_labels(rows: LogitRows, model: TrainedModel, geometry: Geometry) -> npt.NDArray[Any]:
-    """The labels of a case.
+def export_rows(export: LabelExport, rows: LogitRows, kept: npt.NDArray[Any], start: int, stop: int) -> None:
+    """Make the labels of rows start:stop of what was kept of the image.
 
     Parameters
     ----------
+    export : LabelExport
+        How.
     rows : callable
         Gives the logits of rows first:last of the prepared image.
-    model : TrainedModel
-        Its labels and resampling.
-    geometry : Geometry
-        The way back to the case.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape of the case (Z, Y, X), uint8 or uint16; 0 where cropping took something away.
-
-    Raises
-    ------
-    ModelError
-        When the plans do not lead back to the image.
+    kept : numpy.ndarray
+        Where the labels go: all rows, model's axes (Z, Y, X).
+    start, stop : int
+        Which rows.
     """
-    export = label_export(model, geometry)
-    result = np.zeros(geometry.case_shape, dtype=model.labels.dtype)
-    kept = geometry.kept(result)
-    for start, stop in export.slabs():
-        kept[start:stop] = export.labels(rows, start, stop)
-    return result
+    for first, last in export.slabs(start, stop):
+        kept[first:last] = export.labels(rows, first, last)

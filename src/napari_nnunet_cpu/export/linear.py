@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,9 @@ from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.geometry import Shape
 from napari_nnunet_cpu.prepare.taps import Taps
-from napari_nnunet_cpu.resources import usable_cores
 
 # How much is worked on at a time: logits of a slab (256 MB), and voxels and heads that fit a core's cache.
-_SLAB_LOGITS = 2**26
+SLAB_LOGITS = 2**26
 _STRIP_VOXELS = 2**16
 _HEADS_AT_ONCE = 4
 
@@ -42,26 +42,36 @@ class LinearExport:
         Shape of the prepared image (Z, Y, X).
     shape : tuple of int
         Of what was kept of the image (Z, Y, X).
+    threads : int
+        That work at a time.
     """
 
-    def __init__(self, labels: Labels, taps: tuple[Taps, Taps, Taps], source: Shape, shape: Shape) -> None:
+    def __init__(
+        self, labels: Labels, taps: tuple[Taps, Taps, Taps], source: Shape, shape: Shape, threads: int
+    ) -> None:
         self._labels = labels
+        self._threads = threads
         self._values = label_values(labels)
         self._taps = taps
         self._source = source
         self._shape = shape
 
-    def slabs(self) -> Iterator[tuple[int, int]]:
+    def slabs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Rows start:stop of the kept image, slab by slab."""
-        rows, y, x = self._source
-        length = self._shape[0]
-        step = max(_SLAB_LOGITS * length // (self._labels.heads * rows * y * x), 1)
-        return ((start, min(start + step, length)) for start in range(0, length, step))
+        return slabs_of(start, stop, self._step)
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory of a slab: who won in its rows, its labels, and what the threads blend."""
+        step = min(self._step, self._shape[0])
+        plane, kept = prod(self._source[1:]), prod(self._shape[1:])
+        codes = np.min_scalar_type(self._labels.heads).itemsize * (step * self._source[0] // self._shape[0] + 2) * plane
+        strips = self._threads * 8 * 4 * _HEADS_AT_ONCE * min(_STRIP_VOXELS, max(plane, kept))
+        return codes + self._values.itemsize * step * kept + strips
 
     def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
         """The rows first:last of the prepared image that rows start:stop of the kept image depend on."""
-        rows = self._taps[0]
-        return int(rows.below[start]), int(rows.above[stop - 1]) + 1
+        return self._taps[0].span(start, stop)
 
     def labels(self, rows: LogitRows, start: int, stop: int) -> npt.NDArray[Any]:
         """The labels of rows start:stop of the kept image.
@@ -92,11 +102,18 @@ class LinearExport:
             found = self._strip(logits, codes, planes[np.array([start + row])], strip)
             self._values.take(found, out=result[place], mode="clip")
 
-        with ThreadPoolExecutor(usable_cores()) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             for work, array in ((decide, codes), (export, result)):
                 for _ in pool.map(work, _strips(array.shape)):  # so that errors are heard
                     pass
+        logits.release()
         return result
+
+    @property
+    def _step(self) -> int:
+        """Rows of a slab."""
+        rows, y, x = self._source
+        return max(SLAB_LOGITS * self._shape[0] // (self._labels.heads * rows * y * x), 1)
 
     def _winner_of(self, heads: npt.NDArray[np.float32]) -> Codes:
         winner = Winner(self._labels, heads.shape[1:])
@@ -148,3 +165,8 @@ def _strips(shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
     planes, lines, columns = shape
     step = max(_STRIP_VOXELS // columns, 1)
     return ((plane, slice(line, line + step)) for plane in range(planes) for line in range(0, lines, step))
+
+
+def slabs_of(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
+    """Rows start:stop, cut into slabs of `step`."""
+    return ((first, min(first + step, stop)) for first in range(start, stop, step))

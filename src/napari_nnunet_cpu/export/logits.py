@@ -11,11 +11,16 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, eq=False)
 class Logits:
     """Logits of some rows (along the first axis) of the prepared image, as weighted sums.
 
-    Nothing here is written to: views of what goes on being added to will do.
+    Nothing here is written to: views of what goes on being added to will do. Where not all rows are held at
+    the same time they are of use until the next tile is added.
 
     Attributes
     ----------
@@ -24,10 +29,13 @@ class Logits:
     weights : numpy.ndarray or None
         What the sums are to be divided by: shape (rows, Y, X), float32, 0 where no tile lies (the logits
         are 0 there). None where the sums are the logits.
+    release : callable
+        Called when what was read is not needed for now; hands memory of sums on disk back.
     """
 
     sums: Array
     weights: Array | None = None
+    release: Callable[[], None] = _nothing
 
     def mean(self, head: int) -> Array:
         """The logits of one head, shape (rows, Y, X), float32, a new array."""
@@ -36,6 +44,7 @@ class Logits:
             return sums.copy()
         mean = np.zeros(sums.shape, dtype=np.float32)
         np.divide(sums, self.weights, out=mean, where=self.weights > 0)
+        self.release()
         return mean
 
     def factors(self, row: int, part: slice, share: np.float32) -> Array | np.float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy.typing as npt
@@ -35,9 +36,14 @@ class WholeExport:
         self._source = source
         self._shape = shape
 
-    def slabs(self) -> Iterator[tuple[int, int]]:
+    def slabs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """All rows at once, because every slab would cost as much as the whole."""
-        return iter([(0, self._shape[0])])
+        return iter([(start, stop)])
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory of a head on its way to the image's grid, and of who won there."""
+        return 4 * prod(self._source) + 2 * 4 * max(prod(self._source), prod(self._shape)) + 8 * prod(self._shape)
 
     def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
         """All rows of the prepared image, whichever rows start:stop are wanted."""

@@ -111,6 +111,12 @@ class Architecture(Strict):
         """Convolutions or blocks of them in all stages: fewer than the network has weights."""
         return sum(self.n_per_stage) + sum(self.n_conv_per_stage_decoder)
 
+    @property
+    def reduction(self) -> tuple[int, ...]:
+        """Voxels of the patch for each at the bottleneck, along each axis."""
+        strides = [s if isinstance(s, tuple) else (s,) * self.dimensions for s in self.strides]
+        return tuple(math.prod(steps) for steps in zip(*strides, strict=True))
+
     def check_patch(self, patch: tuple[int, ...], where: str) -> None:
         """Raise `ModelError` unless a patch of this size gives logits of this size."""
         lengths = [feature_lengths(self, length, axis) for axis, length in enumerate(patch)]

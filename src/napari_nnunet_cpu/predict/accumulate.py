@@ -7,27 +7,24 @@ is ever written to, so no caller can meet "Inplace update to inference tensor".
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from napari_nnunet_cpu.export.logits import Array, Logits
+from napari_nnunet_cpu.export.store import Store
 from napari_nnunet_cpu.predict.grid import Grid, Tile, Triple
 
-
-class Accumulator(Protocol):
-    """Takes the logits of tiles in any order and gives their weighted sums back."""
-
-    def add(self, tile: Tile, logits: Array) -> None:
-        """Add the logits (heads, *tile.size) of one tile, which are left as they are."""
-
-    def rows(self, first: int, last: int) -> Logits:
-        """The sums in rows first:last of the image, along its first axis."""
+# Voxels that are multiplied before they are added: few enough to stay in the cache. Adding waits for memory, so that
+# more threads were no faster.
+_STRIP_VOXELS = 2**18
 
 
-class DenseAccumulator:
-    """Holds the sums of the whole image in memory.
+class Accumulator:
+    """Takes the logits of tiles and gives their weighted sums back.
+
+    It holds `depth` rows (places along the first axis) at a time. What was said to be needed no more makes room
+    for the rows of tiles further on, so that a window goes through the image, which holds less than all of it
+    when tiles come row by row.
 
     Parameters
     ----------
@@ -35,35 +32,79 @@ class DenseAccumulator:
         Says the shapes.
     heads : int
         Output channels of the network.
+    depth : int, optional
+        Rows of the padded image held at a time; all of them when None.
+    on_disk : bool
+        Hold them in a file instead of in memory.
     """
 
-    def __init__(self, grid: Grid, heads: int) -> None:
+    def __init__(self, grid: Grid, heads: int, depth: int | None = None, on_disk: bool = False) -> None:
+        rows, y, x = grid.padded
+        depth = rows if depth is None else depth
         self._inside = grid.inside()
         self._window = gaussian_window(grid.patch)
-        self._sums = np.zeros((heads, *grid.padded), dtype=np.float32)
-        self._weights = np.zeros(grid.padded, dtype=np.float32)
+        self._stores = Store((heads, depth, y, x), on_disk), Store((depth, y, x), on_disk)
+        self._sums, self._weights = (store.array for store in self._stores)
+        self._first = self._needed = 0  # the row that comes first in the arrays, and the first one still needed
+
+    def holds(self, tile: Tile) -> bool:
+        """Whether there is room for the tile: its rows are not forgotten, and not too far ahead of those needed."""
+        start = tile.start[0]
+        return self._first <= start and start + tile.size[0] <= min(self._needed, start) + len(self._weights)
 
     def add(self, tile: Tile, logits: Array) -> None:
-        """Add the logits (heads, *tile.size) of one tile, which are left as they are."""
-        place = tile.slices()
+        """Add the logits (heads, *tile.size) of one tile, for which there is room; they are left as they are."""
+        if tile.start[0] + tile.size[0] > self._first + len(self._weights):
+            self._move(min(self._needed, tile.start[0]))
+        rows, lines, columns = tile.slices()
+        place = (slice(rows.start - self._first, rows.stop - self._first), lines, columns)
+
         for sums, head in zip(self._sums, logits, strict=True):
-            sums[place] += head * self._window
+            self._add_weighted(sums[place], head)
+            self._release()
         self._weights[place] += self._window
+        self._release()
 
     def rows(self, first: int, last: int) -> Logits:
-        """The sums in rows first:last of the image: views, which go on with what is added."""
-        return Logits(self._sums[:, *self._inside][:, first:last], self._weights[self._inside][first:last])
+        """The sums in rows first:last of the image, none of them forgotten: views, where they are all held."""
+        rows, lines, columns = self._inside
+        start, stop = (row + rows.start - self._first for row in (first, last))
+        sums, weights = self._sums[:, start:stop, lines, columns], self._weights[start:stop, lines, columns]
+        missing = last - first - len(weights)  # rows ahead of the window, where no tile lies yet
+        if missing:
+            sums = np.pad(sums, ((0, 0), (0, missing), (0, 0), (0, 0)))
+            weights = np.pad(weights, ((0, missing), (0, 0), (0, 0)))
+        return Logits(sums, weights, self._release)
+
+    def forget(self, row: int) -> None:
+        """Say that no row of the padded image before this one is needed: they go when others need the room."""
+        self._needed = max(row, self._first)
 
     @property
     def nbytes(self) -> int:
-        """Memory of the sums."""
+        """Size of the sums, in memory or on disk."""
         return self._sums.nbytes + self._weights.nbytes
 
+    def _add_weighted(self, sums: Array, logits: Array) -> None:
+        planes = max(_STRIP_VOXELS // self._window[0].size, 1)
+        product = np.empty((planes, *self._window.shape[1:]), np.float32)
+        for first in range(0, len(logits), planes):
+            weights = self._window[first : first + planes]
+            part = product[: len(weights)]
+            np.multiply(logits[first : first + planes], weights, out=part)
+            sums[first : first + planes] += part
 
-def accumulator_bytes(grid: Grid, heads: int) -> int:
-    """Memory that a `DenseAccumulator` will take."""
-    z, y, x = grid.padded
-    return 4 * (heads + 1) * z * y * x
+    def _move(self, first: int) -> None:
+        """Let the rows held start with this one; those that come in are 0."""
+        by = min(first - self._first, len(self._weights))
+        for rows in (*self._sums, self._weights):  # one by one: where source and target overlap numpy copies all
+            rows[: len(rows) - by] = rows[by:]
+            rows[len(rows) - by :] = 0
+        self._first = first
+
+    def _release(self) -> None:
+        for store in self._stores:
+            store.release()
 
 
 def gaussian_window(patch: Triple) -> Array:

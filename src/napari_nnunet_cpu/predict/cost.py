@@ -1,18 +1,21 @@
-"""What a run will cost, before it is made: counted, not guessed."""
+"""What a run will cost, before it is made: counted, and timed by the runs before it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.events import duration, size
+from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_export
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
-from napari_nnunet_cpu.predict.accumulate import accumulator_bytes
 from napari_nnunet_cpu.predict.grid import Grid
+from napari_nnunet_cpu.predict.memory import Kind, MemoryPlan, budget_bytes, plan_memory, threads_of
+from napari_nnunet_cpu.predict.times import Work, read_times
 from napari_nnunet_cpu.prepare import Geometry, check_first_stage, plan_geometry
 from napari_nnunet_cpu.settings import Settings
 
@@ -27,13 +30,25 @@ class Estimate:
         Tiles of all runs; fewer if the image is cropped.
     passes : int
         Times a network is run: tiles, times mirrored copies, times folds.
+    seconds : float or None
+        On this computer, by what the last runs of the same networks took; None where one of them never ran here.
     bytes : int
-        Memory of the sums, the prepared image and the probabilities, where they are largest.
+        Memory at the peak, on top of what the process holds before, about.
+    plan : {"dense", "rows", "disk"}
+        What is held at a time of the sums, see `MemoryPlan`; of several runs that of the largest.
     """
 
     tiles: int
     passes: int
+    seconds: float | None
     bytes: int
+    plan: Kind
+
+    @property
+    def text(self) -> str:
+        """The cost, for people."""
+        time = "time not known before the first run" if self.seconds is None else f"about {duration(self.seconds)}"
+        return f"{self.tiles} tiles, {self.passes} passes, {time}, about {size(self.bytes)} of memory ({self.plan})"
 
 
 def planned_runs(
@@ -56,7 +71,7 @@ def planned_runs(
 
 
 def estimate(case: Case, model: Model, settings: Settings, first_stage: npt.NDArray[Any] | None = None) -> Estimate:
-    """Count the cost of a segmentation without preparing it; the image is taken whole, as if nothing were cropped.
+    """Say what a segmentation will cost without preparing it; the image is taken whole, as if nothing were cropped.
 
     Parameters
     ----------
@@ -68,18 +83,43 @@ def estimate(case: Case, model: Model, settings: Settings, first_stage: npt.NDAr
     CaseError
         When the case does not fit the model.
     ModelError
-        When several models are no ensemble.
+        When several models are no ensemble, or plans do not lead back to the image.
     """
     members = members_of(model)
-    tiles = passes = largest = 0
+    kept = settings.probabilities or len(members) > 1
+    costs, held = [], 0
     for network, geometry in planned_runs(case, members, first_stage):
+        # Of an ensemble every member's probabilities are needed, but not those of a first stage.
+        own = replace(settings, probabilities=kept and any(network is member for member in members))
         grid = Grid.for_image(geometry.shape, network.configuration.patch_size, settings.step)
-        own = math.prod(len(axis) for axis in grid.covering) if settings.cover else len(grid)
-        tiles += own
-        passes += own * (2 ** len(network.mirror_axes) if settings.mirror else 1) * len(network.folds)
-        z, y, x = grid.padded
-        image_bytes = 4 * network.input_channels * z * y * x
-        largest = max(largest, accumulator_bytes(grid, network.labels.heads) + image_bytes)
-    # Of an ensemble the sum so far and the probabilities of the member at hand.
-    volumes = min(len(members), 2) if settings.probabilities or len(members) > 1 else 0
-    return Estimate(tiles, passes, largest + volumes * 4 * members[0].labels.heads * math.prod(case.shape))
+        plan = plan_memory(case, network, own, geometry, grid, export_of(network, own, geometry), budget_bytes(own))
+        costs.append(estimate_run(case, network, own, geometry, grid, plan))
+        if len(members) > 1 and not plan.probabilities_on_disk:  # the sum so far, beside those of the member at hand
+            held = 4 * network.labels.heads * prod(case.shape)
+    largest = max(costs, key=lambda cost: cost.bytes)
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    return Estimate(
+        sum(cost.tiles for cost in costs),
+        sum(cost.passes for cost in costs),
+        sum(seconds) if len(seconds) == len(costs) else None,
+        largest.bytes + held,
+        largest.plan,
+    )
+
+
+def estimate_run(
+    case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, grid: Grid, plan: MemoryPlan
+) -> Estimate:
+    """The cost of one run."""
+    tiles = prod(len(axis) for axis in grid.covering) if settings.cover else len(grid)
+    passes = tiles * (2 ** len(model.mirror_axes) if settings.mirror else 1) * len(model.folds)
+    times = read_times(model, settings)
+    seconds = None if times is None else times.of(Work.counted(case, model, settings, geometry, passes))
+    return Estimate(tiles, passes, seconds, plan.bytes, plan.kind)
+
+
+def export_of(model: TrainedModel, settings: Settings, geometry: Geometry) -> LabelExport:
+    """How the run makes labels: from logits, or by way of probabilities where they are to be kept."""
+    if settings.probabilities:
+        return ProbabilityExport(model, geometry)
+    return label_export(model, geometry, threads_of(settings))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_nnunet_cpu.errors import CaseError
@@ -120,6 +121,28 @@ class Grid:
             Tile((i * rows + j) * columns + k, (self.starts[0][i], self.starts[1][j], self.starts[2][k]), self.patch)
             for i, j, k in itertools.product(*places)
         )
+
+    def spread(self, size: Sequence[int], most: int) -> Iterator[tuple[slice, slice, slice]]:
+        """Places in the padded image that hardly overlap, in an order that goes all over it, the same every time.
+
+        Parameters
+        ----------
+        size : sequence of int
+            Voxels (Z, Y, X), or (Y, X) of one slice; at most those of the patch.
+        most : int
+            Of the places there are, so many.
+        """
+        size = (1, *size) if len(size) == 2 else size
+        starts = [axis_starts(total, n, 1.0) for total, n in zip(self.padded, size, strict=True)]
+        shape = tuple(len(axis) for axis in starts)
+        count = math.prod(shape)
+        for number in random.Random(0).sample(range(count), min(most, count)):
+            place, steps = [], number
+            for axis, n in zip(reversed(starts), reversed(size), strict=True):
+                steps, step = divmod(steps, len(axis))
+                place.append(slice(axis[step], axis[step] + n))
+            x, y, z = place
+            yield z, y, x
 
     def inside(self) -> tuple[slice, slice, slice]:
         """Where the image lies in the padded image."""

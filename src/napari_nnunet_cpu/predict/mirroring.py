@@ -52,6 +52,7 @@ def mean_logits(
                 return None
             axes = tuple(axis + 1 for axis in combination)
             logits = np.flip(engine.logits(np.ascontiguousarray(np.flip(patch, axes)), fold), axes)
-            total = logits.astype(np.float32) if total is None else np.add(total, logits)
+            # A copy once, since the engine may overwrite what it gave; then in place.
+            total = np.array(logits, np.float32, order="C") if total is None else np.add(total, logits, out=total)
             passes += 1
-    return None if total is None else total / np.float32(passes)
+    return None if total is None else np.divide(total, np.float32(passes), out=total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from napari_nnunet_cpu.prepare.geometry import AxisOrder
 from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
-_VERSIONS_OF = ("napari-nnunet-cpu", "torch", "openvino", "numpy", "scipy", "scikit-image")
+_VERSIONS_OF = ("napari-nnunet-cpu", "torch", "openvino", "nncf", "numpy", "scipy", "scikit-image")
 PROBABILITIES_ENDING = ".npz"
 
 
@@ -82,9 +83,21 @@ class Result:
         check_probabilities(path)
         if self.probabilities is None:
             raise OutputError(f"{path}: there are no probabilities to write; run with Settings(probabilities=True)")
-        turned = np.stack([self.reader_order.apply(head) for head in self.probabilities])
-        with replacing(path) as temporary:
-            np.savez_compressed(temporary, probabilities=turned)
+        heads = [self.reader_order.apply(head) for head in self.probabilities]
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.probabilities.dtype),
+            "fortran_order": False,
+            "shape": (len(heads), *heads[0].shape),
+        }
+        # As numpy.savez_compressed, but a head at a time: they may be more than fit into memory.
+        with (
+            replacing(path) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("probabilities.npy", "w", force_zip64=True) as file,
+        ):
+            np.lib.format.write_array_header_1_0(file, header)
+            for head in heads:
+                file.write(np.ascontiguousarray(head).data)
         return path
 
     def volumes(self) -> dict[str, dict[str, float]]:

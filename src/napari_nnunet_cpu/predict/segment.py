@@ -6,12 +6,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
-from napari_nnunet_cpu.export import keep_largest, labels_of_probabilities
+from napari_nnunet_cpu.export import Store, keep_largest, labels_of_store
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of, read_postprocessing
 from napari_nnunet_cpu.predict.cost import planned_runs
 from napari_nnunet_cpu.predict.result import Result, provenance
@@ -68,10 +67,17 @@ def stages(
     members = members_of(model)
     steps = read_postprocessing(members) if settings.postprocess else None
     planned_runs(case, members, first_stage)  # what does not fit is found before the first network runs
-    line = _Line(case, settings, should_stop, first_stage, several=len(members) > 1 or members[0].cascade)
     # An ensemble needs the probabilities; else they cost memory and are made only when asked for.
     wanted = settings.probabilities or len(members) > 1
-    total: npt.NDArray[np.float32] | None = None
+    line = _Line(
+        case,
+        replace(settings, probabilities=wanted),
+        should_stop,
+        first_stage,
+        several=len(members) > 1 or members[0].cascade,
+        last=len(members) == 1 and not steps,
+    )
+    total: Store | None = None
     labels: npt.NDArray[Any] | None = None
     for member in members:
         run = yield from line.run(member)
@@ -80,7 +86,11 @@ def stages(
         yield line.began(Stage.EXPORT, member)
         if wanted:
             probabilities = run.probabilities()
-            total = probabilities if total is None else np.add(total, probabilities, out=total)
+            if total is None:
+                total = probabilities
+                line.held = 0 if total.on_disk else total.array.nbytes
+            else:
+                _add(total, probabilities)
             del probabilities  # or they would still be there while the next member makes its own
         else:
             labels = run.labels()
@@ -88,8 +98,10 @@ def stages(
         del run  # its sums, before those of the next
     names = members[0].labels
     if total is not None:
-        total /= len(members)
-        labels = labels_of_probabilities(total, names)
+        for head in total.array:
+            head /= len(members)
+            total.release()
+        labels = labels_of_store(total, names)
     if labels is None:  # there is at least one member, so this is for the type checker alone
         return None
     for values in steps or ():
@@ -102,7 +114,7 @@ def stages(
         provenance(case, settings, line.records, steps),
         case,
         reader_order(case, members[0]),
-        total if settings.probabilities else None,
+        total.array if total is not None and settings.probabilities else None,
         line.first_stage_result,
     )
 
@@ -148,15 +160,25 @@ def drained(steps: Generator[Event, None, Found | None], on_event: Callable[[Eve
             on_event(event)
 
 
+def _add(total: Store, more: Store) -> None:
+    """Add stored arrays, a head at a time."""
+    for head, other in zip(total.array, more.array, strict=True):
+        head += other
+        total.release()
+        more.release()
+
+
 @dataclass
 class _Line:
-    """What the runs of one segmentation share."""
+    """What the runs of one segmentation share; `last` says that what a member's run calls final is so."""
 
     case: Case
     settings: Settings
     should_stop: Stop
     first_stage: npt.NDArray[Any] | None
     several: bool
+    last: bool
+    held: int = 0  # memory of the probabilities of the members before
     records: list[dict[str, Any]] = field(default_factory=list)
     first_stage_result: Result | None = None
 
@@ -168,7 +190,8 @@ class _Line:
         """Compute the tiles of one member, after its first stage; None when stopped."""
         labels = self.first_stage
         if model.first_stage is not None and labels is None:
-            first = yield from self._computed(model.first_stage, None)
+            own = replace(self.settings, probabilities=False)
+            first = yield from self._computed(model.first_stage, None, own, last=False)
             if first is None:
                 return None
             yield self.began(Stage.EXPORT, model.first_stage)
@@ -176,14 +199,19 @@ class _Line:
             self.records.append(first.record())
             labels = self.first_stage_result.labels
             del first  # its sums, before those of the second stage
-        return (yield from self._computed(model, labels if model.cascade else None))
+        return (yield from self._computed(model, labels if model.cascade else None, self.settings, self.last))
 
-    def _computed(self, model: TrainedModel, labels: npt.NDArray[Any] | None) -> Generator[Event, None, Run | None]:
+    def _computed(
+        self, model: TrainedModel, labels: npt.NDArray[Any] | None, settings: Settings, last: bool
+    ) -> Generator[Event, None, Run | None]:
         yield self.began(Stage.PREPARE, model)
-        run = Run(self.case, model, self.settings, first_stage=labels)
+        if settings.memory is not None:
+            settings = replace(settings, memory=max(settings.memory - self.held, 1))
+        run = Run(self.case, model, settings, first_stage=labels)
         yield self.began(Stage.LOAD, model)
         _ = run.engine
         yield self.began(Stage.PREDICT, model)
         for event in run.compute(should_stop=self.should_stop):
-            yield replace(event, part=model.configuration_name) if self.several else event
+            part = model.configuration_name if self.several else ""
+            yield replace(event, part=part, final=event.final if last else None)
         return run if run.complete else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,9 @@ from scipy.ndimage import binary_fill_holes
 from napari_nnunet_cpu.prepare.geometry import Box
 
 
-def nonzero_mask(channels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Voxels where any channel (C, Z, Y, X) is not zero, holes filled; shape (Z, Y, X)."""
-    mask = channels[0] != 0
-    for channel in channels[1:]:
-        mask |= channel != 0
+def nonzero_mask(channels: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    """Voxels where any channel, each (Z, Y, X), is not zero, holes filled; shape (Z, Y, X)."""
+    mask = functools.reduce(np.logical_or, (channel != 0 for channel in channels))
     filled: npt.NDArray[np.bool_] = binary_fill_holes(mask)
     return filled
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.case import Case, Spacing
 from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.events import Bounds
 
 Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
@@ -121,6 +122,16 @@ class Geometry:
     def kept(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The kept part of an array of the case (Z, Y, X): a view with shape `cropped_shape`, model's axes."""
         return self.order.apply(whole)[self.box]
+
+    def case_box(self, start: int, stop: int) -> Bounds:
+        """Where rows start:stop of the kept part lie in the case: start and stop along each of its axes (Z, Y, X)."""
+        rows = (slice(self.box[0].start + start, self.box[0].start + stop), *self.box[1:])
+        sides = [
+            (length - part.stop, length - part.start) if flipped else (part.start, part.stop)
+            for part, length, flipped in zip(rows, self.full_shape, self.order.flipped, strict=True)
+        ]
+        z, y, x = (sides[axis] for axis in np.argsort(self.order.axes))
+        return z, y, x
 
     def place(self, cropped: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Put an array of the kept part, model's axes, into the whole image, case's axes.

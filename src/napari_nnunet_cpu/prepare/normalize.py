@@ -65,4 +65,7 @@ def _z_score(channel: Channel, mask: npt.NDArray[np.bool_] | None) -> None:
         channel /= max(std, _SMALLEST)
     elif mask.any():
         inside = channel[mask]
-        channel[mask] = (inside - inside.mean()) / max(inside.std(), _SMALLEST)
+        mean, std = inside.mean(), inside.std()
+        inside -= mean
+        inside /= max(std, _SMALLEST)
+        channel[mask] = inside

@@ -5,6 +5,7 @@ Source: `preprocessing/preprocessors/default_preprocessor.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -42,7 +43,12 @@ class Prepared:
     geometry: Geometry
 
 
-def prepare(case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | None = None) -> Prepared:
+def prepare(
+    case: Case,
+    model: TrainedModel,
+    first_stage: npt.NDArray[Any] | None = None,
+    on_geometry: Callable[[Geometry], None] = lambda _: None,
+) -> Prepared:
     """Prepare a case for a model.
 
     Parameters
@@ -53,6 +59,8 @@ def prepare(case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | Non
         Whose plans are followed.
     first_stage : numpy.ndarray, optional
         For a cascade: labels of its first stage, shape of the case (Z, Y, X).
+    on_geometry : callable, optional
+        Told of the geometry before anything of its size is made; what it raises ends the preparation.
 
     Returns
     -------
@@ -66,18 +74,19 @@ def prepare(case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | Non
         when a cascade has no labels of its first stage, or they do not fit the case.
     """
     order = reader_order(case, model).then(model.plans.transpose_forward)
-    # The model's axes, float32: nnU-Net decides what is zero and computes statistics on this.
-    image = np.stack([order.apply(channel).astype(np.float32) for channel in case.channels])
-    mask = nonzero_mask(image)
+    # float32: nnU-Net decides what is zero and computes statistics on this.
+    mask = nonzero_mask(order.apply(channel).astype(np.float32, copy=False) for channel in case.channels)
     box = bounding_box(mask)
     geometry = plan_geometry(case, model, box)
-    image, mask = image[:, *box], mask[box]
+    on_geometry(geometry)
+    mask = mask[box]
     result = np.empty((model.input_channels, *geometry.shape), dtype=np.float32)
     if model.cascade:
         labels = order.apply(check_first_stage(first_stage, case, model))[box].astype(np.int32)
         labels[(labels == 0) & ~mask] = -1  # nnU-Net tells background from what is no image
         mask = labels >= 0
-        result[len(image) :] = _one_hot(labels, model, geometry)
+        _one_hot(labels, model, geometry, result[len(case.channels) :])
+        del labels
     configuration = model.configuration
     resampler = Resampler.from_plans(
         configuration.resampling_fn_data,
@@ -85,7 +94,9 @@ def prepare(case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | Non
         geometry.spacing_mm,
         geometry.target_spacing_mm,
     )
-    for index, channel in enumerate(image):
+    for index, original in enumerate(case.channels):
+        # A copy to be changed, in the model's axes, whose sums then run as nnU-Net's do.
+        channel = np.array(order.apply(original), dtype=np.float32, order="C")[box]
         # Normalization comes before resampling: a resampled mask would no longer fit the image.
         normalize(
             channel,
@@ -97,8 +108,10 @@ def prepare(case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | Non
     return Prepared(result, geometry)
 
 
-def _one_hot(labels: npt.NDArray[np.int32], model: TrainedModel, geometry: Geometry) -> npt.NDArray[np.bool_]:
-    """The first stage's labels (Z, Y, X) of the kept part as the network sees them: (labels, *geometry.shape)."""
+def _one_hot(
+    labels: npt.NDArray[np.int32], model: TrainedModel, geometry: Geometry, result: npt.NDArray[np.float32]
+) -> None:
+    """Write the first stage's labels (Z, Y, X) of the kept part as the network sees them: (labels, *geometry.shape)."""
     configuration = model.configuration
     resampler = Resampler.from_plans(
         configuration.resampling_fn_seg,
@@ -107,7 +120,8 @@ def _one_hot(labels: npt.NDArray[np.int32], model: TrainedModel, geometry: Geome
         geometry.target_spacing_mm,
     )
     resampled = resampler.apply_labels(labels, geometry.shape)
-    return np.stack([resampled == value for value in model.labels.foreground])
+    for channel, value in zip(result, model.labels.foreground, strict=True):
+        channel[...] = resampled == value
 
 
 def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Geometry:

@@ -35,6 +35,10 @@ class Taps:
         """The same taps on an axis whose voxels have places that are larger by `by`."""
         return Taps(self.below + by, self.above + by, self.share)
 
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """The voxels first:last of the source that voxels start:stop of the resampled axis are made of."""
+        return int(self.below[start]), int(self.above[stop - 1]) + 1
+
     def apply(self, array: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
         """Resample one axis of an array; a new array of the same type.
 

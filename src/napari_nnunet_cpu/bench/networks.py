@@ -1,0 +1,153 @@
+"""Random networks whose labels look like anatomy: compact regions, every class with its share.
+
+The arithmetic of a network does not depend on its weights, but the export does depend on the labels: where all corners
+of a voxel agree, little is left to do. Weights drawn freely give noise, in which nothing agrees. So the kernels
+that shape the regions are smooth, the fine scales whisper, and the last layer is shifted until every class has its
+share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from napari_nnunet_cpu.models.architecture import Architecture
+from napari_nnunet_cpu.models.networks import build_network
+from napari_nnunet_cpu.predict.accumulate import gaussian_window
+from napari_nnunet_cpu.predict.grid import Grid
+
+_SKIP = 0.1  # weight of a skip connection against what comes from below, for every doubling of the voxels
+_BEND = 0.3  # spread of the biases after a normalization: where on the scale of a feature the bend lies
+_STRAIGHT = 2.0  # their mean on the way up: most voxels lie above the bend, or every layer would fold the regions again
+_BACKGROUND = 0.6  # share of label 0; the other classes have the rest in equal parts
+_SPREAD = 3.0  # of the logits
+_SAMPLES = 40_000  # voxels that the shares are counted in
+_ROUNDS = 200
+
+
+def balanced_weights(
+    architecture: Architecture, heads: int, image: npt.NDArray[np.float32], patch: Sequence[int], seed: int
+) -> dict[str, Tensor]:
+    """Weights with which the background wins most voxels of an image, and every other head about as many.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Of a U-Net of plain convolutions with one input channel.
+    heads : int
+        Output channels.
+    image : numpy.ndarray
+        A normalized image (Z, Y, X).
+    patch : sequence of int
+        As the plans have it: two lengths for a network in two dimensions.
+    seed : int
+        Other weights for every number, always the same ones for the same.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        The state dict, with nnU-Net's names.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    network = build_network(architecture, 1, heads)
+    with torch.inference_mode():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(_drawn(name, parameter, generator))
+        for level in range(architecture.n_stages - 1):
+            joined = network.get_parameter(f"decoder.stages.{level}.convs.0.conv.weight")
+            joined[:, joined.shape[1] // 2 :] *= _SKIP ** (level + 1)
+        logits = _blended_logits(network, image, patch, heads, generator)
+        scale = _SPREAD / logits.std(1)
+        scale[0] = 0  # the background's logit is flat: it wins where no class stands out
+        last = f"decoder.seg_layers.{architecture.n_stages - 2}"
+        weight, bias = network.get_parameter(f"{last}.weight"), network.get_parameter(f"{last}.bias")
+        weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
+        bias.sub_(logits.mean(1)).mul_(scale)
+        shares = np.full(heads, (1 - _BACKGROUND) / (heads - 1))
+        shares[0] = _BACKGROUND
+        standard = (logits - logits.mean(1, keepdim=True)) * scale[:, None]
+        bias.add_(torch.from_numpy(shift_to(shares, standard.numpy())))
+    return network.state_dict()
+
+
+def shift_to(shares: npt.NDArray[np.float64], logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What to add to each row of the logits so that it is the largest of its column in about this share of them.
+
+    Parameters
+    ----------
+    shares : numpy.ndarray
+        Shape (heads,), their sum is 1.
+    logits : numpy.ndarray
+        Shape (heads, voxels).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (heads,).
+    """
+    heads, voxels = logits.shape
+    shift = best = np.zeros(heads, dtype=np.float32)
+    poorest = -1.0
+    for step in np.geomspace(0.3, 0.01, _ROUNDS) * logits.std():
+        reached = np.bincount((logits + shift[:, None]).argmax(0), minlength=heads) / voxels / shares
+        if reached.min() > poorest:
+            poorest, best = float(reached.min()), shift
+        # The logarithm pulls a head that wins nothing back at the same pace, however small its share.
+        shift = shift - (step * np.clip(np.log(reached + 1e-3), -1, 1)).astype(np.float32)
+    return best
+
+
+def _blended_logits(
+    network: nn.Module, image: npt.NDArray[np.float32], patch: Sequence[int], heads: int, generator: torch.Generator
+) -> Tensor:
+    """Logits (heads, voxels) in some voxels of a run over the image: alone, a tile disagrees with its neighbours."""
+    z, y, x = image.shape
+    grid = Grid.for_image((z, y, x), patch, 0.5)
+    window = gaussian_window(grid.patch)
+    padded = np.zeros(grid.padded, dtype=np.float32)
+    padded[grid.inside()] = image
+    voxels = torch.randint(z * y * x, (_SAMPLES,), generator=generator).numpy()
+    places = [found + before for found, before in zip(np.unravel_index(voxels, image.shape), grid.before, strict=True)]
+    total, weights = np.zeros((heads, _SAMPLES), dtype=np.float32), np.zeros(_SAMPLES, dtype=np.float32)
+    for tile in grid.tiles():
+        inner = [place - start for place, start in zip(places, tile.start, strict=True)]
+        seen = np.all([(place >= 0) & (place < n) for place, n in zip(inner, tile.size, strict=True)], axis=0)
+        at = tuple(place[seen] for place in inner)
+        logits = network(torch.from_numpy(padded[tile.slices()].reshape(1, 1, *patch))).numpy()
+        total[:, seen] += logits.reshape(heads, *tile.size)[:, *at] * window[at]
+        weights[seen] += window[at]
+    return torch.from_numpy(total / weights)
+
+
+def _drawn(name: str, parameter: nn.Parameter, generator: torch.Generator) -> Tensor:
+    """Random values for a parameter; a layer's kernels are a random mix of channels with one smooth shape.
+
+    Not so on the way down below the first stage, which takes the noise away: there channels that are all alike would
+    be left, and normalizing their differences would enlarge the rounding errors of either side.
+    """
+    if parameter.ndim > 1:
+        if name.startswith("encoder") and not name.startswith("encoder.stages.0."):
+            free: Tensor = torch.randn(parameter.shape, generator=generator) * (2 / parameter[0].numel()) ** 0.5
+            return free
+        mix = torch.randn(parameter.shape[:2], generator=generator)
+        kernel = _kernel(parameter.shape[2:], uniform="transpconvs" in name)
+        inputs = parameter.shape[0 if "transpconvs" in name else 1]
+        weights: Tensor = mix.view(*mix.shape, *[1] * kernel.ndim) * kernel * (2 / inputs) ** 0.5
+        return weights
+    if name.endswith("norm.weight"):
+        return torch.ones_like(parameter)
+    center = _STRAIGHT if "decoder.stages" in name and "norm" in name else 0.0
+    return torch.randn(parameter.shape, generator=generator) * _BEND + center
+
+
+def _kernel(shape: Sequence[int], uniform: bool) -> Tensor:
+    """A blur that sums to one; where a convolution goes up, all ones, or it would draw a chequerboard."""
+    if uniform:
+        return torch.ones(tuple(shape))
+    axes = [torch.tensor([0.25, 0.5, 0.25]) if length == 3 else torch.ones(length) / length for length in shape]
+    return reduce(lambda outer, axis: outer[..., None] * axis, axes)

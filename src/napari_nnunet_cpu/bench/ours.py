@@ -1,0 +1,92 @@
+"""Our side: the command as users type it, in a fresh process."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_nnunet_cpu.bench.cases import BenchCase
+from napari_nnunet_cpu.bench.measured import STAGES, Measured
+from napari_nnunet_cpu.bench.process import run_process
+from napari_nnunet_cpu.resources import usable_cores
+
+KINDS = ("first", "cached")
+# A run's idle memory is that of a process which loads the same libraries, up to the choice of the engine.
+_IDLE = """
+import sys
+import napari_nnunet_cpu.cli
+from napari_nnunet_cpu import Settings, load_model, read_case, segment
+from napari_nnunet_cpu.engines import plan_engine
+from napari_nnunet_cpu.resources import peak_memory_bytes
+plan_engine(load_model(sys.argv[1]), Settings(engine=sys.argv[2], device="cpu"))
+print(peak_memory_bytes())
+"""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One way of running our command.
+
+    Attributes
+    ----------
+    preset, engine : str
+        As `segment` takes them. Nothing is mirrored, as on the other side.
+    kind : {"first", "cached"}
+        Whether the cache of converted networks is empty, or was filled by a run before.
+    """
+
+    preset: str
+    engine: str
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return f"{self.preset}, {self.kind}"
+
+    def run(self, case: BenchCase, cache: Path, out: Path) -> Measured:
+        """Segment the case with this cache folder; the labels go to `out`, with the ending of the image."""
+        labels, report = out.with_name(out.name + case.ending), out.with_name(f"{out.name}.json")
+        model = case.model
+        command = [
+            sys.executable, "-m", "napari_nnunet_cpu", "segment", *map(str, case.images), "-m", str(model.folder),
+            "-c", model.configuration_name, "-f", model.folds[0], "--checkpoint", model.checkpoints[0].name,
+            "--preset", self.preset, "--engine", self.engine, "--device", "cpu", "--no-mirror",
+            "--threads", str(usable_cores()), *case.options, "-o", str(labels), "--report", str(report),
+        ]  # fmt: skip
+        ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})
+        if ended.failure is not None:
+            return Measured(ended.seconds, failure=ended.failure)
+        document = json.loads(report.read_text(encoding="utf-8"))
+        record = document["runs"][0]
+        idle_mb = _idle_mb(model.checkpoints[0], self.engine)
+        peak_mb = document["peak_memory_mb"]
+        return Measured(
+            ended.seconds,
+            {name: document["seconds"].get(name, 0.0) for name in STAGES},
+            None if peak_mb is None or idle_mb is None else peak_mb + ended.children_mb - idle_mb,
+            record.get("first_final_seconds"),
+            labels,
+            details=_details(document, idle_mb),
+        )
+
+
+@functools.cache
+def _idle_mb(checkpoint: Path, engine: str) -> float | None:
+    """Memory of a process that has loaded a run's libraries; None where the system does not tell."""
+    said = run_process([sys.executable, "-c", _IDLE, str(checkpoint), engine], {}).output.strip()
+    return int(said) / 2**20 if said.isdecimal() else None
+
+
+def _details(document: dict[str, Any], idle_mb: float | None) -> dict[str, Any]:
+    record = document["runs"][0]
+    kept = ("engine", "precision", "threads", "tiles", "classes", "prepared_shape")
+    return {key: record[key] for key in kept} | {
+        "shape": document["image"]["shape"],
+        "idle_memory_mb": idle_mb,
+        "peak_memory_mb": document["peak_memory_mb"],
+    }

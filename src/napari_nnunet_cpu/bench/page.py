@@ -1,0 +1,78 @@
+"""The page of the benchmarks: how it was measured, on what, and every row, those that lose included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_nnunet_cpu.bench.table import markdown_table, title
+
+_INTRODUCTION = """\
+# Benchmarks
+
+How long does an image take, and how much memory, next to nnU-Net on the same computer? This page is written by
+
+```sh
+{command}
+```
+
+and so are your own figures: `nnunet-cpu bench -m MODEL --image IMAGE` measures your model on your image, and
+`--reference PYTHON` names an interpreter that has nnunetv2.
+
+## How it was measured
+
+- **Fresh processes, one after another.** Ours is the command `nnunet-cpu segment` as users type it. nnU-Net's is a
+  small program around its own functions. They take turns, {pairs} time{plural} each, and swap their order every time.
+- **The same work.** The same image file and model folder, one fold, step 0.5, no mirroring, the CPU, {threads} threads.
+- **nnU-Net as shipped**, with its reader, preprocessing, network in PyTorch, and export, one after the other in one
+  process. Its command nnUNetv2_predict starts further processes for the first and the last, which cost seconds and
+  memory: leaving them out favours nnU-Net a little.
+- **whole** is the process from start to exit, with Python, libraries, reading and writing. The stages are what each
+  side says of itself, files not included. Ours loads its libraries in part within **load**, nnU-Net before it.
+- **first** runs with an empty cache, as after an installation: the network is converted, and for int8 calibrated, on
+  the way. **cached** is every later run of the same model.
+- **first final** is when the first slice has its final labels, for nnU-Net when the process ends.
+- **memory** is the most that the process held, children included, less what it held with its libraries loaded.
+- **times faster** is nnU-Net's median over ours, in brackets the smallest and largest ratio of a pair: below 1 we lose.
+  **stages alone** is the same for the sum of the stages, **times less memory** for the memory.
+- **labels equal** is the share of voxels with nnU-Net's label, and the **worst class** that with the smallest Dice: the
+  worst of all pairs.
+- **Models.** All but the sample are random, with nnU-Net's own shapes and plans. Their weights are chosen so that the
+  classes form compact regions: how much of the prepared image is **boundary**, with another label across a face of the
+  voxel, is in each title. Images are organs of even intensity with texture and noise.
+
+nnU-Net's sums of tiles have 16 bits, which decides between classes that are nearly equal. Random models leave far more
+of those than trained ones; [Fidelity](fidelity.md) goes into that.
+"""
+
+
+def page(document: dict[str, Any], command: str) -> str:
+    """docs/benchmarks.md, from the document that `--json` prints and the command that made it."""
+    machine, reference = document["machine"], document["reference"]
+    pairs = document["settings"]["pairs"]
+    flags = [name for name, there in machine["flags"].items() if there]
+    lacking = [name for name, there in machine["flags"].items() if not there]
+    introduction = _INTRODUCTION.format(
+        command=command, pairs=pairs, plural="" if pairs == 1 else "s", threads=machine["cores"]
+    )
+    computer = (
+        f"\n## The computer\n\n{machine['cpu']}, {machine['cores']} usable cores; it "
+        f"has {', '.join(flags) or 'none'} of the instructions looked for, and lacks {', '.join(lacking) or 'none'}. "
+        f"{machine['system']}, Python {machine['python']}.\n\n"
+        f"Ours: {_versions(document['versions'])}.\n\n{reference_line(reference)}\n"
+    )
+    sections = [f"\n## {case['name']}\n\n{title(case)}\n\n{markdown_table(case['rows'])}" for case in document["cases"]]
+    return introduction + computer + "".join(sections)
+
+
+def reference_line(reference: dict[str, Any]) -> str:
+    """What the other side is, or why there is none, for people."""
+    if reference["nnunetv2"] is None:
+        return (
+            f"nnU-Net was not measured: nnunetv2 is not installed in {reference['where']}; "
+            "name an interpreter that has it with --reference."
+        )
+    return f"nnU-Net: nnunetv2 {reference['nnunetv2']}, torch {reference['torch']}."
+
+
+def _versions(found: dict[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items() if version is not None)

@@ -1,0 +1,124 @@
+"""A process from start to exit: its seconds, what it said, how it ended, and the memory of its children."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_LOOK_EVERY = 0.1  # seconds
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended.
+
+    Attributes
+    ----------
+    seconds : float
+        From start to exit.
+    output : str
+        What it wrote to stdout.
+    failure : str or None
+        One line on why it failed; None when it did not.
+    children_mb : float
+        Most memory that its children, and theirs, were seen to hold at one time; 0 where the system does not tell.
+    """
+
+    seconds: float
+    output: str
+    failure: str | None
+    children_mb: float
+
+
+def run_process(
+    command: Sequence[str], environment: Mapping[str, str], timeout: float = threading.TIMEOUT_MAX
+) -> Ended:
+    """Run a command and wait for it; after `timeout` seconds it is killed.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments.
+    environment : mapping of str to str
+        Variables on top of this process's own.
+    timeout : float, optional
+        In seconds.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**os.environ, **environment}
+        )
+        # wait(timeout) would look twenty times a second only, and that is what the shortest runs differ by.
+        limit = threading.Timer(timeout, process.kill)
+        children = _Children(process.pid)
+        try:
+            limit.start()
+            children.start()
+            code = process.wait()
+            seconds = time.perf_counter() - start
+        finally:
+            limit.cancel()
+            children.end()
+            process.kill()  # somebody interrupts us; one that has ended is left alone
+        out.seek(0)
+        err.seek(0)
+        output, said = (file.read().decode(errors="replace") for file in (out, err))
+    failure = f"no result after {timeout:g} s" if code and seconds >= timeout else _failure(code, said)
+    return Ended(seconds, output, failure, children.peak_bytes / 2**20)
+
+
+def _failure(code: int, said: str) -> str | None:
+    """Why a process failed: the signal, or the last line that it wrote to stderr; None when it did not."""
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    lines = [line.strip(" │") for line in said.splitlines() if re.search(r"\w", line)]
+    return (lines[-1] if lines else f"exit code {code}") if code else None
+
+
+class _Children(threading.Thread):
+    """Looks again and again at the memory of a process's children; only Linux tells."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak_bytes = 0
+        self._pid = pid
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY):
+            self.peak_bytes = max(self.peak_bytes, sum(map(_resident_bytes, _descendants(self._pid))))
+
+    def end(self) -> None:
+        """Stop looking."""
+        self._ended.set()
+        self.join()
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for listed in (_PROC / str(pid) / "task").glob("*/children"):
+        try:
+            children = [int(word) for word in listed.read_text().split()]
+        except OSError:  # the thread has ended meanwhile
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        kilobytes = re.search(r"VmRSS:\s*(\d+)", (_PROC / str(pid) / "status").read_text())
+    except OSError:  # it has ended meanwhile
+        return 0
+    return int(kilobytes[1]) * 1024 if kilobytes else 0

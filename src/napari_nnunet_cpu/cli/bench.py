@@ -1,0 +1,112 @@
+"""`nnunet-cpu bench`: side by side with nnU-Net, where that is installed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from napari_nnunet_cpu.cli.exits import exit_codes, print_json, printable
+from napari_nnunet_cpu.cli.options import AsJson
+from napari_nnunet_cpu.errors import SettingsError
+from napari_nnunet_cpu.settings import ENGINES, PRESETS, Settings
+
+_HELP = (
+    "5-classes, 60-classes, 2d, sample, one-tile: all of these by default. "
+    "118-classes (large: an hour and 16 GB and more for nnU-Net)."
+)
+_DEFAULT = ("5-classes", "60-classes", "2d", "sample", "one-tile")
+
+
+def bench_command(
+    cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help=_HELP, show_default=False)] = None,
+    model: Annotated[
+        Path | None, typer.Option("-m", "--model", metavar="MODEL", help="Also, or instead: your own model …")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", metavar="IMAGE", help="… and image; a file per channel, in order.")
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="How often each side runs.")] = 3,
+    reference: Annotated[
+        str,
+        typer.Option(metavar="PYTHON", help="Interpreter that has nnunetv2; this one by default.", show_default=False),
+    ] = sys.executable,
+    reference_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="When a run of nnU-Net is given up.")
+    ] = 3600,
+    preset: Annotated[
+        list[str] | None, typer.Option(metavar="|".join(PRESETS), help="Ours, without mirroring; may be given twice.")
+    ] = None,
+    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="What computes our network.")] = "auto",
+    work: Annotated[Path | None, typer.Option(metavar="DIR", help="Keeps images and models for the next time.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT.md", help="Also write a page, as docs/benchmarks.md.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure time, memory and labels next to nnU-Net's; ours alone where nnunetv2 is not installed."""
+    with exit_codes(as_json):
+        names, images, presets = cases or [], image or [], preset or ["exact"]
+        if not names and model is None:
+            names = list(_DEFAULT)
+        for wanted in presets:
+            Settings.from_preset(wanted, engine=engine)
+        if (model is None) != (not images):
+            raise SettingsError("a model of your own needs an image, and an image a model: give both -m and --image")
+
+        from napari_nnunet_cpu.bench.document import bench
+        from napari_nnunet_cpu.bench.page import page, reference_line
+        from napari_nnunet_cpu.bench.theirs import Theirs
+        from napari_nnunet_cpu.cases.files import check_place, replacing
+
+        if out is not None:
+            check_place(out)
+        theirs = Theirs.find(reference, reference_timeout)
+        if not as_json:
+            typer.echo(reference_line(theirs.describe()))
+        with tempfile.TemporaryDirectory() if work is None else nullcontext(work) as folder:
+            document = bench(
+                names, model, images, presets=presets, engine=engine, theirs=theirs, pairs=pairs, work=Path(folder),
+                on_run=_ignore if as_json else _print_run,
+                on_case=_ignore if as_json else _print_case,
+            )  # fmt: skip
+        if out is not None:
+            own = [] if model is None else ["-m", "MODEL", "--image", "IMAGE"]
+            with replacing(out) as temporary:
+                temporary.write_text(page(document, _command([*names, *own], presets, pairs)), encoding="utf-8")
+        if as_json:
+            print_json(document)
+
+
+def _command(measured: list[str], presets: list[str], pairs: int) -> str:
+    """The command that measures the same again, without the paths of this machine."""
+    chosen = [word for preset in presets for word in ("--preset", preset)]
+    rest = ["--pairs", str(pairs), "--reference", "PYTHON", "--out", "docs/benchmarks.md"]
+    return " ".join(["nnunet-cpu", "bench", *measured, *chosen, *rest])
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _print_run(text: str) -> None:
+    """A plain line: what moves on the terminal would take time from what is measured."""
+    typer.echo(printable(text), err=True)
+
+
+def _print_case(case: dict[str, Any]) -> None:
+    from napari_nnunet_cpu.bench.table import HEADER, cells, title
+
+    # A way of running takes a column: there are few, and many figures.
+    table = Table(show_header=False)
+    for name, *values in zip(HEADER, *map(cells, case["rows"]), strict=True):
+        table.add_row(Text(name, style="bold"), *[Text(printable(value)) for value in values])
+    typer.echo(printable(title(case)))
+    Console().print(table)

@@ -1,0 +1,48 @@
+"""Memory of the engine: the network's weights, and its feature maps during a pass."""
+
+from __future__ import annotations
+
+from math import prod
+
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.models.architecture import Architecture, PerAxis
+from napari_nnunet_cpu.resources import installed_version
+from napari_nnunet_cpu.settings import Settings
+
+# Measured: feature maps of full resolution that are there at a time, copies of the weights, and the library itself.
+_OPENVINO = (4.5, 2.2, 75 * 10**6)
+_TORCH = (8.0, 1.4, 25 * 10**6)
+
+
+def engine_bytes(model: TrainedModel, settings: Settings) -> int:
+    """Memory of the engine during a pass, about; on a GPU some of it is the GPU's."""
+    openvino = settings.engine != "torch" and settings.device in ("auto", "cpu")
+    maps, copies, library = _OPENVINO if openvino and installed_version("openvino") else _TORCH
+    architecture, patch = model.architecture, prod(model.configuration.patch_size)
+    if isinstance(architecture, Architecture):
+        weights, features = 4 * _parameters(architecture), architecture.features_per_stage[0]
+    else:  # a transformer, whose few feature maps are small
+        weights, features = model.checkpoints[0].stat().st_size, model.input_channels
+    logits = model.labels.heads  # once more, as the network itself lays them out
+    return int(library + len(model.folds) * copies * weights + 4 * patch * (maps * features + logits))
+
+
+def _parameters(architecture: Architecture) -> int:
+    """Weights of the convolutions, which are nearly all there are."""
+    in_a_block = 1 if architecture.family == "PlainConvUNet" else 2
+    features, dimensions = architecture.features_per_stage, architecture.dimensions
+    kernels = [_volume(kernel, dimensions) for kernel in architecture.kernel_sizes]
+    found, before = 0, features[0]
+    for own, kernel, count in zip(features, kernels, architecture.n_per_stage, strict=True):
+        found += kernel * own * (before + own * (count * in_a_block - 1))
+        before = own
+    decoded_in_a_block = 2 if architecture.family == "ResidualUNet" else 1
+    for stage, count in enumerate(reversed(architecture.n_conv_per_stage_decoder)):
+        own, deeper = features[stage], features[stage + 1]
+        found += _volume(architecture.strides[stage + 1], dimensions) * own * deeper
+        found += kernels[stage] * own * own * (count * decoded_in_a_block + 1)
+    return found
+
+
+def _volume(per_axis: PerAxis, dimensions: int) -> int:
+    return prod(per_axis) if isinstance(per_axis, tuple) else per_axis**dimensions

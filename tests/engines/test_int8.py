@@ -1,0 +1,341 @@
+"""int8 where it is worth it: made, checked on the image, kept, and given up with a reason."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_model import RandomModel, smooth_image
+
+from napari_nnunet_cpu import Settings, TrainedModel, load_model
+from napari_nnunet_cpu.engines import Engine, choose_engine, int8, plan_engine
+from napari_nnunet_cpu.engines.calibration import label, quantized
+from napari_nnunet_cpu.engines.int8 import Crops
+from napari_nnunet_cpu.engines.library import load_openvino
+from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
+
+REASON = "asked for; "
+SETTINGS = Settings.fast(engine="openvino", threads=1, agreement=0.8)  # random networks amplify what is rounded
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """Two folds, patch 16, three heads."""
+    return load_model(RandomModel(folds=("0", "1")).write(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def converted(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with its networks in float32."""
+    path = tmp_path_factory.mktemp("converted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_NNUNET_CPU_CACHE", str(path))
+        OpenVINOEngine(model, 1)
+    return path
+
+
+@pytest.fixture
+def cache(cache: Path, converted: Path) -> Path:
+    """A cache of this test alone, with the networks in float32."""
+    shutil.copytree(converted, cache)
+    return cache
+
+
+@pytest.fixture
+def vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU with VNNI; others compute the same, only slowly."""
+    monkeypatch.setattr(int8, "int8_is_fast", lambda: True)
+
+
+@pytest.fixture
+def calibrations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples every network was calibrated with."""
+    counts: list[int] = []
+
+    def counting(network: Any, samples: list[Any]) -> Any:
+        counts.append(len(samples))
+        return quantized(network, samples)
+
+    monkeypatch.setattr(int8, "quantized", counting)
+    return counts
+
+
+def image(seed: int = 0, channels: int = 1) -> Crops:
+    """An image of 24 parts."""
+
+    def crops(size: tuple[int, ...], most: int) -> Iterator[np.ndarray]:
+        for number in range(most):
+            yield np.float32(smooth_image(size, 100 * seed + number, channels) / 300)
+
+    return crops
+
+
+def nowhere(_size: tuple[int, ...], _most: int) -> Iterator[np.ndarray]:
+    return iter(())
+
+
+def entries(cache: Path) -> int:
+    return len(list((cache / "openvino").iterdir()))
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+def test_it_is_taken_where_it_agrees(model: TrainedModel, capfd: pytest.CaptureFixture[str]) -> None:
+    assert plan_engine(model, SETTINGS).precision == "int8"
+    engine = choose_engine(model, SETTINGS, image())
+    assert capfd.readouterr() == ("", "")
+    assert (engine.name, engine.precision, engine.folds, engine.threads) == ("openvino", "int8", 2, 1)
+    assert engine.agreement is not None
+    assert engine.reason == f"{REASON}int8, which agrees with f32: {engine.agreement}"
+    assert engine.agreement.worst in model.labels.names.values()
+    assert 0.8 <= engine.agreement.dice < 1
+    f32 = OpenVINOEngine(model, 1)
+    (patch,) = image(7)((16, 16, 16), 1)
+    for fold in range(2):
+        error = engine.logits(patch, fold) - f32.logits(patch, fold)
+        assert 0 < error.std() < 0.5 * f32.logits(patch, fold).std()
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+def test_the_agreement_is_that_of_the_labels_it_will_give(model: TrainedModel) -> None:
+    """Half the parts are for calibration; of the others, the labels of both engines are compared here once more."""
+    seen: list[np.ndarray] = []
+
+    def crops(size: tuple[int, ...], most: int) -> Iterator[np.ndarray]:
+        for crop in image()(size, most):
+            seen.append(crop)
+            yield crop
+
+    engine = choose_engine(model, SETTINGS, crops)
+    assert [crop.shape for crop in seen] == [(1, 8, 8, 8)] * 8
+    again = choose_engine(model, SETTINGS, lambda *_: iter(seen[:2]))
+    assert again.agreement != engine.agreement  # of two parts, not of four
+    assert again.precision == "int8"
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+def test_a_second_run_calibrates_nothing(
+    model: TrainedModel, calibrations: list[int], request: pytest.FixtureRequest
+) -> None:
+    first = choose_engine(model, SETTINGS, image())
+    assert calibrations == [4, 4]
+    request.getfixturevalue("no_torch_network")
+    second = choose_engine(model, SETTINGS, image())
+    assert calibrations == [4, 4]
+    assert second.precision == "int8"
+    (patch,) = image(7)((16, 16, 16), 1)
+    np.testing.assert_array_equal(second.logits(patch, 1), first.logits(patch, 1))
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="others have other kernels")
+@pytest.mark.usefixtures("vnni", "cache")
+def test_convolutions_are_computed_in_8_bits(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = load_openvino().Core
+    networks, compile_model = [], core.compile_model
+
+    def spy(*arguments: Any) -> Any:
+        networks.append(compile_model(*arguments))
+        return networks[-1]
+
+    choose_engine(model, SETTINGS, image())
+    monkeypatch.setattr(core, "compile_model", spy)
+    choose_engine(model, SETTINGS, image())  # from the cache: of both folds for the crops f32, int8; then int8
+    precisions = [
+        {
+            node.get_rt_info()["runtimePrecision"].astype(str)
+            for node in network.get_runtime_model().get_ordered_ops()
+            if node.get_rt_info()["layerType"].astype(str) == "Convolution"
+        }
+        for network in networks
+    ]
+    assert precisions == [{"f32"}] * 2 + [{"u8"}] * 4
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+def test_every_image_is_checked_anew(model: TrainedModel, calibrations: list[int]) -> None:
+    assert choose_engine(model, SETTINGS, image()).precision == "int8"
+
+    def brighter(size: tuple[int, ...], most: int) -> Iterator[np.ndarray]:
+        return (1000 + 1000 * crop for crop in image()(size, most))  # far beyond what was calibrated for
+
+    engine = choose_engine(model, SETTINGS, brighter)
+    assert (engine.precision, engine.agreement) == ("f32", None)
+    assert engine.reason.startswith(f"{REASON}f32, not int8: it agrees too little with f32, Dice 0.8 is asked for: ")
+    assert calibrations == [4, 4]
+    assert choose_engine(model, SETTINGS, image(1)).precision == "int8"
+
+
+@pytest.mark.usefixtures("vnni")
+def test_a_broken_entry_is_made_again(model: TrainedModel, calibrations: list[int], cache: Path) -> None:
+    choose_engine(model, SETTINGS, image())
+    assert entries(cache) == 4
+    key = int8.network_key(model, 1, "int8")
+    weights = cache / "openvino" / key[:32] / "network.bin"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    engine = choose_engine(model, SETTINGS, image())
+    assert engine.precision == "int8"
+    assert calibrations == [4, 4, 4, 4]
+    assert int8.read_network(key) is not None
+
+
+@pytest.mark.usefixtures("vnni")
+def test_there_may_be_no_cache(model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "cache"))
+    assert choose_engine(model, SETTINGS, image()).precision == "int8"
+
+
+def rounded_to_nothing(network: Any, _samples: object) -> Any:
+    """A network of which quantization has left nothing: its weights are zero."""
+    from openvino import opset13 as ops
+
+    network = network.clone()
+    result = network.get_results()[0]
+    result.input(0).replace_source_output(ops.multiply(result.input_value(0), np.float32(0)).output(0))
+    return network
+
+
+@pytest.mark.usefixtures("vnni")
+def test_a_network_that_quantization_damages_is_given_up(
+    model: TrainedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "quantized", rounded_to_nothing)
+    engine = choose_engine(model, SETTINGS, image())
+    assert (engine.precision, engine.agreement) == ("f32", None)
+    # Three equal heads are background everywhere.
+    assert ": Dice 0 for liver, the worst class, and " in engine.reason
+    assert entries(cache) == 2  # in f32; what does not agree is not kept
+    (patch,) = image(7)((16, 16, 16), 1)
+    np.testing.assert_array_equal(engine.logits(patch, 0), OpenVINOEngine(model, 1).logits(patch, 0))
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+def test_nncf_may_fail(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nncf
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("first line\nno pattern fits")
+
+    monkeypatch.setattr(nncf, "quantize", fail)
+    engine = choose_engine(model, SETTINGS, image())
+    assert engine.precision == "f32"
+    assert engine.reason == f"{REASON}f32, not int8: nncf can't quantize the network: no pattern fits"
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+def test_nncf_may_be_broken(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    engine = choose_engine(model, SETTINGS, image())
+    assert engine.precision == "f32"
+    assert engine.reason.startswith(f"{REASON}f32, not int8: nncf can't be loaded (")
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+@pytest.mark.parametrize("parts", [0, 1])
+def test_too_small_an_image(model: TrainedModel, parts: int) -> None:
+    engine = choose_engine(model, SETTINGS, lambda size, _: image()(size, parts))
+    assert engine.precision == "f32"
+    assert engine.reason == (
+        f"{REASON}f32, not int8: the image has too few parts of 8 x 8 x 8 voxels to calibrate and check it"
+    )
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+def test_two_parts_are_enough(model: TrainedModel, calibrations: list[int]) -> None:
+    assert choose_engine(model, SETTINGS, lambda size, _: image()(size, 2)).precision == "int8"
+    assert calibrations == [1, 1]
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_why_not(model: TrainedModel, monkeypatch: pytest.MonkeyPatch, plan: bool) -> None:
+    def why(settings: Settings) -> str:
+        if plan:
+            choice = plan_engine(model, settings)
+            assert choice.precision == "f32"
+            return choice.precision_reason
+        engine: Engine = choose_engine(model, settings, nowhere)
+        assert (engine.precision, engine.agreement) == ("f32", None)
+        return engine.reason.removeprefix(REASON)
+
+    assert why(Settings.fast(engine="torch", device="cpu", threads=1)) == "f32, not int8: torch computes in f32 alone"
+    monkeypatch.setattr(int8, "int8_is_fast", lambda: False)
+    assert why(SETTINGS) == "f32, not int8: this CPU has no VNNI, the instructions for it"
+    monkeypatch.setattr(int8, "int8_is_fast", lambda: True)
+    monkeypatch.setattr(int8, "installed_version", lambda _: None)
+    assert why(SETTINGS) == (
+        "f32, not int8: nncf is not installed; install it with 'pip install napari-nnunet-cpu[int8]'"
+    )
+
+
+@pytest.mark.usefixtures("vnni")
+def test_exact_does_not_speak_of_it(model: TrainedModel) -> None:
+    engine = choose_engine(model, Settings.exact(engine="openvino", threads=1), nowhere)
+    assert (engine.precision, engine.reason) == ("f32", "asked for")
+
+
+REGIONS = {"labels": {"background": 0, "all": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
+OTHERS = {
+    "regions": RandomModel(**REGIONS),
+    "2d": RandomModel(patch=(32, 32), spacing=(1.0, 1.0), seed=2),
+    "residual, two channels": RandomModel(family="ResidualEncoderUNet", channels=("CT", "PET")),
+    "batch norm": RandomModel(trainer="nnUNetTrainerBN"),
+}
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+@pytest.mark.parametrize("random_model", OTHERS.values(), ids=OTHERS)
+def test_other_networks(random_model: RandomModel, tmp_path: Path) -> None:
+    model = load_model(random_model.write(tmp_path))
+    parts = image(channels=model.input_channels)
+    engine = choose_engine(model, SETTINGS, parts)
+    assert engine.precision == "int8", engine.reason
+    assert engine.agreement is not None
+    assert engine.agreement.worst in model.labels.names.values()
+    f32 = OpenVINOEngine(model, 1)
+    (patch,) = parts(model.configuration.patch_size, 1)
+    same = label(engine, patch, model.labels) == label(f32, patch, model.labels)
+    assert same.mean() > 0.8
+
+
+RUN = """
+import sys
+told = []
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "urllib.Request", "os.fork", "subprocess.Popen"):
+        told.append(event)
+        raise OSError(event)
+sys.addaudithook(watch)
+import numpy as np
+from napari_nnunet_cpu import Settings, load_model
+from napari_nnunet_cpu.engines import choose_engine, int8
+int8.int8_is_fast = lambda: True
+rng = np.random.default_rng(0)
+crops = lambda size, most: (rng.normal(size=(1, *size)).astype(np.float32) for _ in range(most))
+settings = Settings.fast(engine="openvino", threads=1, agreement=0.01)
+engine = choose_engine(load_model(sys.argv[1]), settings, crops)
+assert engine.precision == "int8", engine.reason
+assert "openvino_telemetry" not in sys.modules
+print(told, sorted({"nncf", "torch"} & sys.modules.keys()))
+"""
+
+
+def test_nobody_is_told_and_a_later_run_needs_neither_nncf_nor_torch(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    path = RandomModel(patch=(16, 16, 16)).write(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment |= {"HOME": str(home), "LOCALAPPDATA": str(home), "NAPARI_NNUNET_CPU_CACHE": str(tmp_path / "cache")}
+
+    def run() -> tuple[str, str]:
+        command = [sys.executable, "-W", "error", "-c", RUN, str(path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        return done.stdout, done.stderr
+
+    assert run() == ("[] ['nncf', 'torch']\n", "")
+    assert run() == ("[] []\n", "")
+    assert not list(home.iterdir())

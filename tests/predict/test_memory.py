@@ -1,0 +1,122 @@
+"""Which plan a budget leads to, and how much a run is said to take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_engines import FakeEngine
+from random_model import RandomModel
+
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
+from napari_nnunet_cpu.models.networks import build_network
+from napari_nnunet_cpu.predict import footprint, memory
+from napari_nnunet_cpu.predict.cost import export_of
+from napari_nnunet_cpu.predict.grid import Grid
+from napari_nnunet_cpu.predict.memory import MemoryPlan, budget_bytes, plan_memory
+from napari_nnunet_cpu.prepare import plan_geometry
+
+PLAIN = Settings.exact(mirror=False, threads=1)
+LONG = Case(np.zeros((1, 400, 64, 64), np.float32), (1.0, 1.0, 1.0))
+MANY = {"background": 0} | {f"label {value}": value for value in range(1, 30)}
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return load_model(RandomModel(patch=(8, 64, 64), labels=MANY).write(tmp_path_factory.mktemp("many")))
+
+
+def plan(budget: int, model: TrainedModel, case: Case = LONG, settings: Settings = PLAIN) -> MemoryPlan:
+    geometry = plan_geometry(case, model)
+    grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
+    return plan_memory(case, model, settings, geometry, grid, export_of(model, settings, geometry), budget)
+
+
+def test_dense_where_it_fits_then_rows(many: TrainedModel) -> None:
+    dense = plan(10**12, many)
+    assert (dense.kind, dense.depth) == ("dense", 400)
+    rows = plan(dense.bytes - 1, many)
+    assert (rows.kind, rows.depth) == ("rows", 8)
+    assert dense.bytes - rows.bytes == 4 * 31 * (400 - 8) * 64 * 64
+    assert plan(dense.bytes, many) == dense
+    assert plan(rows.bytes, many) == rows
+    assert plan(1, many) == rows  # as little as there is, to be refused
+
+
+def test_disk_where_rows_are_no_help(tmp_path: Path) -> None:
+    options = {"probabilities": {"order": 3}}
+    model = load_model(RandomModel(patch=(8, 64, 64), labels=MANY, resampling_options=options).write(tmp_path))
+    case = replace(LONG, spacing_mm=(1.1, 1.0, 1.0))
+    dense = plan(10**12, model, case)
+    disk = plan(dense.bytes - 1, model, case)
+    assert (dense.kind, disk.kind) == ("dense", "disk")
+    assert disk.depth == dense.depth == 440
+    assert disk.bytes < dense.bytes / 2
+
+
+def test_probabilities_go_to_disk_last(many: TrainedModel) -> None:
+    settings = replace(PLAIN, probabilities=True)
+    found = []
+    budget = 10**12
+    while (best := plan(budget, many, settings=settings)).bytes <= budget:
+        found.append((best.kind, best.probabilities_on_disk))
+        budget = best.bytes - 1
+    assert found == [("dense", False), ("rows", False), ("rows", True), ("disk", True)]
+    in_memory, on_disk = plan(10**12, many, settings=settings), plan(1, many, settings=settings)
+    # The smallest has neither, and of the sums a head of 8 rows and its mean.
+    assert in_memory.bytes - on_disk.bytes == 4 * 64**2 * (30 * 400 + 31 * 400 - 2 * 8)
+
+
+def test_a_slice_is_enough_slice_by_slice(tmp_path: Path) -> None:
+    model = load_model(RandomModel(patch=(64, 64), spacing=(1.0, 1.0), labels=MANY).write(tmp_path))
+    assert plan(1, model).depth == 1
+
+
+def test_draft_leaves_rows_out(many: TrainedModel) -> None:
+    assert plan(1, many, settings=Settings.draft(threads=1)).depth == 8
+
+
+def test_the_budget_is_given_or_most_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda: 1000)
+    assert budget_bytes(Settings()) == 800
+    assert budget_bytes(Settings(memory=77)) == 77
+
+
+def test_a_run_does_as_planned(many: TrainedModel) -> None:
+    case = Case(np.random.default_rng(0).normal(size=(1, 40, 64, 64)).astype(np.float32), LONG.spacing_mm)
+    smallest = plan(1, many, case)
+    run = Run(case, many, replace(PLAIN, memory=smallest.bytes), FakeEngine(lambda patch, _: patch.repeat(30, 0)))
+    assert run.estimate.plan == smallest.kind == "rows"
+    assert run.estimate.bytes == smallest.bytes
+    list(run.compute())
+    record = run.record()
+    assert record["memory"] == {"plan": "rows", "rows": 8, "probabilities_on_disk": False}
+    assert record["estimate"]["bytes"] == smallest.bytes == record["estimate"]["budget_bytes"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"family": "ResidualEncoderUNet"},
+        {"patch": (16, 16), "spacing": (1.0, 1.0)},
+        {"architecture": {"features_per_stage": [32, 64, 128], "n_conv_per_stage": [2, 3, 2]}},
+    ],
+    ids=["plain", "residual", "2d", "wide"],
+)
+def test_weights_are_counted_from_the_plans(options: dict[str, object], tmp_path: Path) -> None:
+    model = load_model(RandomModel(**options).write(tmp_path))
+    network = build_network(model.architecture, 1, 3)
+    real = sum(weights.numel() for weights in network.parameters())
+    assert footprint._parameters(model.architecture) == pytest.approx(real, rel=0.15)
+
+
+def test_every_fold_has_its_weights(tmp_path: Path) -> None:
+    one, three = (
+        load_model(RandomModel(folds=folds).write(tmp_path / str(len(folds)))) for folds in (("0",), ("0", "1", "2"))
+    )
+    weights = 4 * footprint._parameters(one.architecture)
+    more = footprint.engine_bytes(three, PLAIN) - footprint.engine_bytes(one, PLAIN)
+    assert more == pytest.approx(2 * 2.2 * weights, abs=2)

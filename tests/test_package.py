@@ -62,21 +62,21 @@ def test_errors_are_one_family_that_qt_does_not_swallow():
         assert not issubclass(kind, RuntimeError)
 
 
-def test_inspecting_a_known_model_needs_no_torch(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "code",
+    [
+        (
+            "from napari_nnunet_cpu import load_model, samples; from napari_nnunet_cpu.cli.inspect import describe;"
+            "describe(load_model(samples.sample_model()))"
+        ),
+        (
+            "from napari_nnunet_cpu import Settings, load_model, read_case, samples, segment;"
+            "segment(read_case(samples.sample_image()), load_model(samples.sample_model()), Settings.draft())"
+        ),
+    ],
+    ids=["inspect", "segment"],
+)
+def test_the_second_use_of_a_model_needs_no_torch(tmp_path, monkeypatch, code):
     monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path))
-    look = (
-        "from napari_nnunet_cpu import load_model, samples; from napari_nnunet_cpu.cli.inspect import describe;"
-        "describe(load_model(samples.sample_model()))"
-    )
-    assert "torch" in loaded_after(look)
-    assert "torch" not in loaded_after(look)
-
-
-def test_the_second_run_of_a_model_needs_no_torch(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path))
-    run = (
-        "from napari_nnunet_cpu import Settings, load_model, read_case, samples, segment;"
-        "segment(read_case(samples.sample_image()), load_model(samples.sample_model()), Settings.draft())"
-    )
-    assert "torch" in loaded_after(run)
-    assert "torch" not in loaded_after(run)
+    assert "torch" in loaded_after(code)
+    assert "torch" not in loaded_after(code)

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,11 @@ from napari_nnunet_cpu.resources import cache_folder
 def hash_of(document: Mapping[str, Any]) -> str:
     """A name for a document of plain values, whatever their order."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def this_computer() -> list[Any]:
+    """What tells computers apart: a home folder may be shared by some that differ."""
+    return [platform.machine(), platform.processor(), os.cpu_count(), platform.node()]
 
 
 def file_sha256(path: Path) -> str:

@@ -77,13 +77,12 @@ class RandomCase:
     def write(self, name: str, folder: Path) -> BenchCase:
         """Write image and model into the folder; what an earlier bench has finished there is taken."""
         image, finished = folder / "image_0000.nii.gz", folder / "finished"
-        model = folder / "Dataset900_Bench" / f"nnUNetTrainer__nnUNetPlans__{self.model.configuration}"
         if not finished.exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_scan(image, self.shape, self.spacing_mm, self.model.seed)
-            model = self.model.write(folder, read_case(image))
+            self.model.write(folder, read_case(image))
             finished.touch()
-        return BenchCase(name, self.what, load_model(model), (image,), self.options)
+        return BenchCase(name, self.what, load_model(self.model.folder(folder)), (image,), self.options)
 
 
 def _sample(name: str, folder: Path) -> BenchCase:

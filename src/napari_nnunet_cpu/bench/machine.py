@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from pathlib import Path
 from typing import Any
 
-from napari_nnunet_cpu.resources import usable_cores
+from napari_nnunet_cpu.resources import installed_version, usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 # What decides of speed: the width of f32 arithmetic, and whether there is any for int8 and bf16.
@@ -16,7 +15,7 @@ _PACKAGES = ("napari-nnunet-cpu", "torch", "openvino", "nncf", "numpy", "scipy",
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, usable cores, memory, flags and system: plain values."""
+    """Processor, usable cores, flags and system: plain values."""
     text = _CPUINFO.read_text(encoding="utf-8", errors="replace") if _CPUINFO.is_file() else ""
     lines = dict(
         [part.strip() for part in line.split(":", 1)] for line in reversed(text.splitlines()) if ":" in line
@@ -34,10 +33,4 @@ def describe_machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Of our side's packages; None where one is not installed."""
-    found: dict[str, str | None] = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return {name: installed_version(name) for name in _PACKAGES}

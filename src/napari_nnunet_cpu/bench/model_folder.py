@@ -50,9 +50,13 @@ class RandomModel:
         """As nnU-Net calls it."""
         return "2d" if len(self.patch) == 2 else "3d_fullres"
 
+    def folder(self, root: Path) -> Path:
+        """The model folder under `root`."""
+        return root / _DATASET / f"nnUNetTrainer__nnUNetPlans__{self.configuration}"
+
     def write(self, root: Path, case: Case) -> Path:
         """Make the model folder under `root`, its classes balanced on the image it is for, and return it."""
-        folder = root / _DATASET / f"nnUNetTrainer__nnUNetPlans__{self.configuration}"
+        folder = self.folder(root)
         fold = folder / "fold_0"
         fold.mkdir(parents=True, exist_ok=True)
         (folder / "plans.json").write_text(json.dumps(self.plans()), encoding="utf-8")

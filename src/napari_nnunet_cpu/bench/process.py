@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -11,9 +12,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-_PROC = Path("/proc")
+import psutil
+
 _LOOK_EVERY = 0.1  # seconds
 
 
@@ -30,7 +31,7 @@ class Ended:
     failure : str or None
         One line on why it failed; None when it did not.
     children_mb : float
-        Most memory that its children, and theirs, were seen to hold at one time; 0 where the system does not tell.
+        Most memory that its children, and theirs, were seen to hold at one time.
     """
 
     seconds: float
@@ -86,7 +87,7 @@ def _failure(code: int, said: str) -> str | None:
 
 
 class _Children(threading.Thread):
-    """Looks again and again at the memory of a process's children; only Linux tells."""
+    """Looks again and again at the memory of a process's children."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -96,7 +97,7 @@ class _Children(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(_LOOK_EVERY):
-            self.peak_bytes = max(self.peak_bytes, sum(map(_resident_bytes, _descendants(self._pid))))
+            self.peak_bytes = max(self.peak_bytes, _resident_bytes_below(self._pid))
 
     def end(self) -> None:
         """Stop looking."""
@@ -104,21 +105,11 @@ class _Children(threading.Thread):
         self.join()
 
 
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for listed in (_PROC / str(pid) / "task").glob("*/children"):
-        try:
-            children = [int(word) for word in listed.read_text().split()]
-        except OSError:  # the thread has ended meanwhile
-            continue
-        for child in children:
-            found += [child, *_descendants(child)]
-    return found
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        kilobytes = re.search(r"VmRSS:\s*(\d+)", (_PROC / str(pid) / "status").read_text())
-    except OSError:  # it has ended meanwhile
-        return 0
-    return int(kilobytes[1]) * 1024 if kilobytes else 0
+def _resident_bytes_below(pid: int) -> int:
+    """Memory of a process's children, and theirs, now."""
+    total = 0
+    with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                total += child.memory_info().rss
+    return total

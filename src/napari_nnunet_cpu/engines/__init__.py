@@ -1,7 +1,16 @@
 """What computes the network: the `Engine` protocol, its implementations and the choice between them."""
 
-from napari_nnunet_cpu.engines.choose import Choice, choose_engine, plan_engine
+from napari_nnunet_cpu.engines.choose import Choice, choose_engine, plan_engine, threads_of
 from napari_nnunet_cpu.engines.devices import Device, available_devices, resolve_device
 from napari_nnunet_cpu.engines.engine import Engine
 
-__all__ = ["Choice", "Device", "Engine", "available_devices", "choose_engine", "plan_engine", "resolve_device"]
+__all__ = [
+    "Choice",
+    "Device",
+    "Engine",
+    "available_devices",
+    "choose_engine",
+    "plan_engine",
+    "resolve_device",
+    "threads_of",
+]

@@ -95,7 +95,7 @@ def _plan_f32(model: TrainedModel, settings: Settings) -> Choice:
     machine = platform.machine()
     if machine.lower() in _OPENVINO_IS_FASTER:
         return Choice("openvino", device, f"the faster one on {machine} processors")
-    pace = read_pace(model, _threads(settings))
+    pace = read_pace(model, threads_of(settings))
     if pace is not None:
         return Choice(pace.faster, device, str(pace))
     return Choice("openvino", device, f"to be compared with torch in the first run, on {machine}", to_measure=True)
@@ -125,7 +125,7 @@ def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_cr
     EngineError
         When the weights do not fit into memory, or OpenVINO is asked for and can't be had.
     """
-    choice, threads = plan_engine(model, settings), _threads(settings)
+    choice, threads = plan_engine(model, settings), threads_of(settings)
     reason = _joined(choice.reason, choice.precision_reason)
     if choice.engine == "torch":
         return _torch(model, choice.device, threads, reason)
@@ -159,5 +159,6 @@ def _joined(*reasons: str) -> str:
     return "; ".join(filter(None, reasons))
 
 
-def _threads(settings: Settings) -> int:
+def threads_of(settings: Settings) -> int:
+    """CPU threads of a run."""
     return settings.threads or usable_cores()

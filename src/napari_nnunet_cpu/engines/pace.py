@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +14,7 @@ from napari_nnunet_cpu.engines.engine import Engine
 from napari_nnunet_cpu.engines.library import openvino_version
 from napari_nnunet_cpu.engines.network_cache import describe_network
 from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.remembered import hash_of, recall, remember
+from napari_nnunet_cpu.remembered import hash_of, recall, remember, this_computer
 
 _KIND = "pace"
 
@@ -88,7 +86,6 @@ def _key(model: TrainedModel, threads: int) -> str:
         "threads": threads,
         "openvino": openvino_version(),
         "torch": importlib.metadata.version("torch"),
-        # A home folder may be shared by computers that differ.
-        "computer": [platform.machine(), platform.processor(), os.cpu_count(), platform.node()],
+        "computer": this_computer(),
     }
     return hash_of(document)

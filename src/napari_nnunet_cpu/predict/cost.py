@@ -10,11 +10,12 @@ from typing import Any
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.events import duration, size
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_export
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
 from napari_nnunet_cpu.predict.grid import Grid
-from napari_nnunet_cpu.predict.memory import Kind, MemoryPlan, budget_bytes, plan_memory, threads_of
+from napari_nnunet_cpu.predict.memory import Kind, MemoryPlan, budget_bytes, plan_memory
 from napari_nnunet_cpu.predict.times import Work, read_times
 from napari_nnunet_cpu.prepare import Geometry, check_first_stage, plan_geometry
 from napari_nnunet_cpu.settings import Settings

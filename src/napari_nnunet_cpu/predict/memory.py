@@ -18,7 +18,7 @@ from napari_nnunet_cpu.predict.finality import window_depth
 from napari_nnunet_cpu.predict.footprint import engine_bytes
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.prepare import Geometry
-from napari_nnunet_cpu.resources import free_memory_bytes, usable_cores
+from napari_nnunet_cpu.resources import free_memory_bytes
 from napari_nnunet_cpu.settings import Settings
 
 Kind = Literal["dense", "rows", "disk"]
@@ -112,8 +112,3 @@ def _peaks(case: Case, model: TrainedModel, settings: Settings, geometry: Geomet
     tile = 4 * prod(grid.patch) * (2 * model.input_channels + 2 * model.labels.heads)
     labels = 2 * np.dtype(model.labels.dtype).itemsize * prod(case.shape)
     return preparing, image + labels + tile + engine_bytes(model, settings)
-
-
-def threads_of(settings: Settings) -> int:
-    """CPU threads of a run."""
-    return settings.threads or usable_cores()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
 from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.engines.network_cache import describe_network
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.memory import threads_of
 from napari_nnunet_cpu.prepare import Geometry
-from napari_nnunet_cpu.remembered import hash_of, recall, remember
+from napari_nnunet_cpu.remembered import hash_of, recall, remember, this_computer
 from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
@@ -106,7 +104,6 @@ def _key(model: TrainedModel, settings: Settings) -> str:
         "probabilities": settings.probabilities,
         "openvino": installed_version("openvino"),
         "torch": installed_version("torch"),
-        # A home folder may be shared by computers that differ.
-        "computer": [platform.machine(), platform.processor(), os.cpu_count(), platform.node()],
+        "computer": this_computer(),
     }
     return hash_of(document)

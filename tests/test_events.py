@@ -1,6 +1,6 @@
 import pytest
 
-from napari_nnunet_cpu.events import Stage, StageStarted, TileDone, duration, size
+from napari_nnunet_cpu.events import Stage, StageStarted, TileDone, Waiting, duration, size
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,8 @@ def test_duration(seconds, text):
 
 def test_events_say_what_happens():
     assert TileDone(3, 12, 95.2).text == "3 of 12 tiles, 1 min 35 s left"
+    assert Waiting("", 1).text == "waiting for the run before it"
+    assert Waiting("scan", 3).text == "scan: waiting for the 3 runs before it"
     texts = [StageStarted(stage).text for stage in Stage]
     assert len(set(texts)) == len(texts)
 

@@ -32,7 +32,7 @@ def test_reading_a_case_needs_no_torch():
     assert "torch" not in loaded_after("from napari_nnunet_cpu import read_case")
 
 
-@pytest.mark.parametrize("name", [name for name in napari_nnunet_cpu.__all__ if name != "segment_layer"])
+@pytest.mark.parametrize("name", [name for name in napari_nnunet_cpu.__all__ if not name.endswith("_layer")])
 def test_every_public_name_is_there_under_its_own_name(name):
     found = getattr(napari_nnunet_cpu, name)
     assert found.__name__ == name

@@ -2,11 +2,12 @@ import pytest
 
 from napari_nnunet_cpu import Settings
 from napari_nnunet_cpu.errors import NNUNetCPUError, SettingsError
-from napari_nnunet_cpu.settings import parse_folds, parse_memory, parse_spacing
+from napari_nnunet_cpu.settings import parse_box, parse_folds, parse_memory, parse_spacing
 
 EXACT = {
     "preset": "exact", "engine": "auto", "device": "auto", "precision": "f32", "agreement": 0.97, "step": 0.5,
-    "mirror": True, "cover": False, "threads": None, "memory": None, "probabilities": False, "postprocess": False,
+    "mirror": True, "cover": False, "box": None, "threads": None, "memory": None,
+    "probabilities": False, "doubt": None, "postprocess": False,
 }  # fmt: skip
 
 
@@ -52,6 +53,7 @@ def test_devices(device):
     [
         ({"preset": "best"}, "unknown preset 'best': choose one of exact, fast, draft"),
         ({"engine": "tensorflow"}, "unknown engine 'tensorflow': choose one of auto, "),
+        ({"doubt": "variance"}, "unknown doubt 'variance': choose one of margin, entropy, disagreement, or None"),
         ({"device": "gpu"}, "unknown device 'gpu': choose auto, cpu, cuda, cuda:N or mps"),
         ({"device": "cuda:"}, "unknown device 'cuda:'"),
         ({"device": "cpu\n"}, "unknown device"),
@@ -127,3 +129,22 @@ def test_memory_as_typed(text, size):
 def test_memory_that_is_none_is_refused(text):
     with pytest.raises(SettingsError, match="write a size with its unit, as 4GB, 500MB or 4GiB"):
         parse_memory(text)
+
+
+@pytest.mark.parametrize("text", ["40:80,60:160,0:1", " 40:80, 60:160 ,0 : 1"])
+def test_boxes_are_typed(text: str) -> None:
+    assert parse_box(text) == ((40, 80), (60, 160), (0, 1))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "40:80", "40:80,60:160", "1:2,3:4,5:5", "2:1,0:1,0:1", "-1:2,0:1,0:1", "a:b,c:d,e:f"]
+)
+def test_boxes_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"write start:stop along Z, Y and X"):
+        parse_box(text)
+
+
+@pytest.mark.parametrize("box", [((0, 0), (0, 1), (0, 1)), ((-1, 1), (0, 1), (0, 1)), ((0, 1), (0, 1))])
+def test_settings_take_boxes_only(box: object) -> None:
+    with pytest.raises(SettingsError, match="it must be a start and a larger stop"):
+        Settings(box=box)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.predict import Estimate, Result, Run, estimate, segment
     from napari_nnunet_cpu.samples import sample_image, sample_model
     from napari_nnunet_cpu.settings import Settings
-    from napari_nnunet_cpu.viewer.scripting import segment_layer
+    from napari_nnunet_cpu.viewer.scripting import save_corrected_layer, segment_layer
 
 _HOME = {
     "Case": "cases",
@@ -33,6 +33,7 @@ _HOME = {
     "sample_image": "samples",
     "sample_model": "samples",
     "Settings": "settings",
+    "save_corrected_layer": "viewer.scripting",
     "segment_layer": "viewer.scripting",
 }
 
@@ -49,6 +50,7 @@ __all__ = [
     "read_case",
     "sample_image",
     "sample_model",
+    "save_corrected_layer",
     "segment",
     "segment_layer",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+if TYPE_CHECKING:
+    from napari_nnunet_cpu.boxes import Bounds
 
 
 class Stage(StrEnum):
@@ -50,6 +52,8 @@ class StageStarted:
 class TileDone:
     """A tile has gone through the network and was added to the sums.
 
+    A run that goes on begins with one for the tiles that were there, where labels are final by now.
+
     Attributes
     ----------
     done, total : int
@@ -58,17 +62,16 @@ class TileDone:
         Time the remaining tiles take at the pace so far, in seconds.
     part : str
         Of what, where there is more than one thing to do: a configuration, a time point.
-    final : tuple of (int, int) or None
-        The box (Z, Y, X), each start and stop, in the axes of the case, whose labels are now those that the
-        finished run will have; None when the tile made none final. The boxes of a run do not overlap, and leave
-        out only what cropping took away, which is background.
+    final : tuple of Bounds
+        Boxes, start and stop along Z, Y, X of the case, whose labels are now those that the finished run will
+        have. The boxes of a run do not overlap, and leave out only what cropping took away, which is background.
     """
 
     done: int
     total: int
     seconds_left: float
     part: str = ""
-    final: Bounds | None = None
+    final: tuple[Bounds, ...] = ()
 
     @property
     def text(self) -> str:
@@ -76,11 +79,32 @@ class TileDone:
         return _of(self.part, f"{self.done} of {self.total} tiles, {duration(self.seconds_left)} left")
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The run waits for its turn, since one computes at a time; or goes on waiting, with fewer before it.
+
+    Attributes
+    ----------
+    part : str
+        What waits, where there is more than one thing to do.
+    ahead : int
+        Runs before it, the one that computes included.
+    """
+
+    part: str
+    ahead: int
+
+    @property
+    def text(self) -> str:
+        """What is going on, for people."""
+        return _of(self.part, f"waiting for the {'run' if self.ahead == 1 else f'{self.ahead} runs'} before it")
+
+
 def _of(part: str, text: str) -> str:
     return f"{part}: {text}" if part else text
 
 
-Event = StageStarted | TileDone
+Event = StageStarted | TileDone | Waiting
 
 
 def duration(seconds: float) -> str:

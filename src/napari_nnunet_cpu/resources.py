@@ -119,6 +119,11 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("napari-nnunet-cpu", appauthor=False)
 
 
+def runs_folder() -> Path:
+    """Folder where the viewer saves runs while they go on."""
+    return cache_folder() / "runs"
+
+
 def installed_version(package: str) -> str | None:
     """The version of a package; None where it is not installed."""
     try:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.errors import SettingsError
+
+if TYPE_CHECKING:
+    from napari_nnunet_cpu.boxes import Bounds
 
 PRESETS = ("exact", "fast", "draft")
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "int8")
+DOUBTS = ("margin", "entropy", "disagreement")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?)b|b?)", re.IGNORECASE | re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -40,6 +44,9 @@ class Settings:
         Average over the mirrored patches that the model allows.
     cover : bool
         Compute only as many tiles of the grid as cover the image once.
+    box : tuple of (int, int) or None
+        Segment only this part: start and stop along Z, Y, X of the case. The labels in it are those of
+        a run on the whole image; around it there are none.
     threads : int or None
         CPU threads of the network and of the export; None takes every core this process may use.
     memory : int or None
@@ -47,6 +54,9 @@ class Settings:
         image, too. None takes most of what is free.
     probabilities : bool
         Keep the probabilities, too: 4 bytes a voxel of the image and class, on disk where memory is short.
+    doubt : {"margin", "entropy", "disagreement"} or None
+        Measure, too, how much each voxel is in doubt, from 0 to 1, uncalibrated: how little the likeliest label leads
+        the next, how evenly the probabilities are spread, or how far folds and mirrored passes disagree.
     postprocess : bool
         Apply the postprocessing that nnU-Net found for the model (postprocessing.json). nnU-Net's
         own prediction does not.
@@ -65,9 +75,11 @@ class Settings:
     step: float = 0.5
     mirror: bool = True
     cover: bool = False
+    box: Bounds | None = None
     threads: int | None = None
     memory: int | None = None
     probabilities: bool = False
+    doubt: str | None = None
     postprocess: bool = False
 
     def __post_init__(self) -> None:
@@ -85,6 +97,10 @@ class Settings:
             raise SettingsError(f"agreement is {self.agreement}: it must be above 0 and at most 1, as 0.97")
         if not 0 < self.step <= 1:
             raise SettingsError(f"step is {self.step}: it must be above 0 and at most 1 (nnU-Net uses 0.5)")
+        if self.box is not None and not _is_box(self.box):
+            raise SettingsError(f"box is {self.box}: it must be a start and a larger stop along Z, Y and X, from 0")
+        if self.doubt is not None and self.doubt not in DOUBTS:
+            raise SettingsError(f"unknown doubt {self.doubt!r}: choose one of {', '.join(DOUBTS)}, or None")
         if self.threads is not None and self.threads < 1:
             raise SettingsError(f"threads is {self.threads}: it must be at least 1, or None for all cores")
         if self.memory is not None and self.memory < 1:
@@ -158,6 +174,27 @@ def parse_spacing(text: str) -> tuple[float, float, float]:
     if not all(math.isfinite(length) and length > 0 for length in (z, y, x)):
         raise SettingsError(f"spacing is {text!r}; write three positive numbers Z,Y,X in mm, as 2.5,0.8,0.8")
     return z, y, x
+
+
+def parse_box(text: str) -> Bounds:
+    """A box as a user types it: "40:80, 60:160, 60:160", start and stop along Z, Y, X, counted from 0.
+
+    Raises
+    ------
+    SettingsError
+        When these are not three pairs of whole numbers, the second one larger.
+    """
+    found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+),(\d+):(\d+)", re.sub(r"\s", "", text), re.ASCII)
+    if found is not None:
+        a, b, c, d, e, f = (int(number) for number in found.groups())
+        box = (a, b), (c, d), (e, f)
+        if _is_box(box):
+            return box
+    raise SettingsError(f"box is {text!r}; write start:stop along Z, Y and X, as 40:80,60:160,60:160")
+
+
+def _is_box(box: Bounds) -> bool:
+    return len(box) == 3 and all(len(side) == 2 and 0 <= side[0] < side[1] for side in box)
 
 
 def parse_memory(text: str) -> int:

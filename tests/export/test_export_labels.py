@@ -11,8 +11,10 @@ from random_model import RandomModel
 from skimage.transform import resize
 
 from napari_nnunet_cpu import TrainedModel, load_model
+from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import whole as box_of
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.export import LogitRows, Logits, ProbabilityExport, export_rows, label_export, linear
+from napari_nnunet_cpu.export import Logits, LogitsOf, ProbabilityExport, export_box, label_export, linear
 from napari_nnunet_cpu.export.whole import WholeExport
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
@@ -39,13 +41,13 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 def exported(logits: Any, model: TrainedModel, geometry: Geometry) -> np.ndarray:
     array = np.asarray(logits, np.float32)
-    return exported_rows(lambda first, last: Logits(array[:, first:last]), model, geometry)
+    return exported_boxes(lambda box: Logits(array[:, *slices(box)]), model, geometry)
 
 
-def exported_rows(rows: LogitRows, model: TrainedModel, geometry: Geometry) -> np.ndarray:
+def exported_boxes(logits: LogitsOf, model: TrainedModel, geometry: Geometry) -> np.ndarray:
     result = np.zeros(geometry.case_shape, model.labels.dtype)
     kept = geometry.kept(result)
-    export_rows(label_export(model, geometry, threads=2), rows, kept, 0, len(kept))
+    export_box(label_export(model, geometry, threads=2), logits, kept, box_of(kept.shape))
     return result
 
 
@@ -128,12 +130,12 @@ def test_slabs_come_to_lie_where_they_belong(three: TrainedModel, monkeypatch: p
     expected = exported(logits, three, geometry)
     asked = []
 
-    def rows(first: int, last: int) -> Logits:
-        asked.append(last - first)
-        return Logits(logits[:, first:last].astype(np.float32))
+    def part(box: Bounds) -> Logits:
+        asked.append(box[0][1] - box[0][0])
+        return Logits(logits[:, *slices(box)].astype(np.float32))
 
     monkeypatch.setattr(linear, "SLAB_LOGITS", 3 * 6 * 7)
-    assert np.array_equal(exported_rows(rows, three, geometry), expected)
+    assert np.array_equal(exported_boxes(part, three, geometry), expected)
     assert len(asked) == 9
     assert max(asked) == 2
 

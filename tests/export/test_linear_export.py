@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export import Logits
 from napari_nnunet_cpu.export.linear import LinearExport
-from napari_nnunet_cpu.export.logits import LogitRows
+from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.whole import WholeExport
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.resample import Resampler
@@ -49,12 +51,12 @@ def smooth(shape: Triple, seed: int) -> np.ndarray:
     return gaussian_filter(noise(shape, seed), 2, axes=(1, 2, 3))
 
 
-def rows_of(logits: np.ndarray, weights: np.ndarray | None = None) -> LogitRows:
-    def rows(first: int, last: int) -> Logits:
-        assert 0 <= first < last <= logits.shape[1]
-        return Logits(logits[:, first:last], None if weights is None else weights[first:last])
+def boxes_of(logits: np.ndarray, weights: np.ndarray | None = None) -> LogitsOf:
+    def in_box(box: Bounds) -> Logits:
+        assert all(0 <= first < last <= length for (first, last), length in zip(box, logits.shape[1:], strict=True))
+        return Logits(logits[:, *slices(box)], None if weights is None else weights[slices(box)])
 
-    return rows
+    return in_box
 
 
 def linear(labels: Labels, resampler: Resampler, source: Triple, shape: Triple) -> LinearExport:
@@ -63,13 +65,13 @@ def linear(labels: Labels, resampler: Resampler, source: Triple, shape: Triple) 
     return LinearExport(labels, taps, source, shape, threads=2)
 
 
-def exported(labels: Labels, resampler: Resampler, rows: LogitRows, source: Triple, shape: Triple) -> np.ndarray:
-    return linear(labels, resampler, source, shape).labels(rows, 0, shape[0])
+def exported(labels: Labels, resampler: Resampler, logits: LogitsOf, source: Triple, shape: Triple) -> np.ndarray:
+    return linear(labels, resampler, source, shape).labels(logits, whole(shape))
 
 
-def head_by_head(labels: Labels, resampler: Resampler, rows: LogitRows, source: Triple, shape: Triple) -> np.ndarray:
+def head_by_head(labels: Labels, resampler: Resampler, logits: LogitsOf, source: Triple, shape: Triple) -> np.ndarray:
     """Every head resampled as a whole, and the heads compared everywhere."""
-    return WholeExport(labels, resampler, source, shape).labels(rows, 0, shape[0])
+    return WholeExport(labels, resampler, source, shape).labels(logits, whole(shape))
 
 
 @both
@@ -78,7 +80,7 @@ def head_by_head(labels: Labels, resampler: Resampler, rows: LogitRows, source: 
 def test_labels_are_those_of_all_logits_resampled(
     kind: Callable[[Triple, int], np.ndarray], labels: Labels, source: Triple, shape: Triple, seed: int
 ) -> None:
-    rows = rows_of(kind(source, seed))
+    rows = boxes_of(kind(source, seed))
     found = exported(labels, LINEAR, rows, source, shape)
     assert np.array_equal(found, head_by_head(labels, LINEAR, rows, source, shape))
     assert found.dtype == np.uint8
@@ -94,7 +96,7 @@ def test_ties_are_decided_alike_along_any_axis(
     factors = data.draw(st.tuples(*[st.sampled_from([0.5, 1, 2])] * 3))
     source = tuple(max(int(length * factor), 1) for length, factor in zip(shape, factors, strict=True))
     logits = np.round(kind(source, data.draw(seeds)) * 64) / 64
-    rows = rows_of(logits)
+    rows = boxes_of(logits)
     found = exported(labels, resampler, rows, source, shape)
     assert np.array_equal(found, head_by_head(labels, resampler, rows, source, shape))
 
@@ -106,7 +108,7 @@ def test_a_separate_axis_gives_the_same_but_for_rounding(
     resampler: Resampler, labels: Labels, source: Triple, shape: Triple, seed: int
 ) -> None:
     logits = noise(source, seed)
-    rows = rows_of(logits)
+    rows = boxes_of(logits)
     found = exported(labels, resampler, rows, source, shape)
     expected = head_by_head(labels, resampler, rows, source, shape)
     ordered = np.sort([resampler.apply(head, shape) for head in logits], axis=0)
@@ -116,19 +118,19 @@ def test_a_separate_axis_gives_the_same_but_for_rounding(
 
 
 @both
-@given(st.sampled_from(RESAMPLERS), sizes, sizes, seeds, st.lists(st.integers(1, 8)))
-def test_slabs_of_any_cut_make_up_the_whole(
+@given(st.sampled_from(RESAMPLERS), sizes, sizes, seeds, st.lists(st.integers(1, 8), max_size=2))
+def test_boxes_of_any_cut_make_up_the_whole(
     labels: Labels, resampler: Resampler, source: Triple, shape: Triple, seed: int, cuts: list[int]
 ) -> None:
     logits = noise(source, seed)
     export = linear(labels, resampler, source, shape)
-    expected = export.labels(rows_of(logits), 0, shape[0])
-    edges = sorted({0, shape[0], *(cut for cut in cuts if cut < shape[0])})
-    for start, stop in pairwise(edges):
-        first, last = export.rows_needed(start, stop)
+    expected = export.labels(boxes_of(logits), whole(shape))
+    edges = [sorted({0, length, *(cut for cut in cuts if cut < length)}) for length in shape]
+    for box in product(*(pairwise(sides) for sides in edges)):
+        needed = slices(export.needed(box))
         alone = np.full_like(logits, np.nan)
-        alone[:, first:last] = logits[:, first:last]  # nothing else is looked at
-        assert np.array_equal(export.labels(rows_of(alone), start, stop), expected[start:stop])
+        alone[:, *needed] = logits[:, *needed]  # nothing else is looked at
+        assert np.array_equal(export.labels(boxes_of(alone), box), expected[slices(box)])
 
 
 @pytest.mark.parametrize(
@@ -144,10 +146,15 @@ def test_slabs_of_any_cut_make_up_the_whole(
         (7, 1, (0, 7), (0, 1)),
     ],
 )
-def test_only_the_rows_around_a_slab_are_needed(
-    length: int, size: int, slab: tuple[int, int], needed: tuple[int, int]
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_only_the_voxels_around_a_box_are_needed(
+    axis: int, length: int, size: int, slab: tuple[int, int], needed: tuple[int, int]
 ) -> None:
-    assert linear(LABELS, LINEAR, (size, 4, 4), (length, 4, 4)).rows_needed(*slab) == needed
+    def along(value: Any, others: Any) -> Any:
+        return tuple(value if number == axis else others for number in range(3))
+
+    export = linear(LABELS, LINEAR, along(size, 4), along(length, 4))
+    assert export.needed(along(slab, (1, 3))) == along(needed, (1, 3))
 
 
 @both
@@ -159,8 +166,8 @@ def test_sums_are_weighed_before_they_are_blended(
     rng = np.random.default_rng(seed)
     weights = rng.choice(np.array([0, 2**-10, 1, 8], np.float32), source)  # powers of two divide without rounding
     means = np.where(weights > 0, logits, np.float32(0))
-    expected = exported(labels, resampler, rows_of(means), source, shape)
-    assert np.array_equal(exported(labels, resampler, rows_of(logits * weights, weights), source, shape), expected)
+    expected = exported(labels, resampler, boxes_of(means), source, shape)
+    assert np.array_equal(exported(labels, resampler, boxes_of(logits * weights, weights), source, shape), expected)
 
 
 def test_a_heavier_voxel_is_no_louder() -> None:
@@ -168,26 +175,26 @@ def test_a_heavier_voxel_is_no_louder() -> None:
     means = np.array([[1, 0], [0, 0.8]], np.float32).reshape(2, 2, 1, 1)
     weights = np.array([1, 10], np.float32).reshape(2, 1, 1)
     two = Labels({0: "a", 1: "b"}, 2)
-    found = exported(two, LINEAR, rows_of(means * weights, weights), (2, 1, 1), (3, 1, 1))
+    found = exported(two, LINEAR, boxes_of(means * weights, weights), (2, 1, 1), (3, 1, 1))
     assert found.ravel().tolist() == [0, 0, 1]
 
 
 def test_a_head_that_wins_nowhere_may_win_in_between() -> None:
     heads = np.array([[1, 0], [0, 1], [0.9, 0.9]], np.float32).reshape(3, 1, 1, 2)
     three = Labels({0: "a", 1: "b", 2: "c"}, 3)
-    assert exported(three, LINEAR, rows_of(heads), (1, 1, 2), (1, 1, 3)).ravel().tolist() == [0, 2, 1]
+    assert exported(three, LINEAR, boxes_of(heads), (1, 1, 2), (1, 1, 3)).ravel().tolist() == [0, 2, 1]
 
 
 def test_two_regions_of_one_value_may_leave_a_gap() -> None:
     heads = np.array([[1, -2], [-2, 1]], np.float32).reshape(2, 1, 1, 2)
     regions = Labels({0: "background", 5: "a"}, 2, (5, 5))
-    assert exported(regions, LINEAR, rows_of(heads), (1, 1, 2), (1, 1, 3)).ravel().tolist() == [5, 0, 5]
+    assert exported(regions, LINEAR, boxes_of(heads), (1, 1, 2), (1, 1, 3)).ravel().tolist() == [5, 0, 5]
 
 
 @both
 @pytest.mark.parametrize(("source", "shape"), [((2, 150, 180), (2, 290, 270)), ((3, 200, 2), (2, 3, 70000))])
 def test_planes_larger_than_a_strip(labels: Labels, source: Triple, shape: Triple) -> None:
-    rows = rows_of(smooth(source, seed=5))
+    rows = boxes_of(smooth(source, seed=5))
     found = exported(labels, LINEAR, rows, source, shape)
     assert np.array_equal(found, head_by_head(labels, LINEAR, rows, source, shape))
     assert len(np.unique(found)) > 1
@@ -203,11 +210,12 @@ def test_planes_larger_than_a_strip(labels: Labels, source: Triple, shape: Tripl
 )
 def test_slabs_need_few_rows_at_a_time(heads: int, source: Triple, shape: Triple) -> None:
     export = linear(Labels({0: "background"}, heads), LINEAR, source, shape)
-    slabs = list(export.slabs(0, shape[0]))
-    assert [row for start, stop in slabs for row in range(start, stop)] == list(range(shape[0]))
+    slabs = list(export.pieces(whole(shape)))
+    assert [row for slab in slabs for row in range(*slab[0])] == list(range(shape[0]))
+    assert {slab[1:] for slab in slabs} == {whole(shape)[1:]}
     row_bytes = 4 * heads * source[1] * source[2]
-    for start, stop in slabs:
-        first, last = export.rows_needed(start, stop)
+    for slab in slabs:
+        first, last = export.needed(slab)[0]
         assert (last - first - 2) * row_bytes <= 2**28
     assert len(slabs) <= 1 + heads * np.prod(source, dtype=float) / 2**25
 
@@ -215,12 +223,12 @@ def test_slabs_need_few_rows_at_a_time(heads: int, source: Triple, shape: Triple
 def test_an_error_in_a_thread_is_heard() -> None:
     export = linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8))
     with pytest.raises(ValueError, match="broadcast"):
-        export.labels(rows_of(noise((4, 4, 4), 0), np.ones((4, 4, 9), np.float32)), 0, 8)
+        export.labels(boxes_of(noise((4, 4, 4), 0), np.ones((4, 4, 3), np.float32)), whole((8, 8, 8)))
 
 
 def test_no_more_threads_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     pool = ThreadPoolExecutor
     monkeypatch.setattr("napari_nnunet_cpu.export.linear.ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
-    linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8)).labels(rows_of(noise((4, 4, 4), 0)), 0, 8)
+    linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8)).labels(boxes_of(noise((4, 4, 4), 0)), whole((8, 8, 8)))
     assert asked == [2]

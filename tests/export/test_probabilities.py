@@ -10,13 +10,14 @@ from random_model import RandomModel, smooth_image
 from scipy.special import expit, softmax
 
 from napari_nnunet_cpu import Case, Settings, TrainedModel, load_model, segment
+from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.errors import OutputError
 from napari_nnunet_cpu.export import (
-    LogitRows,
     Logits,
+    LogitsOf,
     ProbabilityExport,
     Store,
-    export_rows,
+    export_box,
     label_export,
     labels_of_store,
 )
@@ -38,19 +39,21 @@ def regions(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return load_model(RandomModel(patch=(8, 8, 8), **REGIONS).write(tmp_path_factory.mktemp("regions")))
 
 
-def exported(rows: LogitRows, model: TrainedModel, geometry: Geometry) -> np.ndarray:
+def exported(logits: LogitsOf, model: TrainedModel, geometry: Geometry) -> np.ndarray:
     """The probabilities."""
-    return stored(rows, model, geometry)[0].array
+    return stored(logits, model, geometry)[0].array
 
 
-def stored(rows: LogitRows, model: TrainedModel, geometry: Geometry, on_disk: bool = False) -> tuple[Store, np.ndarray]:
+def stored(
+    logits: LogitsOf, model: TrainedModel, geometry: Geometry, on_disk: bool = False
+) -> tuple[Store, np.ndarray]:
     """The probabilities, and the labels that come with them."""
     store = Store((model.labels.heads, *geometry.case_shape), on_disk)
     export = ProbabilityExport(model, geometry)
     export.keep_in(store)
     labels = np.zeros(geometry.case_shape, model.labels.dtype)
     kept = geometry.kept(labels)
-    export_rows(export, rows, kept, 0, len(kept))
+    export_box(export, logits, kept, whole(kept.shape))
     return store, labels
 
 
@@ -63,7 +66,7 @@ def cropped() -> Geometry:
 def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
     geometry = cropped()
-    found = exported(lambda first, last: Logits(logits[:, first:last]), three, geometry)
+    found = exported(lambda box: Logits(logits[:, *slices(box)]), three, geometry)
     assert found.shape == (3, *geometry.case_shape) == (3, 4, 6, 5)
     assert found.dtype == np.float32
     np.testing.assert_allclose([geometry.kept(head) for head in found], softmax(logits, axis=0), atol=1e-6)
@@ -78,7 +81,7 @@ def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -
 def test_sigmoid_of_regions_and_nothing_outside(regions: TrainedModel, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
     geometry = cropped()
-    found = exported(lambda first, last: Logits(logits[:, first:last]), regions, geometry)
+    found = exported(lambda box: Logits(logits[:, *slices(box)]), regions, geometry)
     np.testing.assert_allclose([geometry.kept(head) for head in found], expit(logits), atol=1e-6)
     assert np.count_nonzero(found) <= logits.size
 
@@ -91,12 +94,12 @@ def test_labels_are_the_same_from_logits_and_probabilities(
     model = three if kind == "three" else regions
     logits = np.random.default_rng(seed).normal(0, 3, (3, 3, 3, 4)).astype(np.float32)
 
-    def rows(first: int, last: int) -> Logits:
-        return Logits(logits[:, first:last])
+    def part(box: Bounds) -> Logits:
+        return Logits(logits[:, *slices(box)])
 
     expected = np.zeros(cropped().case_shape, model.labels.dtype)
-    export_rows(label_export(model, cropped(), threads=1), rows, cropped().kept(expected), 0, 3)
-    store, labels = stored(rows, model, cropped())
+    export_box(label_export(model, cropped(), threads=1), part, cropped().kept(expected), whole((3, 3, 4)))
+    store, labels = stored(part, model, cropped())
     assert np.array_equal(labels, expected)
     found = labels_of_store(store, model.labels)
     assert np.array_equal(found, expected)

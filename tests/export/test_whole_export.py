@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from skimage.transform import resize
 
+from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export import Logits
 from napari_nnunet_cpu.export.whole import WholeExport
 from napari_nnunet_cpu.models.labels import Labels
@@ -25,18 +26,18 @@ def painted() -> np.ndarray:
     [(Labels({value: str(value) for value in range(4)}, 4), SMOOTH.argmax(axis=0)), (REGIONS, painted())],
     ids=["labels", "regions"],
 )
-def test_splines_are_those_of_skimage_and_any_slab_can_be_had(labels: Labels, expected: np.ndarray) -> None:
+def test_splines_are_those_of_skimage_and_any_box_can_be_had(labels: Labels, expected: np.ndarray) -> None:
     export = WholeExport(labels, Resampler(3, None, 0), SOURCE, SHAPE)
     asked = []
 
-    def rows(first: int, last: int) -> Logits:
-        asked.append((first, last))
+    def logits(box: Bounds) -> Logits:
+        asked.append(box)
         return Logits(LOGITS * 3, np.full(SOURCE, 3, np.float32))
 
-    assert list(export.slabs(0, 6)) == [(0, 6)]
-    for start, stop in [(0, 6), (0, 1), (2, 5)]:
-        assert export.rows_needed(start, stop) == (0, 9)
-        found = export.labels(rows, start, stop)
-        assert np.array_equal(found, expected[start:stop])
+    for box in [whole(SHAPE), ((0, 1), (0, 13), (0, 11)), ((2, 5), (3, 4), (0, 7))]:
+        assert list(export.pieces(box)) == [box]
+        assert export.needed(box) == whole(SOURCE)
+        found = export.labels(logits, box)
+        assert np.array_equal(found, expected[slices(box)])
         assert found.dtype == np.uint8
-    assert asked == [(0, 9)] * 3
+    assert asked == [whole(SOURCE)] * 3

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_nnunet_cpu.boxes import slices, whole
 from napari_nnunet_cpu.predict.accumulate import Accumulator, gaussian_window
 from napari_nnunet_cpu.predict.grid import Grid
 
@@ -13,7 +14,7 @@ steps = st.sampled_from([0.3, 0.5, 1.0])
 
 
 def mean(accumulator: Accumulator, grid: Grid, head: int = 0) -> np.ndarray:
-    return accumulator.rows(0, grid.shape[0]).mean(head)
+    return accumulator.logits(whole(grid.shape)).mean(head)
 
 
 @given(shapes, patches, steps)
@@ -79,7 +80,7 @@ def test_add_leaves_its_input_alone() -> None:
 
 
 @pytest.mark.parametrize("shape", [(9, 5, 8), (9, 2, 3)])
-def test_rows_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
+def test_boxes_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
     """Also where the image is padded."""
     grid = Grid.for_image(shape, (4, 4, 4), 0.5)
     accumulator = Accumulator(grid, 2)
@@ -87,11 +88,11 @@ def test_rows_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
     for tile in grid.tiles():
         accumulator.add(tile, rng.normal(size=(2, *tile.size)).astype(np.float32))
     for head in range(2):
-        whole = mean(accumulator, grid, head)
-        for first, last in [(0, 1), (3, 7), (8, 9), (0, 9)]:
-            found = accumulator.rows(first, last)
-            assert found.sums.shape == (2, last - first, *shape[1:])
-            assert np.array_equal(found.mean(head), whole[first:last])
+        everything = mean(accumulator, grid, head)
+        for rows in [(0, 1), (3, 7), (8, 9), (0, 9)]:
+            for lines in [(0, shape[1]), (1, 2)]:
+                box = rows, lines, (1, 3)
+                assert np.array_equal(accumulator.logits(box).mean(head), everything[slices(box)])
 
 
 def test_zero_where_no_tile_lies() -> None:
@@ -119,26 +120,26 @@ def test_a_window_goes_through_the_image(
     """Bit for bit the sums of the whole, row of tiles by row of tiles, forgetting all that is finished."""
     grid = Grid.for_image(shape, patch, step)
     rng = np.random.default_rng(3)
-    whole = Accumulator(grid, 3)
+    everything = Accumulator(grid, 3)
     window = Accumulator(grid, 3, depth=min(grid.patch[0] + spare, grid.padded[0]))
     finished = 0
     for tile in grid.tiles():
         if tile.start[0] > finished:
-            check_rows(window, whole, grid, finished, tile.start[0])
+            check_rows(window, everything, grid, finished, tile.start[0])
             finished = tile.start[0]
             window.forget(finished)
         logits = rng.normal(size=(3, *tile.size)).astype(np.float32)
         assert window.holds(tile)
-        whole.add(tile, logits)
+        everything.add(tile, logits)
         window.add(tile, logits)
-    check_rows(window, whole, grid, finished, grid.padded[0])
+    check_rows(window, everything, grid, finished, grid.padded[0])
 
 
-def check_rows(window: Accumulator, whole: Accumulator, grid: Grid, start: int, stop: int) -> None:
+def check_rows(window: Accumulator, everything: Accumulator, grid: Grid, start: int, stop: int) -> None:
     """Compare rows of the padded image, as far as they are of the image."""
     first, last = max(start - grid.before[0], 0), min(stop - grid.before[0], grid.shape[0])
     if first < last:
-        found, expected = window.rows(first, last), whole.rows(first, last)
+        found, expected = (sums.logits(((first, last), *whole(grid.shape)[1:])) for sums in (window, everything))
         assert np.array_equal(found.sums, expected.sums)
         assert np.array_equal(found.weights, expected.weights)
 
@@ -159,11 +160,11 @@ def test_rows_ahead_of_the_window_are_zero() -> None:
     grid = Grid.for_image((16, 4, 4), (4, 4, 4), 0.5)
     window = Accumulator(grid, 2, depth=4)
     window.add(grid.tiles()[0], np.ones((2, 4, 4, 4), np.float32))
-    found = window.rows(2, 7)
+    found = window.logits(((2, 7), (0, 4), (0, 4)))
     assert found.sums.shape == (2, 5, 4, 4)
     assert (found.mean(1)[:2] == 1).all()
     assert not found.mean(1)[2:].any()
-    assert not window.rows(9, 16).mean(0).any()
+    assert not window.logits(((9, 16), (0, 4), (0, 4))).mean(0).any()
 
 
 @pytest.mark.parametrize("patch", [(16, 20, 12), (7, 9, 5), (1, 16, 24), (32, 8, 40), (1, 1, 1)])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
+from napari_nnunet_cpu.boxes import slices
 from napari_nnunet_cpu.errors import MemoryBudgetError, SettingsError
 from napari_nnunet_cpu.export.probabilities import ProbabilityExport
 from napari_nnunet_cpu.predict import run as run_module
@@ -45,21 +46,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
     }
 
 
-def run_as(kind: str, case: Case, model: TrainedModel, settings: Settings = PLAIN, on_disk: bool = False) -> Run:
+def run_as(
+    kind: str,
+    case: Case,
+    model: TrainedModel,
+    settings: Settings = PLAIN,
+    on_disk: bool = False,
+    engine: FakeEngine | None = None,
+) -> Run:
     """A run that holds its sums in a way of our choice, whatever memory there is."""
 
     def planned(*arguments: Any) -> MemoryPlan:
         plan = plan_memory(*arguments)
         depth = plan.depth
         if kind == "rows":
-            *_, geometry, grid, export, _ = arguments
+            *_, geometry, grid, export, _, _ = arguments
             starts = (grid.covering if settings.cover else grid.starts)[0]
             depth = window_depth(grid, export, geometry.cropped_shape[0], starts)
         return replace(plan, kind=kind, depth=depth, probabilities_on_disk=on_disk)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "plan_memory", planned)
-        return Run(case, model, replace(settings, memory=10**12), FakeEngine(position_dependent))
+        return Run(case, model, replace(settings, memory=10**12), engine or FakeEngine(position_dependent))
 
 
 @st.composite
@@ -86,8 +94,8 @@ def test_they_are_one(name: str, models: dict[str, TrainedModel], case: Case, se
         found[kind] = run.labels()
         boxes = np.zeros(case.shape, int)
         for event in events:
-            if event.final is not None:
-                boxes[tuple(slice(*side) for side in event.final)] += 1
+            for box in event.final:
+                boxes[slices(box)] += 1
         kept = run.geometry.kept(boxes)
         assert (kept == 1).all()
         assert boxes.sum() == kept.size
@@ -108,10 +116,9 @@ def test_labels_are_final_when_they_are_announced(kind: str, name: str, models: 
     run = run_as(kind, case, models[name])
     seen = 0
     for event in run.compute():
-        if event.final is not None:
-            box = tuple(slice(*side) for side in event.final)
-            assert np.array_equal(run.final_labels[box], expected[box])
-            assert np.array_equal(run.labels()[box], expected[box])
+        for box in event.final:
+            assert np.array_equal(run.final_labels[slices(box)], expected[slices(box)])
+            assert np.array_equal(run.labels()[slices(box)], expected[slices(box)])
             seen += 1
     assert seen == 1 if name == "splines" else seen > 1
     assert run.record()["first_final_seconds"] > 0
@@ -150,7 +157,7 @@ def test_tiles_in_any_order(kind: str, models: dict[str, TrainedModel], random: 
     run = run_as(kind, case, models["3d"])
     order = list(run.tiles)
     random.shuffle(order)
-    boxes = [event.final for event in run.compute(order) if event.final is not None]
+    boxes = [box for event in run.compute(order) for box in event.final]
     assert sum(np.prod([stop - start for start, stop in box]) for box in boxes) == np.prod(case.shape)
     assert np.array_equal(run.final_labels, run.labels())
     # The sums are rounded in another order, and no two heads come as near to each other as that.

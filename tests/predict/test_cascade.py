@@ -13,7 +13,7 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
-from napari_nnunet_cpu.predict import stages
+from napari_nnunet_cpu.predict import Segmentation
 from napari_nnunet_cpu.prepare import prepare
 
 LOW = RandomModel(patch=(8, 8, 8), spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
@@ -79,7 +79,7 @@ def test_a_cascade_stops_in_either_stage(case: Case, cascade: TrainedModel, stop
     results: list[object] = []
 
     def drained() -> Iterator[Event]:
-        results.append((yield from stages(case, cascade, SETTINGS, lambda: len(seen) >= stop_after)))
+        results.append((yield from Segmentation(case, cascade, SETTINGS).steps(lambda: len(seen) >= stop_after)))
 
     for event in drained():
         seen += [event] * isinstance(event, TileDone)

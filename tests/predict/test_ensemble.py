@@ -14,7 +14,7 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.errors import CaseError, ModelError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
-from napari_nnunet_cpu.predict import stages
+from napari_nnunet_cpu.predict import Segmentation
 
 SETTINGS = Settings.fast(device="cpu", threads=1)
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
@@ -156,7 +156,7 @@ def test_postprocessing_stops_when_asked(case: Case, tmp_path: Path) -> None:
 
     def drained() -> Iterator[Event]:
         settings = replace(SETTINGS, postprocess=True)
-        results.append((yield from stages(case, model, settings, lambda: bool(exporting))))
+        results.append((yield from Segmentation(case, model, settings).steps(lambda: bool(exporting))))
 
     for event in drained():
         exporting += [True] * (event == StageStarted(Stage.EXPORT))

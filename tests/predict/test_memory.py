@@ -28,21 +28,25 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return load_model(RandomModel(patch=(8, 64, 64), labels=MANY).write(tmp_path_factory.mktemp("many")))
 
 
-def plan(budget: int, model: TrainedModel, case: Case = LONG, settings: Settings = PLAIN) -> MemoryPlan:
+def plan(
+    budget: int, model: TrainedModel, case: Case = LONG, settings: Settings = PLAIN, any_order: bool = False
+) -> MemoryPlan:
     geometry = plan_geometry(case, model)
     grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
-    return plan_memory(case, model, settings, geometry, grid, export_of(model, settings, geometry), budget)
+    return plan_memory(case, model, settings, geometry, grid, export_of(model, settings, geometry), budget, any_order)
 
 
-def test_dense_where_it_fits_then_rows(many: TrainedModel) -> None:
-    dense = plan(10**12, many)
-    assert (dense.kind, dense.depth) == ("dense", 400)
-    rows = plan(dense.bytes - 1, many)
+def test_rows_where_tiles_come_row_by_row(many: TrainedModel) -> None:
+    rows = plan(10**12, many)
     assert (rows.kind, rows.depth) == ("rows", 8)
+    dense = plan(10**12, many, any_order=True)
+    assert (dense.kind, dense.depth) == ("dense", 400)
     assert dense.bytes - rows.bytes == 4 * 31 * (400 - 8) * 64 * 64
-    assert plan(dense.bytes, many) == dense
+    assert plan(dense.bytes, many, any_order=True) == dense
+    disk = plan(dense.bytes - 1, many, any_order=True)
+    assert (disk.kind, disk.depth) == ("disk", 400)
     assert plan(rows.bytes, many) == rows
-    assert plan(1, many) == rows  # as little as there is, to be refused
+    assert plan(1, many) == plan(rows.bytes - 1, many)  # as little as there is, to be refused
 
 
 def test_disk_where_rows_are_no_help(tmp_path: Path) -> None:
@@ -63,10 +67,10 @@ def test_probabilities_go_to_disk_last(many: TrainedModel) -> None:
     while (best := plan(budget, many, settings=settings)).bytes <= budget:
         found.append((best.kind, best.probabilities_on_disk))
         budget = best.bytes - 1
-    assert found == [("dense", False), ("rows", False), ("rows", True), ("disk", True)]
+    assert found == [("rows", False), ("rows", True), ("disk", True)]
     in_memory, on_disk = plan(10**12, many, settings=settings), plan(1, many, settings=settings)
     # The smallest has neither, and of the sums a head of 8 rows and its mean.
-    assert in_memory.bytes - on_disk.bytes == 4 * 64**2 * (30 * 400 + 31 * 400 - 2 * 8)
+    assert in_memory.bytes - on_disk.bytes == 4 * 64**2 * (30 * 400 + 31 * 8 - 2 * 8)
 
 
 def test_a_slice_is_enough_slice_by_slice(tmp_path: Path) -> None:
@@ -87,7 +91,13 @@ def test_the_budget_is_given_or_most_of_what_is_free(monkeypatch: pytest.MonkeyP
 def test_a_run_does_as_planned(many: TrainedModel) -> None:
     case = Case(np.random.default_rng(0).normal(size=(1, 40, 64, 64)).astype(np.float32), LONG.spacing_mm)
     smallest = plan(1, many, case)
-    run = Run(case, many, replace(PLAIN, memory=smallest.bytes), FakeEngine(lambda patch, _: patch.repeat(30, 0)))
+    run = Run(
+        case,
+        many,
+        replace(PLAIN, memory=smallest.bytes),
+        FakeEngine(lambda patch, _: patch.repeat(30, 0)),
+        any_order=False,
+    )
     assert run.estimate.plan == smallest.kind == "rows"
     assert run.estimate.bytes == smallest.bytes
     list(run.compute())

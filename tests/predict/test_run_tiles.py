@@ -249,17 +249,8 @@ def test_engine_is_made_on_first_use_and_once(case: Case, model: TrainedModel, m
     assert not made
     list(run.compute(run.tiles[:1]))
     list(run.compute(run.tiles[1:2]))
-    assert made == [(model, PLAIN, run.crops)]
+    assert [asked[:2] for asked in made] == [(model, PLAIN)]
     assert "load" in run.record()["seconds"]
-
-
-def test_crops_are_parts_of_the_image(case: Case, model: TrainedModel) -> None:
-    run = Run(case, model, PLAIN, FakeEngine(nearest_integer))
-    crops = list(run.crops((4, 4, 4), 7))
-    assert len(crops) == 7
-    for crop, place in zip(crops, run.grid.spread((4, 4, 4), 7), strict=True):
-        assert crop.flags.c_contiguous
-        np.testing.assert_array_equal(crop, case.channels[:, *place])
 
 
 def test_the_agreement_is_recorded(case: Case, model: TrainedModel) -> None:

@@ -7,7 +7,7 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.events import Stage, StageStarted, TileDone
-from napari_nnunet_cpu.predict import stages
+from napari_nnunet_cpu.predict import Segmentation
 
 SMALL = RandomModel(patch=(8, 8, 8))
 SETTINGS = Settings.fast(device="cpu")
@@ -41,7 +41,7 @@ def test_segment_is_a_drained_run(case: Case, tmp_path: Path) -> None:
 
 
 def test_stopped_stages_give_no_result(case: Case, tmp_path: Path) -> None:
-    steps = stages(case, load_model(SMALL.write(tmp_path)), SETTINGS, should_stop=lambda: True)
+    steps = Segmentation(case, load_model(SMALL.write(tmp_path)), SETTINGS).steps(should_stop=lambda: True)
     assert [next(steps) for _ in range(3)] == [
         StageStarted(stage) for stage in (Stage.PREPARE, Stage.LOAD, Stage.PREDICT)
     ]
@@ -65,7 +65,7 @@ def test_boxes_called_final_are_of_the_result(case: Case, tmp_path: Path) -> Non
     def parts(model: object, **options: object) -> set[str]:
         events: list[object] = []
         segment(case, model, Settings.fast(device="cpu", **options), events.append)
-        return {event.part for event in events if isinstance(event, TileDone) and event.final is not None}
+        return {event.part for event in events if isinstance(event, TileDone) and event.final}
 
     assert parts(single) == {""}
     assert parts(single, probabilities=True) == {""}

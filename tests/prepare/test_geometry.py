@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu import Case
+from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder, Geometry, to_ras
 
@@ -106,16 +107,32 @@ def test_place_puts_an_asymmetric_marker_back(order: AxisOrder) -> None:
 
 
 @given(orders, st.data())
-def test_rows_of_the_kept_part_are_a_box_of_the_case(order: AxisOrder, data: st.DataObject) -> None:
+def test_boxes_of_the_kept_part_are_boxes_of_the_case(order: AxisOrder, data: st.DataObject) -> None:
+    def box_in(shape: tuple[int, ...]) -> Bounds:
+        starts = [data.draw(st.integers(0, length - 1)) for length in shape]
+        z, y, x = ((start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, shape, strict=True))
+        return z, y, x
+
     case = np.zeros((6, 7, 8), np.uint8)
     full = order.apply(case).shape
-    starts = [data.draw(st.integers(0, length - 2)) for length in full]
-    box = tuple(slice(start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, full, strict=True))
-    shape = tuple(part.stop - part.start for part in box)
-    geometry = Geometry(order, full, box, (1, 1, 1), shape, (1, 1, 1))
-    start = data.draw(st.integers(0, shape[0] - 1))
-    stop = data.draw(st.integers(start + 1, shape[0]))
-    geometry.kept(case)[start:stop] = 1
-    found = geometry.case_box(start, stop)
-    assert case[tuple(slice(*side) for side in found)].all()
+    kept = slices(box_in(full))
+    shape = tuple(part.stop - part.start for part in kept)
+    geometry = Geometry(order, full, kept, (1, 1, 1), shape, (1, 1, 1))
+    box = box_in(shape)
+    geometry.kept(case)[slices(box)] = 1
+    found = geometry.case_box(box)
+    assert case[slices(found)].all()
     assert case.sum() == np.prod([last - first for first, last in found])
+    assert geometry.kept_box(found) == box
+
+    wanted = box_in(case.shape)
+    marked = np.zeros(case.shape, bool)
+    marked[slices(wanted)] = True
+    part = geometry.kept_box(wanted)
+    assert geometry.kept(marked).sum() == (0 if part is None else geometry.kept(marked)[slices(part)].size)
+    voxel = tuple(data.draw(st.integers(0, length - 1)) for length in case.shape)
+    distance = np.full(case.shape, np.inf)
+    for place in np.ndindex(case.shape):
+        distance[place] = sum(abs(a - b) for a, b in zip(place, voxel, strict=True))
+    near = geometry.kept(distance)
+    assert near[geometry.kept_point(voxel)] == near.min()

@@ -71,11 +71,11 @@ def test_labels_lie_exactly_on_the_image(viewer, widget, choose, finish, gated, 
 def test_progress_counts_tiles_and_time(viewer, widget, choose, finish, gated, qtbot, model_folder, image) -> None:
     viewer.add_image(image)
     choose(model_folder)
-    worker = widget.run()
+    live = widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
     (bar,) = progress._all_instances
     seen = []
-    worker.yielded.connect(lambda _: seen.append((widget.progress.value, bar.n, widget.status.value)))
+    live.progressed.connect(lambda _: seen.append((widget.progress.value, bar.n, widget.status.value)))
     gated.gate.set()
     finish()
     total = widget.progress.max
@@ -100,13 +100,14 @@ def test_cancel_stops_within_one_pass(viewer, widget, choose, finish, gated, mod
     gated.gate.set()
     finish()
     assert gated.passes == 1
-    assert len(viewer.layers) == 1
-    assert widget.run_button.text == "Run"
+    assert [layer.name for layer in viewer.layers] == ["image", "image (preview)"]
+    assert widget.run_button.text == "Continue"
     assert "cancelled" in widget.status.value
-    # And the widget is ready: the next run goes through.
+    # And the widget is ready: the run goes on.
     assert widget.run() is not None
     finish()
-    assert len(viewer.layers) == 2
+    assert [layer.name for layer in viewer.layers] == ["image", "image labels"]
+    assert gated.passes == widget.progress.max
 
 
 @pytest.mark.parametrize(

@@ -26,19 +26,19 @@ def test_waiting_without_a_window(model_folder, image) -> None:
 
 def test_not_waiting_gives_the_same(viewer, qtbot, model_folder, image) -> None:
     source = viewer.add_image(image, name="scan")
-    segment_layer(viewer, source, load_model(model_folder), Settings.fast(), block=False)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=PATIENCE_MS)
+    run = segment_layer(viewer, source, load_model(model_folder), Settings.fast(), block=False)
+    assert run.wait() is viewer.layers[-1]
     waited = segment_layer(ViewerModel(), source, model_folder, Settings.fast())
     np.testing.assert_array_equal(viewer.layers[-1].data, waited.data)
 
 
 def test_cancel_without_waiting(viewer, qtbot, gated, model_folder, image) -> None:
     source = viewer.add_image(image)
-    worker = segment_layer(viewer, source, model_folder, block=False)
+    run = segment_layer(viewer, source, model_folder, block=False)
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
-    with qtbot.waitSignal(worker.finished, timeout=PATIENCE_MS):
-        worker.quit()
-        gated.gate.set()
+    run.cancel()
+    gated.gate.set()
+    assert run.wait() is None
     assert gated.passes == 1
     assert list(viewer.layers) == [source]
 

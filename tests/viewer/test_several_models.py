@@ -43,7 +43,7 @@ def test_a_cascade_is_one_click_and_its_first_stage_is_kept(
     assert "after 3d_lowres (found beside it, runs first)" in widget.model.info.value
     assert widget.first_stage.visible
     seen: list[str] = []
-    widget.run().yielded.connect(lambda event: seen.append(event.text))
+    widget.run().progressed.connect(lambda event: seen.append(event.text))
     finish()
     expected = segment(Case(image[None], (1.5, 1, 1)), load_model(of(dataset, "3d_cascade_fullres")), Settings.fast())
     low, labels = viewer.layers["scan 3d_lowres labels"], viewer.layers["scan labels"]

@@ -16,8 +16,8 @@ from random_model import RandomModel
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment, segment_layer
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.predict import drained
+from napari_nnunet_cpu.viewer.layer_segmentation import LayerSegmentation
 from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.time_points import segment_times
 
 
 @pytest.fixture
@@ -184,7 +184,10 @@ def test_cancel_in_the_second_time_point(viewer, widget, choose, finish, gated, 
     gated.gate.set()
     finish()
     assert gated.passes == tiles + 1
-    assert len(viewer.layers) == 1
+    assert [layer.name for layer in viewer.layers] == ["series", "series (preview)"]
+    assert (viewer.layers[1].data[0] == 2).any()
+    first, second = ((part == 2).sum() for part in viewer.layers[1].data)
+    assert second < first  # no more than of the one tile that was under way
     assert "cancelled" in widget.status.value
 
 
@@ -209,7 +212,7 @@ def test_only_one_time_point_is_in_memory(gated, one) -> None:
     for times in (1, 4):
         lazy = OneTimePoint(times, volume)
         image = image_from_layers([Image(np.broadcast_to(np.float32(0), lazy.shape))])
-        steps = segment_times(replace(image, arrays=(lazy,)), load_model(one), Settings.draft(), None)
+        steps = LayerSegmentation(replace(image, arrays=(lazy,)), load_model(one), Settings.draft()).steps()
         tracemalloc.start()
         next(steps)
         assert lazy.asked == [(0, *[slice(None)] * 3)]

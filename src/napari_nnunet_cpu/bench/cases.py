@@ -109,6 +109,12 @@ WRITERS: dict[str, Callable[[str, Path], BenchCase]] = {
     "one-tile": RandomCase(
         "an image that fits into one patch: start-up counts", (60, 110, 110), (2.0, 1.2, 1.2), _volume(5)
     ).write,
+    "300-cube": RandomCase(
+        "a volume of many rows of tiles, a narrow network: how soon the slice on screen is there",
+        (300, 300, 300),
+        (1.5, 1.5, 1.5),
+        RandomModel((48, 96, 96), _SPACING_MM, (16, 32, 64, 128, 160), 5),
+    ).write,
     "118-classes": RandomCase(
         "a large volume of very many classes, a narrow network: memory counts",
         (300, 512, 512),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_nnunet_cpu.bench.cases import BenchCase, own_case, write_case
+from napari_nnunet_cpu.bench.live import check_window, live_rows
 from napari_nnunet_cpu.bench.machine import describe_machine, versions
 from napari_nnunet_cpu.bench.ours import KINDS, Ours
 from napari_nnunet_cpu.bench.pairs import Pairs
@@ -76,3 +77,37 @@ def bench(
         "settings": {"pairs": pairs, "engine": engine, "presets": list(presets)},
         "cases": measured,
     }
+
+
+def bench_live(
+    cases: Sequence[str],
+    model: Path | None,
+    images: Sequence[Path],
+    *,
+    presets: Sequence[str],
+    times: int,
+    work: Path,
+    on_run: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure runs in a window, see `live_rows`: parameters as of `bench`.
+
+    Returns
+    -------
+    dict
+        "machine", "versions" and "live", a row for every case and preset: plain values, ready for JSON.
+
+    Raises
+    ------
+    SettingsError, ModelError, CaseError
+        When there is no such case, or the user's own can't be opened.
+    ViewerError
+        When no window can be opened.
+    """
+    check_window()
+    made = [write_case(name, work) for name in cases]
+    if model is not None:
+        made.append(own_case(model, tuple(images)))
+    rows = []
+    for case in made:
+        rows += live_rows(case, presets, times, work / "live-cache", on_run)
+    return {"machine": describe_machine(), "versions": versions(), "live": rows}

@@ -34,6 +34,7 @@ _CHECKS: dict[str, Callable[[Path, Case | None], None]] = {
     **dict.fromkeys(natural.LABEL_ENDINGS, natural.check_png),
 }
 LABEL_ENDINGS = tuple(_WRITERS)
+FRACTION_ENDINGS = tuple(ending for ending in _WRITERS if ending not in natural.LABEL_ENDINGS)
 _LARGEST_LABEL = 2**16 - 1
 
 
@@ -114,10 +115,61 @@ def write_labels(path: str | os.PathLike[str], labels: npt.NDArray[Any], case: C
     """
     path = Path(path)
     check_output(path, case)
-    write = _WRITERS[_ending(path, LABEL_ENDINGS) or ""]
-    with replacing(path) as temporary:
-        write(temporary, labels, case)
-    return path
+    return _written(path, labels, case)
+
+
+def write_fractions(path: str | os.PathLike[str], fractions: npt.NDArray[np.float32], case: Case) -> Path:
+    """Write numbers on the grid of the case they were made from, as `write_labels` does labels.
+
+    Parameters
+    ----------
+    path : path
+        Ends with one of `FRACTION_ENDINGS`. Replaced whole, or not at all.
+    fractions : numpy.ndarray
+        Shape (Z, Y, X), float32.
+    case : Case
+        Whose spacing and affine the file gets.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        When the ending is unknown, its format can't hold fractions on that grid, or the file can't be written.
+    """
+    path = Path(path)
+    check_fractions(path, case)
+    return _written(path, fractions, case)
+
+
+def check_fractions(path: Path, case: Case | None = None) -> None:
+    """Raise `OutputError` now, as `check_output`, when numbers with a fraction could not be written to `path`."""
+    if _ending(path, FRACTION_ENDINGS) is None:
+        raise OutputError(f"{path}: its format holds no fractions; use one of {', '.join(FRACTION_ENDINGS)}")
+    check_output(path, case)
+
+
+def write_array(path: Path, array: npt.NDArray[Any], case: Case) -> None:
+    """Write one channel or the labels (Z, Y, X) of a case on its grid, in place: a failure leaves part of a file.
+
+    Parameters
+    ----------
+    path : Path
+        Ends with one of `LABEL_ENDINGS`.
+    array : numpy.ndarray
+        Of a type that the format has.
+    case : Case
+        Whose spacing and affine the file gets.
+
+    Raises
+    ------
+    OSError
+        When the file can't be written.
+    """
+    _WRITERS[_ending(path, LABEL_ENDINGS) or ""](path, array, case)
 
 
 def check_output(path: Path, case: Case | None = None) -> None:
@@ -185,6 +237,19 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def without_ending(name: str) -> str:
+    """The name of an image file without the ending of its format."""
+    ending = _ending(Path(name), tuple(_READERS))
+    return name[: -len(ending)] if ending else name
+
+
+def _written(path: Path, array: npt.NDArray[Any], case: Case) -> Path:
+    write = _WRITERS[_ending(path, LABEL_ENDINGS) or ""]
+    with replacing(path) as temporary:
+        write(temporary, array, case)
+    return path
 
 
 def _read_one(path: Path) -> Case:

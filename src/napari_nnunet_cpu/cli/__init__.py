@@ -26,7 +26,7 @@ app = typer.Typer(
 app.command("demo")(demo_command)
 app.command("inspect")(inspect_command)
 app.command("segment", no_args_is_help=True)(segment_command)
-app.command("bench", no_args_is_help=True)(bench_command)
+app.command("bench")(bench_command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,9 +20,10 @@ from napari_nnunet_cpu.settings import ENGINES, PRESETS, Settings
 
 _HELP = (
     "5-classes, 60-classes, 2d, sample, one-tile: all of these by default. "
-    "118-classes (large: an hour and 16 GB and more for nnU-Net)."
+    "118-classes (large: an hour and 16 GB and more for nnU-Net). With --live sample and 300-cube."
 )
 _DEFAULT = ("5-classes", "60-classes", "2d", "sample", "one-tile")
+_LIVE = ("sample", "300-cube")
 
 
 def bench_command(
@@ -49,17 +50,24 @@ def bench_command(
     out: Annotated[
         Path | None, typer.Option(metavar="OUT.md", help="Also write a page, as docs/benchmarks.md.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ours alone, in a napari window: how soon labels are on the slice shown.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure time, memory and labels next to nnU-Net's; ours alone where nnunetv2 is not installed."""
     with exit_codes(as_json):
         names, images, presets = cases or [], image or [], preset or ["exact"]
         if not names and model is None:
-            names = list(_DEFAULT)
+            names = list(_LIVE if live else _DEFAULT)
         for wanted in presets:
             Settings.from_preset(wanted, engine=engine)
         if (model is None) != (not images):
             raise SettingsError("a model of your own needs an image, and an image a model: give both -m and --image")
+
+        if live:
+            _live(names, model, images, preset or ["exact", "fast"], pairs, work, as_json)
+            return
 
         from napari_nnunet_cpu.bench.document import bench
         from napari_nnunet_cpu.bench.page import page, reference_line
@@ -83,6 +91,37 @@ def bench_command(
                 temporary.write_text(page(document, _command([*names, *own], presets, pairs)), encoding="utf-8")
         if as_json:
             print_json(document)
+
+
+def _live(
+    names: list[str],
+    model: Path | None,
+    images: list[Path],
+    presets: list[str],
+    times: int,
+    work: Path | None,
+    as_json: bool,
+) -> None:
+    from napari_nnunet_cpu.bench.document import bench_live
+
+    with tempfile.TemporaryDirectory() if work is None else nullcontext(work) as folder:
+        document = bench_live(
+            names, model, images, presets=presets, times=times, work=Path(folder),
+            on_run=_ignore if as_json else _print_run,
+        )  # fmt: skip
+    if as_json:
+        print_json(document)
+        return
+    table = Table("case", "preset", "tiles", "whole", "first labels", "final labels", "longest gap", "gap at rest")
+    for row in document["live"]:
+        seconds = [row["whole"], row["first"], row["final"], row["gap"], row["gap_idle"]]
+        shown = ["–" if value is None else f"{value:.3g} s" for value in seconds]
+        for place, share in ((1, row["first_share"]), (2, row["final_share"])):
+            shown[place] += "" if share is None else f" ({share:.0%})"
+        table.add_row(row["case"], row["preset"], str(row["tiles"]), *shown)
+        if row["failure"] is not None:
+            typer.echo(printable(f"{row['case']}, {row['preset']}: {row['failure']}"), err=True)
+    Console().print(table)
 
 
 def _command(measured: list[str], presets: list[str], pairs: int) -> str:

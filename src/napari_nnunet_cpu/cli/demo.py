@@ -29,11 +29,12 @@ def demo_command(
         from napari_nnunet_cpu.cases import read_case
         from napari_nnunet_cpu.cli.picture import write_picture
         from napari_nnunet_cpu.models import load_model
+        from napari_nnunet_cpu.predict import Segmentation
 
         out.mkdir(parents=True, exist_ok=True)
         image = sample_image()
         case = read_case(image)
-        result = run(case, load_model(sample_model()), SETTINGS, visible=not as_json)
+        result = run(Segmentation(case, load_model(sample_model()), SETTINGS), visible=not as_json)
         labels = result.save(out / f"{case.name}_labels.nii.gz")
         picture = write_picture(out / f"{case.name}_labels.png", result, NOT_FOR_MEDICAL_USE)
         document = document_of(result, [image], {"labels": labels}) | {

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from napari_nnunet_cpu.cli.exits import printable
-from napari_nnunet_cpu.events import Event, StageStarted
+from napari_nnunet_cpu.events import Event, TileDone
 
 
 @contextmanager
@@ -33,10 +33,10 @@ def tile_progress(visible: bool) -> Iterator[Callable[[Event], None]]:
         task = bar.add_task("", total=None, count="")
 
         def show(event: Event) -> None:
-            if isinstance(event, StageStarted):
-                bar.update(task, description=printable(event.text), count="")
-            else:
+            if isinstance(event, TileDone):
                 bar.update(task, completed=event.done, total=event.total, count=printable(event.text))
+            else:
+                bar.update(task, description=printable(event.text), count="")
 
         yield show
 

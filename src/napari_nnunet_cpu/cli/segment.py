@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,21 +19,19 @@ from napari_nnunet_cpu.cli.progress import tile_progress
 from napari_nnunet_cpu.cli.report import document_of, print_document, write_report
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.settings import (
+    DOUBTS,
     ENGINES,
     PRECISIONS,
     PRESETS,
     Settings,
+    parse_box,
     parse_folds,
     parse_memory,
     parse_spacing,
 )
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from napari_nnunet_cpu.cases import Case
-    from napari_nnunet_cpu.models import Model
-    from napari_nnunet_cpu.predict import Result
+    from napari_nnunet_cpu.predict import Result, Segmentation
 
 
 def segment_command(
@@ -80,6 +78,14 @@ def segment_command(
         str | None,
         typer.Option(metavar="SIZE", help="Memory for the run, as 4GB, besides the image (most of what is free)."),
     ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels; the same labels as in a whole run."),
+    ] = None,
+    run_folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep what is computed there: the same command again goes on from it."),
+    ] = None,
     spacing: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Spacing in mm, instead of what the files say.")
     ] = None,
@@ -96,6 +102,17 @@ def segment_command(
     probabilities: Annotated[
         Path | None, typer.Option(metavar="OUT.npz", help="Also write the probabilities, as nnU-Net does.")
     ] = None,
+    doubt: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Also write how much each voxel is in doubt, from 0 to 1, uncalibrated."),
+    ] = None,
+    doubt_kind: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(DOUBTS),
+            help="Of doubt: how little the first label leads, how evenly all are likely, how far passes disagree.",
+        ),
+    ] = "margin",
     report: Annotated[
         Path | None, typer.Option(metavar="OUT.json", help="Also write how the labels were made.")
     ] = None,
@@ -113,19 +130,28 @@ def segment_command(
             mirror=mirror,
             threads=threads,
             memory=None if memory is None else parse_memory(memory),
+            box=None if box is None else parse_box(box),
             postprocess=postprocess,
             probabilities=probabilities is not None,
+            doubt=None if doubt is None else doubt_kind,
         )
         chosen_folds = parse_folds(folds)
         spacing_mm = None if spacing is None else parse_spacing(spacing)
-        outputs = {"labels": out, "probabilities": probabilities, "first_stage": save_first_stage, "report": report}
+        outputs = {
+            "labels": out,
+            "probabilities": probabilities,
+            "doubt": doubt,
+            "first_stage": save_first_stage,
+            "report": report,
+        }
         inputs = images if first_stage is None else [*images, first_stage]
         _check_outputs(inputs, {name: path for name, path in outputs.items() if path is not None})
 
         from napari_nnunet_cpu.cases import read_case, read_labels
-        from napari_nnunet_cpu.cases.files import check_output
+        from napari_nnunet_cpu.cases.files import check_fractions, check_output
         from napari_nnunet_cpu.models import load_model
         from napari_nnunet_cpu.models.folder import CHECKPOINT
+        from napari_nnunet_cpu.predict import Segmentation
 
         case = read_case(*images)
         given = None if first_stage is None else read_labels(first_stage, case)
@@ -134,6 +160,8 @@ def segment_command(
         for labels in (out, save_first_stage):
             if labels is not None:
                 check_output(labels, case)
+        if doubt is not None:
+            check_fractions(doubt, case)
         trained = [load_model(path, configuration, chosen_folds, checkpoint or CHECKPOINT) for path in model]
         if not any(member.cascade for member in trained) and (first_stage or save_first_stage):
             raise SettingsError(f"{model[0]} is no cascade: leave --first-stage and --save-first-stage away")
@@ -142,12 +170,16 @@ def segment_command(
         if not case.spacing_known:
             assumed = "1 mm is assumed, as nnU-Net does: use --spacing"
             typer.echo(printable(f"spacing is not stated in {images[0]}; {assumed}"), err=True)
-        result = run(case, trained, settings, visible=not as_json, first_stage=given)
+        whole = Segmentation(case, trained, settings, given, folder=run_folder)
+        result = run(whole, visible=not as_json)
         written = {"labels": result.save(out)}
         if probabilities is not None:
             written["probabilities"] = result.save_probabilities(probabilities)
+        if doubt is not None:
+            written["doubt"] = result.save_doubt(doubt)
         if save_first_stage is not None and result.first_stage is not None:
             written["first_stage"] = result.first_stage.save(save_first_stage)
+        whole.forget_saved()
         document = document_of(result, images, written)
         if report is not None:
             write_report(report, document)
@@ -157,24 +189,30 @@ def segment_command(
             print_document(document)
 
 
-def run(
-    case: Case, model: Model, settings: Settings, visible: bool, first_stage: npt.NDArray[Any] | None = None
-) -> Result:
+def run(segmentation: Segmentation, visible: bool) -> Result:
     """Segment a case, with its cost and then a progress bar on stderr, if `visible`."""
-    from napari_nnunet_cpu.predict import estimate, segment
+    from napari_nnunet_cpu.predict import drained
 
     if visible:
-        typer.echo(f"up to {estimate(case, model, settings, first_stage).text}", err=True)
+        typer.echo(f"up to {segmentation.estimate.text}", err=True)
     with tile_progress(visible) as show:
-        return segment(case, model, settings, on_event=show, first_stage=first_stage)
+        result = drained(segmentation.steps(), show)
+    if segmentation.saving_problem is not None:
+        typer.echo(printable(segmentation.saving_problem), err=True)
+    return result
 
 
 def _check_outputs(inputs: list[Path], outputs: dict[str, Path]) -> None:
     """Find out before a long run what would go wrong after it."""
-    from napari_nnunet_cpu.cases.files import check_output, check_place
+    from napari_nnunet_cpu.cases.files import check_fractions, check_output, check_place
     from napari_nnunet_cpu.predict.result import check_probabilities
 
-    check = {"labels": check_output, "first_stage": check_output, "probabilities": check_probabilities}
+    check = {
+        "labels": check_output,
+        "first_stage": check_output,
+        "probabilities": check_probabilities,
+        "doubt": check_fractions,
+    }
     taken: dict[Path, str] = {}
     for name, path in outputs.items():
         check.get(name, check_place)(path)

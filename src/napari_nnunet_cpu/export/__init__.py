@@ -1,20 +1,29 @@
-"""From summed logits to labels and probabilities on the grid of the image."""
+"""From summed logits to labels, probabilities and doubt on the grid of the image."""
 
-from napari_nnunet_cpu.export.labels import LabelExport, export_rows, label_export
-from napari_nnunet_cpu.export.logits import LogitRows, Logits
+from napari_nnunet_cpu.export.doubt import DoubtExport, doubt_of_store
+from napari_nnunet_cpu.export.labels import LabelExport, export_box, label_export
+from napari_nnunet_cpu.export.logits import Logits, LogitsOf
 from napari_nnunet_cpu.export.postprocess import keep_largest
-from napari_nnunet_cpu.export.probabilities import ProbabilityExport, labels_of_probabilities, labels_of_store
+from napari_nnunet_cpu.export.probabilities import (
+    ProbabilityExport,
+    labels_of_probabilities,
+    labels_of_store,
+    normalize,
+)
 from napari_nnunet_cpu.export.store import Store
 
 __all__ = [
+    "DoubtExport",
     "LabelExport",
-    "LogitRows",
+    "LogitsOf",
     "Logits",
     "ProbabilityExport",
     "Store",
-    "export_rows",
+    "doubt_of_store",
+    "export_box",
     "keep_largest",
     "label_export",
     "labels_of_probabilities",
     "labels_of_store",
+    "normalize",
 ]

@@ -1,4 +1,4 @@
-"""Labels from logits, slab by slab, so that memory does not grow with the number of classes.
+"""Labels from logits, box by box, so that memory does not grow with the number of classes.
 
 Source: nnU-Net `inference/export_prediction.py`: logits are resampled to the image's spacing
 first, the decision is taken there.
@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.export.linear import LinearExport
-from napari_nnunet_cpu.export.logits import LogitRows
+from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.resampled import resampler_to_image
 from napari_nnunet_cpu.export.whole import WholeExport
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -20,16 +21,16 @@ from napari_nnunet_cpu.prepare.geometry import Geometry
 
 
 class LabelExport(Protocol):
-    """Labels of a slab: rows of what was kept of the image, along the model's first axis."""
+    """Labels of boxes of what was kept of the image, model's axes."""
 
-    def slabs(self, start: int, stop: int) -> Iterable[tuple[int, int]]:
-        """Rows start:stop, slab by slab of a size that fits memory."""
+    def pieces(self, box: Bounds) -> Iterable[Bounds]:
+        """The box, cut along the first axis into pieces of a size that fits memory."""
 
-    def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
-        """The rows first:last of the prepared image that rows start:stop depend on."""
+    def needed(self, box: Bounds) -> Bounds:
+        """The box of the prepared image that the labels of a box depend on."""
 
-    def labels(self, rows: LogitRows, start: int, stop: int) -> npt.NDArray[Any]:
-        """The labels (stop - start, Y, X); `rows` is asked for `rows_needed`."""
+    def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
+        """The labels of a box, shape (Z, Y, X); `logits` is asked for what is `needed`."""
 
     @property
     def working_bytes(self) -> int:
@@ -61,19 +62,19 @@ def label_export(model: TrainedModel, geometry: Geometry, threads: int) -> Label
     return LinearExport(model.labels, taps, source, shape, threads)
 
 
-def export_rows(export: LabelExport, rows: LogitRows, kept: npt.NDArray[Any], start: int, stop: int) -> None:
-    """Make the labels of rows start:stop of what was kept of the image.
+def export_box(export: LabelExport, logits: LogitsOf, kept: npt.NDArray[Any], box: Bounds) -> None:
+    """Make the labels of a box of what was kept of the image.
 
     Parameters
     ----------
     export : LabelExport
         How.
-    rows : callable
-        Gives the logits of rows first:last of the prepared image.
+    logits : callable
+        Gives the logits of a box of the prepared image.
     kept : numpy.ndarray
-        Where the labels go: all rows, model's axes (Z, Y, X).
-    start, stop : int
-        Which rows.
+        Where the labels go: all that was kept, model's axes (Z, Y, X).
+    box : tuple of (int, int)
+        Which of them.
     """
-    for first, last in export.slabs(start, stop):
-        kept[first:last] = export.labels(rows, first, last)
+    for piece in export.pieces(box):
+        kept[slices(piece)] = export.labels(logits, piece)

@@ -1,4 +1,4 @@
-"""Labels where logits are resampled linearly: a slab at a time, and logits blended only where it matters.
+"""Labels where logits are resampled linearly: a box at a time, and logits blended only where it matters.
 
 A linear blend of voxels lies between them. So where all of up to eight voxels around a voxel of the image have
 the same winner, that is the winner there, too, and most voxels are inside of something. At the others all heads
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.export.logits import LogitRows, Logits
+from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.export.logits import Logits, LogitsOf
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.geometry import Shape
@@ -30,7 +31,7 @@ Codes = npt.NDArray[Any]
 
 
 class LinearExport:
-    """Labels of slabs of the image, from the logits of the rows that they lie between.
+    """Labels of boxes of the image, from the logits of the voxels that they lie between.
 
     Parameters
     ----------
@@ -56,9 +57,9 @@ class LinearExport:
         self._source = source
         self._shape = shape
 
-    def slabs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Rows start:stop of the kept image, slab by slab."""
-        return slabs_of(start, stop, self._step)
+    def pieces(self, box: Bounds) -> Iterator[Bounds]:
+        """The box, cut into slabs along the first axis."""
+        return ((slab, *box[1:]) for slab in slabs_of(*box[0], self._step))
 
     @property
     def working_bytes(self) -> int:
@@ -69,44 +70,47 @@ class LinearExport:
         strips = self._threads * 8 * 4 * _HEADS_AT_ONCE * min(_STRIP_VOXELS, max(plane, kept))
         return codes + self._values.itemsize * step * kept + strips
 
-    def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
-        """The rows first:last of the prepared image that rows start:stop of the kept image depend on."""
-        return self._taps[0].span(start, stop)
+    def needed(self, box: Bounds) -> Bounds:
+        """The box of the prepared image that the labels of a box depend on."""
+        z, y, x = (taps.span(*side) for taps, side in zip(self._taps, box, strict=True))
+        return z, y, x
 
-    def labels(self, rows: LogitRows, start: int, stop: int) -> npt.NDArray[Any]:
-        """The labels of rows start:stop of the kept image.
+    def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
+        """The labels of a box of the kept image.
 
         Parameters
         ----------
-        rows : callable
-            Gives the logits of rows of the prepared image; it is asked for `rows_needed`.
-        start, stop : int
-            At least one row.
+        logits : callable
+            Gives the logits of a box of the prepared image; it is asked for what is `needed`.
+        box : tuple of (int, int)
+            At least one voxel.
 
         Returns
         -------
         numpy.ndarray
-            Shape (stop - start, Y, X), uint8 or uint16.
+            Shape (Z, Y, X) of the box, uint8 or uint16.
         """
-        first, last = self.rows_needed(start, stop)
-        logits = rows(first, last)
-        codes = np.empty(logits.sums.shape[1:], dtype=np.min_scalar_type(self._labels.heads))
-        result = np.empty((stop - start, *self._shape[1:]), dtype=self._values.dtype)
-        planes = self._taps[0].moved(-first)
+        needed = self.needed(box)
+        part = logits(needed)
+        codes = np.empty(part.sums.shape[1:], dtype=np.min_scalar_type(self._labels.heads))
+        result = np.empty([stop - start for start, stop in box], dtype=self._values.dtype)
+        planes, lines, columns = (
+            taps[slice(*side)].moved(-first) for taps, side, (first, _) in zip(self._taps, box, needed, strict=True)
+        )
 
         def decide(place: tuple[int, slice]) -> None:
-            codes[place] = self._winner_of(logits.sums[:, *place])
+            codes[place] = self._winner_of(part.sums[:, *place])
 
         def export(place: tuple[int, slice]) -> None:
             row, strip = place
-            found = self._strip(logits, codes, planes[np.array([start + row])], strip)
+            found = self._strip(part, codes, planes[np.array([row])], lines[strip], columns)
             self._values.take(found, out=result[place], mode="clip")
 
         with ThreadPoolExecutor(self._threads) as pool:
             for work, array in ((decide, codes), (export, result)):
                 for _ in pool.map(work, _strips(array.shape)):  # so that errors are heard
                     pass
-        logits.release()
+        part.release()
         return result
 
     @property
@@ -121,9 +125,8 @@ class LinearExport:
             winner.show(number, head)
         return winner.code
 
-    def _strip(self, logits: Logits, codes: Codes, plane: Taps, strip: slice) -> Codes:
-        """The winners in some lines of one plane of the kept image, shape (lines, X)."""
-        lines, columns = self._taps[1][strip], self._taps[2]
+    def _strip(self, logits: Logits, codes: Codes, plane: Taps, lines: Taps, columns: Taps) -> Codes:
+        """The winners in some lines of one plane, shape (lines, X)."""
         below, above = codes[plane.below[0]], codes[plane.above[0]]
         near = below[lines.below]
         same = near == below[lines.above]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Bounds
+
 Array = npt.NDArray[np.float32]
 
 
@@ -17,17 +19,17 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Logits:
-    """Logits of some rows (along the first axis) of the prepared image, as weighted sums.
+    """Logits of a box of the prepared image, as weighted sums.
 
-    Nothing here is written to: views of what goes on being added to will do. Where not all rows are held at
-    the same time they are of use until the next tile is added.
+    Nothing here is written to: views of what goes on being added to will do. Where not all rows (along the first
+    axis) are held at the same time they are of use until the next tile is added.
 
     Attributes
     ----------
     sums : numpy.ndarray
-        Shape (heads, rows, Y, X), float32.
+        Shape (heads, Z, Y, X) of the box, float32.
     weights : numpy.ndarray or None
-        What the sums are to be divided by: shape (rows, Y, X), float32, 0 where no tile lies (the logits
+        What the sums are to be divided by: shape (Z, Y, X), float32, 0 where no tile lies (the logits
         are 0 there). None where the sums are the logits.
     release : callable
         Called when what was read is not needed for now; hands memory of sums on disk back.
@@ -38,7 +40,7 @@ class Logits:
     release: Callable[[], None] = _nothing
 
     def mean(self, head: int) -> Array:
-        """The logits of one head, shape (rows, Y, X), float32, a new array."""
+        """The logits of one head, shape (Z, Y, X), float32, a new array."""
         sums: Array = self.sums[head]
         if self.weights is None:
             return sums.copy()
@@ -57,5 +59,5 @@ class Logits:
         return factors
 
 
-# The logits of rows first:last of the prepared image.
-LogitRows = Callable[[int, int], Logits]
+# Gives the logits of a box of the prepared image.
+LogitsOf = Callable[[Bounds], Logits]

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.export.linear import slabs_of
-from napari_nnunet_cpu.export.logits import LogitRows
-from napari_nnunet_cpu.export.resampled import resampler_to_image
+from napari_nnunet_cpu.export.logits import LogitsOf
+from napari_nnunet_cpu.export.resampled import HeadResampler
 from napari_nnunet_cpu.export.store import Store
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
@@ -46,9 +47,8 @@ class ProbabilityExport:
 
     def __init__(self, model: TrainedModel, geometry: Geometry) -> None:
         self._labels = model.labels
-        self._resampler = resampler_to_image(model, geometry)
+        self._resampled = HeadResampler(model, geometry)
         self._source, self._shape = geometry.shape, geometry.cropped_shape
-        self._taps = self._resampler.taps(self._source, self._shape)
         self._geometry = geometry
 
     def keep_in(self, store: Store) -> None:
@@ -62,33 +62,33 @@ class ProbabilityExport:
             store.release()
         self._inside = [self._geometry.kept(head) for head in store.array]
 
-    def slabs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Rows start:stop of the kept image, slab by slab; all at once where splines need the whole."""
-        return slabs_of(start, stop, self._step if self._taps else stop - start)
+    def pieces(self, box: Bounds) -> Iterator[Bounds]:
+        """The box, cut into slabs along the first axis; all at once where splines need the whole."""
+        start, stop = box[0]
+        step = self._step if self._resampled.in_parts else stop - start
+        return ((slab, *box[1:]) for slab in slabs_of(start, stop, step))
 
-    def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
-        """The rows first:last of the prepared image that rows start:stop of the kept image depend on."""
-        if self._taps is None:
-            return 0, self._source[0]
-        return self._taps[0].span(start, stop)
+    def needed(self, box: Bounds) -> Bounds:
+        """The box of the prepared image that the labels of a box depend on."""
+        return self._resampled.needed(box)
 
-    def labels(self, rows: LogitRows, start: int, stop: int) -> npt.NDArray[Any]:
-        """The labels of rows start:stop of the kept image, as `LinearExport.labels` gives them."""
-        first, last = self.rows_needed(start, stop)
-        logits = rows(first, last)
-        for head, part in enumerate(self._inside):
-            part[start:stop] = self._resampled(logits.mean(head), start, stop)
+    def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
+        """The labels of a box of the kept image, as `LinearExport.labels` gives them."""
+        part = logits(self.needed(box))
+        for head, inside in enumerate(self._inside):
+            inside[slices(box)] = self._resampled.apply(part.mean(head), box)
             self._store.release()
-        result = np.empty((stop - start, *self._shape[1:]), dtype=self._labels.dtype)
-        for low, high in slabs_of(start, stop, self._step):
-            slab = np.empty((self._labels.heads, high - low, *self._shape[1:]), dtype=np.float32)
-            for values, part in zip(slab, self._inside, strict=True):
-                values[...] = part[low:high]
+        result = np.empty([stop - start for start, stop in box], dtype=self._labels.dtype)
+        for low, high in slabs_of(*box[0], self._step):
+            place = slices(((low, high), *box[1:]))
+            slab = np.empty((self._labels.heads, high - low, *result.shape[1:]), dtype=np.float32)
+            for values, inside in zip(slab, self._inside, strict=True):
+                values[...] = inside[place]
                 self._store.release()
-            self._normalize(slab)
-            result[low - start : high - start] = labels_of_probabilities(slab, self._labels)
-            for values, part in zip(slab, self._inside, strict=True):
-                part[low:high] = values
+            normalize(slab, self._labels)
+            result[low - box[0][0] : high - box[0][0]] = labels_of_probabilities(slab, self._labels)
+            for values, inside in zip(slab, self._inside, strict=True):
+                inside[place] = values
                 self._store.release()
         return result
 
@@ -97,7 +97,7 @@ class ProbabilityExport:
         """Memory of a slab of all heads, or of a head on its way to the image's grid."""
         voxels = prod(self._shape[1:])
         slab = 4 * (self._labels.heads + 4) * min(self._step, self._shape[0]) * voxels
-        whole = 0 if self._taps else 4 * 3 * max(prod(self._source), prod(self._shape))
+        whole = 0 if self._resampled.in_parts else 4 * 3 * max(prod(self._source), prod(self._shape))
         return max(slab, whole) + np.dtype(self._labels.dtype).itemsize * self._shape[0] * voxels
 
     @property
@@ -105,24 +105,15 @@ class ProbabilityExport:
         """Rows of a slab."""
         return max(_SLAB_PROBABILITIES // (self._labels.heads * prod(self._shape[1:])), 1)
 
-    def _resampled(self, logits: Probabilities, start: int, stop: int) -> Probabilities:
-        """The logits of one head and of the rows needed, on the kept image's grid: (stop - start, Y, X)."""
-        if self._taps is None:
-            return self._resampler.apply(logits, self._shape)[start:stop]
-        rows, lines, columns = self._taps
-        rows = rows[start:stop].moved(-self.rows_needed(start, stop)[0])
-        for axis, taps in enumerate((rows, lines, columns)):
-            logits = taps.apply(logits, axis)
-        return logits
 
-    def _normalize(self, slab: Probabilities) -> None:
-        """Logits (heads, Z, Y, X) to probabilities, in place."""
-        if self._labels.region_values is not None:
-            expit(slab, out=slab)
-            return
-        slab -= slab.max(axis=0)
-        np.exp(slab, out=slab)
-        slab /= slab.sum(axis=0)
+def normalize(logits: Probabilities, labels: Labels) -> None:
+    """Turn logits (heads, ...) into probabilities, in place."""
+    if labels.region_values is not None:
+        expit(logits, out=logits)
+        return
+    logits -= logits.max(axis=0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
 
 
 def labels_of_probabilities(probabilities: Probabilities, labels: Labels) -> npt.NDArray[Any]:

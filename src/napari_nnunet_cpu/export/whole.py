@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from napari_nnunet_cpu.export.logits import LogitRows
+from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.geometry import Shape
@@ -36,24 +37,24 @@ class WholeExport:
         self._source = source
         self._shape = shape
 
-    def slabs(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """All rows at once, because every slab would cost as much as the whole."""
-        return iter([(start, stop)])
+    def pieces(self, box: Bounds) -> Iterator[Bounds]:
+        """The box as it is, because every piece would cost as much as the whole."""
+        return iter([box])
 
     @property
     def working_bytes(self) -> int:
         """Memory of a head on its way to the image's grid, and of who won there."""
         return 4 * prod(self._source) + 2 * 4 * max(prod(self._source), prod(self._shape)) + 8 * prod(self._shape)
 
-    def rows_needed(self, start: int, stop: int) -> tuple[int, int]:
-        """All rows of the prepared image, whichever rows start:stop are wanted."""
-        return 0, self._source[0]
+    def needed(self, box: Bounds) -> Bounds:
+        """All of the prepared image, whichever box is wanted."""
+        return whole(self._source)
 
-    def labels(self, rows: LogitRows, start: int, stop: int) -> npt.NDArray[Any]:
-        """The labels of rows start:stop of the kept image, as `LinearExport.labels` gives them."""
-        logits = rows(*self.rows_needed(start, stop))
-        winner = Winner(self._labels, (stop - start, *self._shape[1:]))
+    def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
+        """The labels of a box of the kept image, as `LinearExport.labels` gives them."""
+        everything = logits(self.needed(box))
+        winner = Winner(self._labels, tuple(stop - start for start, stop in box))
         for head in range(self._labels.heads):
-            winner.show(head, self._resampler.apply(logits.mean(head), self._shape)[start:stop])
+            winner.show(head, self._resampler.apply(everything.mean(head), self._shape)[slices(box)])
         result: npt.NDArray[Any] = label_values(self._labels)[winner.code]
         return result

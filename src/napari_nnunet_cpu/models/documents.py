@@ -81,7 +81,8 @@ def parse(kind: type[Document], document: Any, where: str) -> Document:
         told = first["type"] in ("missing", "value_error")  # the latter are our own and say what they found
         found = "" if told else f", found {reprlib.repr(first['input'])}"
         message = first["msg"].removeprefix("Value error, ")
-        raise ModelError(f"{where}: {place or 'document'}: {message}{found}") from error
+        # A stranger's names may hold line breaks.
+        raise ModelError(" ".join(f"{where}: {place or 'document'}: {message}{found}".split())) from error
     except (RecursionError, OverflowError) as error:
         raise ModelError(f"{where}: {error}") from error
 

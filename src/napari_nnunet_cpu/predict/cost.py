@@ -14,6 +14,8 @@ from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.events import duration, size
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_export
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
+from napari_nnunet_cpu.predict.choice import chosen_tiles
+from napari_nnunet_cpu.predict.doubt import check_members
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.predict.memory import Kind, MemoryPlan, budget_bytes, plan_memory
 from napari_nnunet_cpu.predict.times import Work, read_times
@@ -71,13 +73,19 @@ def planned_runs(
     return runs
 
 
-def estimate(case: Case, model: Model, settings: Settings, first_stage: npt.NDArray[Any] | None = None) -> Estimate:
+def estimate(
+    case: Case,
+    model: Model,
+    settings: Settings,
+    first_stage: npt.NDArray[Any] | None = None,
+    any_order: bool = False,
+) -> Estimate:
     """Say what a segmentation will cost without preparing it; the image is taken whole, as if nothing were cropped.
 
     Parameters
     ----------
-    case, model, settings, first_stage
-        As `segment` takes them.
+    case, model, settings, first_stage, any_order
+        As `Segmentation` takes them.
 
     Raises
     ------
@@ -85,16 +93,27 @@ def estimate(case: Case, model: Model, settings: Settings, first_stage: npt.NDAr
         When the case does not fit the model.
     ModelError
         When several models are no ensemble, or plans do not lead back to the image.
+    SettingsError
+        When the box reaches out of the case, or there is no disagreement to measure.
     """
     members = members_of(model)
+    check_members(settings, members)
     kept = settings.probabilities or len(members) > 1
     costs, held = [], 0
     for network, geometry in planned_runs(case, members, first_stage):
-        # Of an ensemble every member's probabilities are needed, but not those of a first stage.
-        own = replace(settings, probabilities=kept and any(network is member for member in members))
+        # An ensemble needs every member's probabilities, doubt is made of their mean; a first stage needs all tiles.
+        last = any(network is member for member in members)
+        own = replace(
+            settings,
+            probabilities=kept and last,
+            box=settings.box if last else None,
+            doubt=settings.doubt if last and len(members) == 1 else None,
+        )
         grid = Grid.for_image(geometry.shape, network.configuration.patch_size, settings.step)
-        plan = plan_memory(case, network, own, geometry, grid, export_of(network, own, geometry), budget_bytes(own))
-        costs.append(estimate_run(case, network, own, geometry, grid, plan))
+        export = export_of(network, own, geometry)
+        plan = plan_memory(case, network, own, geometry, grid, export, budget_bytes(own), any_order)
+        tiles = chosen_tiles(grid, export, geometry, own)
+        costs.append(estimate_run(case, network, own, geometry, len(tiles), plan))
         if len(members) > 1 and not plan.probabilities_on_disk:  # the sum so far, beside those of the member at hand
             held = 4 * network.labels.heads * prod(case.shape)
     largest = max(costs, key=lambda cost: cost.bytes)
@@ -109,10 +128,9 @@ def estimate(case: Case, model: Model, settings: Settings, first_stage: npt.NDAr
 
 
 def estimate_run(
-    case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, grid: Grid, plan: MemoryPlan
+    case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, tiles: int, plan: MemoryPlan
 ) -> Estimate:
-    """The cost of one run."""
-    tiles = prod(len(axis) for axis in grid.covering) if settings.cover else len(grid)
+    """The cost of one run of so many tiles."""
     passes = tiles * (2 ** len(model.mirror_axes) if settings.mirror else 1) * len(model.folds)
     times = read_times(model, settings)
     seconds = None if times is None else times.of(Work.counted(case, model, settings, geometry, passes))

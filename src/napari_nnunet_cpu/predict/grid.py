@@ -107,6 +107,12 @@ class Grid:
         """Every tile, first axis outermost."""
         return tuple(Tile(i, _triple(start), self.patch) for i, start in enumerate(itertools.product(*self.starts)))
 
+    def numbers(self, tile: Tile) -> Triple:
+        """Of the starts along each axis, which one is the tile's."""
+        rest, x = divmod(tile.index, len(self.starts[2]))
+        z, y = divmod(rest, len(self.starts[1]))
+        return z, y, x
+
     @property
     def covering(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """As few of the starts per axis as cover the image."""

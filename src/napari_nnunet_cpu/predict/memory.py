@@ -14,6 +14,7 @@ from napari_nnunet_cpu.events import size
 from napari_nnunet_cpu.export import LabelExport
 from napari_nnunet_cpu.export.linear import SLAB_LOGITS, LinearExport
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.doubt import beside, doubt_export
 from napari_nnunet_cpu.predict.finality import window_depth
 from napari_nnunet_cpu.predict.footprint import engine_bytes
 from napari_nnunet_cpu.predict.grid import Grid
@@ -63,21 +64,30 @@ def plan_memory(
     grid: Grid,
     export: LabelExport,
     budget: int,
+    any_order: bool = False,
 ) -> MemoryPlan:
-    """The first plan that fits the budget in bytes: dense, then rows, then disk. If none does, the smallest."""
+    """The first plan that fits the budget in bytes. If none does, the smallest.
+
+    Where tiles come row by row only rows are held, which costs nothing, or all of them on disk; where they come in any
+    order all must be held.
+    """
     starts = (grid.covering if settings.cover else grid.starts)[0]
     whole, window = grid.padded[0], window_depth(grid, export, geometry.cropped_shape[0], starts)
     plane, heads = 4 * prod(grid.padded[1:]), model.labels.heads
-    row = plane * (heads + 1)
+    row = plane * (heads + beside(settings) + 1)
     # Of sums on disk those are in memory that are read: some rows of all heads at a time, or of one head and its mean.
     read = row * min(window, SLAB_LOGITS * 4 // row + 2) if isinstance(export, LinearExport) else 2 * plane * window
     sums: list[tuple[Kind, int, int]] = [("dense", whole, row * whole), ("disk", whole, read)]
-    if window < whole:
-        sums.insert(1, ("rows", window, row * window))
+    if window < whole and not any_order:
+        sums[0] = ("rows", window, row * window)
     # Probabilities go to disk first, which are written once; sums are written again and again.
     kept = [(False, 4 * heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
     preparing, predicting = _peaks(case, model, settings, geometry, grid)
-    predicting += export.working_bytes
+    doubt = doubt_export(model, settings, geometry)
+    if doubt is None:
+        predicting += export.working_bytes
+    else:  # which is measured after the labels, kept, and copied for the result
+        predicting += max(export.working_bytes, doubt.working_bytes) + 2 * 4 * prod(case.shape)
     plans = [
         MemoryPlan(kind, depth, on_disk, max(preparing, predicting + held + probabilities))
         for on_disk, probabilities in kept
@@ -108,7 +118,10 @@ def _peaks(case: Case, model: TrainedModel, settings: Settings, geometry: Geomet
     image = 4 * model.input_channels * prod(geometry.shape)
     # A channel as float32, and on its way to another grid.
     preparing = image + 4 * prod(case.shape) + 2 * 4 * max(prod(geometry.shape), prod(geometry.cropped_shape))
-    # The patch and its mirror image, the engine's logits and their mean.
-    tile = 4 * prod(grid.patch) * (2 * model.input_channels + 2 * model.labels.heads)
+    # The patch and its mirror image, the engine's logits and, of several passes, their mean.
+    several = len(model.folds) > 1 or (settings.mirror and model.mirror_axes)
+    tile = 4 * prod(grid.patch) * (2 * model.input_channels + (2 if several else 1) * model.labels.heads)
+    if beside(settings):  # the probabilities of a pass, their sum or mean, and entropies
+        tile += 4 * prod(grid.patch) * (2 * model.labels.heads + 4)
     labels = 2 * np.dtype(model.labels.dtype).itemsize * prod(case.shape)
     return preparing, image + labels + tile + engine_bytes(model, settings)

@@ -24,7 +24,11 @@ def mirror_combinations(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 
 
 def mean_logits(
-    engine: Engine, patch: Array, mirror_axes: Sequence[int], should_stop: Callable[[], bool]
+    engine: Engine,
+    patch: Array,
+    mirror_axes: Sequence[int],
+    should_stop: Callable[[], bool],
+    watch: Callable[[Array], None] | None = None,
 ) -> Array | None:
     """Logits of one patch, averaged over folds and mirrored passes.
 
@@ -38,21 +42,28 @@ def mean_logits(
         Axes of the patch (0 is the first after C) to mirror.
     should_stop : callable
         Asked before every pass.
+    watch : callable, optional
+        Shown the logits (heads, *patch) of every pass, turned back, which are to be left as they are.
 
     Returns
     -------
     numpy.ndarray or None
-        Shape (heads, *patch), float32, an array of ours; None when told to stop.
+        Shape (heads, *patch), float32; None when told to stop. It is the engine's own array where there is but one
+        pass, and then lasts until the next.
     """
+    combinations = mirror_combinations(mirror_axes)
+    passes = engine.folds * len(combinations)
     total: Array | None = None
-    passes = 0
     for fold in range(engine.folds):
-        for combination in mirror_combinations(mirror_axes):
+        for combination in combinations:
             if should_stop():
                 return None
             axes = tuple(axis + 1 for axis in combination)
             logits = np.flip(engine.logits(np.ascontiguousarray(np.flip(patch, axes)), fold), axes)
+            if passes == 1:
+                return logits
             # A copy once, since the engine may overwrite what it gave; then in place.
             total = np.array(logits, np.float32, order="C") if total is None else np.add(total, logits, out=total)
-            passes += 1
+            if watch is not None:
+                watch(logits)
     return None if total is None else np.divide(total, np.float32(passes), out=total)

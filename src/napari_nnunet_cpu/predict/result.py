@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases import Case, write_labels
+from napari_nnunet_cpu.cases import Case, write_fractions, write_labels
 from napari_nnunet_cpu.cases.files import check_place, replacing
 from napari_nnunet_cpu.errors import OutputError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
@@ -48,6 +48,9 @@ class Result:
         of every label in order of its value, or of every region in order of dataset.json.
     first_stage : Result or None
         Of a cascade: what its first stage gave. Its labels can be given to further runs.
+    doubt : numpy.ndarray or None
+        Where the settings asked for it: how much in doubt each voxel is, uncalibrated; shape of the case (Z, Y, X),
+        float32 in [0, 1], 0 where cropping took something away.
     """
 
     labels: npt.NDArray[Any]
@@ -57,6 +60,7 @@ class Result:
     reader_order: AxisOrder = AxisOrder()
     probabilities: npt.NDArray[np.float32] | None = None
     first_stage: Result | None = None
+    doubt: npt.NDArray[np.float32] | None = None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the labels on the grid of the case: NIfTI, NRRD, MetaImage, TIFF, or PNG of a 2D image.
@@ -67,6 +71,18 @@ class Result:
             When the ending is unknown or the file can't be written.
         """
         return write_labels(path, self.labels, self.case)
+
+    def save_doubt(self, path: str | os.PathLike[str]) -> Path:
+        """Write the doubt on the grid of the case, as float32: NIfTI, NRRD, MetaImage or TIFF.
+
+        Raises
+        ------
+        OutputError
+            When there is none, the ending is unknown or holds no fractions, or the file can't be written.
+        """
+        if self.doubt is None:
+            raise OutputError(f'{path}: there is no doubt to write; run with Settings(doubt="margin")')
+        return write_fractions(path, self.doubt, self.case)
 
     def save_probabilities(self, path: str | os.PathLike[str]) -> Path:
         """Write the probabilities as nnU-Net does: "probabilities" (heads, Z, Y, X) in an .npz file.

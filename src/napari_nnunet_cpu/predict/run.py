@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Bounds, common, inside
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine, choose_engine
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.events import Bounds, Stage, TileDone
-from napari_nnunet_cpu.export import ProbabilityExport, Store, export_rows
+from napari_nnunet_cpu.events import Stage, TileDone
+from napari_nnunet_cpu.export import Store
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.accumulate import Accumulator
+from napari_nnunet_cpu.predict.choice import chosen_tiles, kept_box
 from napari_nnunet_cpu.predict.cost import estimate_run, export_of
-from napari_nnunet_cpu.predict.finality import Finality
+from napari_nnunet_cpu.predict.doubt import check_passes
 from napari_nnunet_cpu.predict.grid import Grid, Tile
+from napari_nnunet_cpu.predict.identity import identity_of
 from napari_nnunet_cpu.predict.memory import budget_bytes, check_budget, plan_memory
 from napari_nnunet_cpu.predict.mirroring import mean_logits
-from napari_nnunet_cpu.predict.padding import padded_part
+from napari_nnunet_cpu.predict.order import Centre, Focus, from_centre
+from napari_nnunet_cpu.predict.output import Output
+from napari_nnunet_cpu.predict.patches import Patches
 from napari_nnunet_cpu.predict.result import Result, provenance
+from napari_nnunet_cpu.predict.run_folder import RunFolder
+from napari_nnunet_cpu.predict.saving import Saving
 from napari_nnunet_cpu.predict.times import Times, Work, keep_times
 from napari_nnunet_cpu.prepare import Geometry, prepare, reader_order
 from napari_nnunet_cpu.resources import Stopwatch, resident_bytes
 from napari_nnunet_cpu.settings import Settings
+
+Array = npt.NDArray[Any]
 
 
 def _never() -> bool:
@@ -38,7 +48,7 @@ class Run:
     """Segments one case with one network.
 
     The case is prepared on construction; `compute` then goes through the tiles and exports the labels that no
-    later tile can change, and `result` gives them. `segment` makes the runs of cascades and ensembles.
+    later tile can change, and `result` gives them. `Segmentation` makes the runs of cascades and ensembles.
 
     Parameters
     ----------
@@ -52,15 +62,27 @@ class Run:
         What computes the network; chosen by the settings when None.
     first_stage : numpy.ndarray, optional
         For a cascade: labels of its first stage, shape of the case (Z, Y, X).
+    any_order : bool
+        Whether tiles may be computed in any order and others be chosen later. If not, only those rows are held
+        that tiles which come row by row touch.
+    folder : Path, optional
+        Where to save what is computed, and to take it up from when a run of the same case, model and settings was
+        ended half-way.
 
     Attributes
     ----------
+    settings : Settings
+        How; box and cover are those that were chosen last.
     grid : Grid
         The sliding window over the prepared image.
     tiles : tuple of Tile
         The tiles of this run, in grid order.
     estimate : Estimate
         What the run costs, and what it does to keep to the memory it may take.
+    saving : Saving or None
+        What saves the run, where it has a folder.
+    focus : Focus or None
+        What is looked at: tiles that decide it come first. It may be set at any time, by any thread.
 
     Raises
     ------
@@ -70,6 +92,8 @@ class Run:
         When the run needs more memory than it may take, or than the disk has in its place.
     ModelError
         When the plans do not lead back to the image.
+    SettingsError
+        When the box reaches out of the case, or there is no disagreement to measure.
     """
 
     def __init__(
@@ -80,57 +104,88 @@ class Run:
         engine: Engine | None = None,
         *,
         first_stage: npt.NDArray[Any] | None = None,
+        any_order: bool = True,
+        folder: Path | None = None,
     ) -> None:
         self.case = case
         self.model = model
         self.settings = settings or Settings()
+        self.focus: Focus | None = None
         self._start = time.perf_counter()
         self._first_final_seconds: float | None = None
         self._stopwatch = Stopwatch()
         self._engine = engine
+        folds = len(model.folds) if engine is None else engine.folds
+        check_passes(self.settings, folds * 2 ** len(self.mirror_axes))
         # A given engine is not what the settings stand for, so that its times tell nothing of later runs.
         self._remembers = engine is None
+        self._any_order = any_order
+        self.saving: Saving | None = None
+        self._file: RunFolder | None = None
+        if folder is not None:
+            self._file = RunFolder(folder, identity_of(case, model, self.settings, first_stage))
+            # What more can be made of may not be forgotten, and what came in any order is not to be had row by row.
+            more = self.settings.cover or self.settings.probabilities or self.settings.box is not None
+            more |= self.settings.doubt is not None
+            self._any_order |= more or not self._file.about.get("in_rows", True)
         self._done: set[int] = set()
+        self._taken_up_count = 0
         self._resident = resident_bytes()
         try:
             with self._stopwatch.timing(Stage.PREPARE):
                 prepared = prepare(case, model, first_stage, self._plan)
             self.geometry = prepared.geometry
-            self.tiles = self.grid.covering_tiles() if self.settings.cover else self.grid.tiles()
-            self._image = prepared.image
-            self._finality = Finality(self.grid, self._export, self.geometry.cropped_shape[0], self.tiles)
-            self._labels = np.zeros(case.shape, dtype=model.labels.dtype)
-            self._accumulator = Accumulator(
-                self.grid,
-                model.labels.heads,
-                self._memory.depth,
-                self._memory.kind == "disk",
-            )
-            self._probabilities = self._kept_probabilities()
+            self._patches = Patches(prepared.image, self.grid, flat=len(model.configuration.patch_size) == 2)
+            self._output = Output(model, self.settings, self.geometry, self.grid, self._export, self._memory)
+            if self._file is not None:
+                self.saving = self._taken_up(self._file)
         except MemoryError as error:
             raise CaseError(
                 f"{case.name} does not fit into memory at the model's spacing: {error}; close other programs, "
                 "cut the image, or check its spacing"
             ) from error
+        finally:
+            if self._file is not None and self.saving is None:
+                self._file.close()
+        self._output.finality.want(kept_box(self.geometry, self.settings))
+        self._output.finality.plan(self.tiles)
 
     def _plan(self, geometry: Geometry) -> None:
         """Decide what is held at a time, before anything of its size is made."""
         self.grid = Grid.for_image(geometry.shape, self.model.configuration.patch_size, self.settings.step)
         self._export = export_of(self.model, self.settings, geometry)
+        self.tiles = chosen_tiles(self.grid, self._export, geometry, self.settings)
         self._budget = budget_bytes(self.settings)
         self._memory = plan_memory(
-            self.case, self.model, self.settings, geometry, self.grid, self._export, self._budget
+            self.case, self.model, self.settings, geometry, self.grid, self._export, self._budget, self._any_order
         )
         check_budget(self._memory, self._budget, self.case, self.settings)
-        self.estimate = estimate_run(self.case, self.model, self.settings, geometry, self.grid, self._memory)
+        self.estimate = estimate_run(self.case, self.model, self.settings, geometry, len(self.tiles), self._memory)
 
-    def _kept_probabilities(self) -> Store | None:
-        """Where the probabilities go, if they are kept."""
-        if not isinstance(self._export, ProbabilityExport):
-            return None
-        store = Store((self.model.labels.heads, *self.case.shape), self._memory.probabilities_on_disk)
-        self._export.keep_in(store)
-        return store
+    def _taken_up(self, file: RunFolder) -> Saving:
+        """What saves the run from now on, with what an earlier run saved in its place."""
+        file.describe(
+            {
+                "image": self.case.name,
+                "shape": list(self.case.shape),
+                "model": f"{self.model.name} {self.model.configuration_name}",
+                "weights_sha256": self.model.weights_sha256,
+                "tiles": len(self.grid),
+                "in_rows": self._memory.kind == "rows",
+            }
+        )
+        saving = Saving(
+            file,
+            self.grid,
+            self._output.sums,
+            self._output.finality,
+            self.geometry.kept(self._output.labels),
+            with_labels=self._output.only_labels,
+        )
+        done, self._output.fresh = saving.restore(self.grid.tiles())
+        self._done |= done
+        self._taken_up_count = len(done)
+        return saving
 
     @property
     def engine(self) -> Engine:
@@ -143,7 +198,7 @@ class Run:
         """
         if self._engine is None:
             with self._stopwatch.timing(Stage.LOAD):
-                self._engine = choose_engine(self.model, self.settings, self.crops)
+                self._engine = choose_engine(self.model, self.settings, self._patches.spread)
         return self._engine
 
     @property
@@ -152,9 +207,43 @@ class Run:
         return self.model.mirror_axes if self.settings.mirror else ()
 
     @property
+    def tiles_done(self) -> int:
+        """How many of the run's tiles are computed."""
+        return sum(tile.index in self._done for tile in self.tiles)
+
+    @property
     def complete(self) -> bool:
         """Whether every tile of the run is computed."""
-        return all(tile.index in self._done for tile in self.tiles)
+        return self.tiles_done == len(self.tiles)
+
+    def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
+        """Choose the run's tiles anew: those of a box, of a draft, or all. What is computed stays, and counts.
+
+        Parameters
+        ----------
+        box : tuple of (int, int), optional
+            See `Settings`.
+        cover : bool
+            See `Settings`.
+
+        Raises
+        ------
+        SettingsError
+            When the box reaches out of the case, or memory does not hold the sums that further tiles belong to.
+        """
+        settings = replace(self.settings, box=box, cover=cover)
+        tiles = chosen_tiles(self.grid, self._export, self.geometry, settings)
+        self._check_held(tiles)
+        if self.saving is not None and self._memory.kind == "rows" and tiles != self.tiles:
+            raise SettingsError(
+                "the run is saved, and sums of finished rows are forgotten for want of memory: no others than all its "
+                "tiles can be chosen; start it with the box, or allow more memory"
+            )
+        self.settings, self.tiles = settings, tiles
+        finality = self._output.finality
+        finality.want(kept_box(self.geometry, settings))
+        finality.plan(tiles)
+        self._output.fresh = list(finality.final_boxes())  # of which only a part was asked for until now, perhaps
 
     def compute(
         self, order: Sequence[Tile] | None = None, should_stop: Callable[[], bool] = _never
@@ -164,7 +253,8 @@ class Run:
         Parameters
         ----------
         order : sequence of Tile, optional
-            Which tiles, and in which order; those of the run when None. None is computed twice.
+            Which tiles, and in which order; when None those of the run, the ones first that decide the `focus`.
+            None is computed twice.
         should_stop : callable, optional
             Asked before every pass through the network; once it says yes the tile at hand is
             dropped and the iterator ends. What is done stays: calling again goes on.
@@ -172,7 +262,7 @@ class Run:
         Yields
         ------
         TileDone
-            After every tile.
+            After every tile; before the first one if there are labels that are final by then.
 
         Raises
         ------
@@ -186,62 +276,80 @@ class Run:
             self._check(wanted)
         engine = self.engine
         todo = [tile for tile in wanted if tile.index not in self._done]
-        self._finality.plan(todo)
-        self._accumulator.forget(self._finality.needed)
+        self._output.finality.plan((*self.tiles, *todo))
         total = len(self._done.union(tile.index for tile in (*self.tiles, *todo)))
+        final = self._export_ready()
+        if final:
+            seconds = self.estimate.seconds or 0.0
+            yield TileDone(len(self._done), total, seconds * len(todo) / max(len(self.tiles), 1), final=final)
+        # Where nobody waits for a slice the labels of a row of tiles are made at once, which costs less.
+        in_row = Counter(tile.start[0] for tile in todo) if self._memory.kind == "rows" else Counter[int]()
         start = time.perf_counter()
-        for count, tile in enumerate(todo, start=1):
-            if tile.index in self._done:  # by another iterator, meanwhile
-                continue
-            if not self._accumulator.holds(tile):
-                raise SettingsError(
-                    f"{tile} is too far from the rows at hand: memory holds only some; "
-                    "compute tiles in the order of run.tiles, or allow more memory"
-                )
-            with self._stopwatch.timing(Stage.PREDICT):
-                logits = mean_logits(engine, self._patch(tile), self.mirror_axes, should_stop)
-                if logits is None:
-                    return
-                self._accumulator.add(tile, logits.reshape(-1, *tile.size))
-                self._done.add(tile.index)
-            with self._stopwatch.timing(Stage.EXPORT):
-                final = self._export_final(tile)
-            if len(self._done) == total and self.complete:
-                self._remember()
-            pace = (time.perf_counter() - start) / count
-            yield TileDone(len(self._done), total, pace * (len(todo) - count), final=final)
-
-    def crops(self, size: tuple[int, ...], most: int) -> Iterator[npt.NDArray[np.float32]]:
-        """Parts of the prepared image, as the network takes them, in an order that goes all over it.
-
-        Parameters
-        ----------
-        size : tuple of int
-            Of each part: (Z, Y, X), or (Y, X) for 2d; at most the patch.
-        most : int
-            At most so many.
-
-        Yields
-        ------
-        numpy.ndarray
-            Shape (C, *size).
-        """
-        for place in self.grid.spread(size, most):
-            yield np.ascontiguousarray(self._part(place))
+        try:
+            for count, tile in enumerate(self._in_turn(todo, follow=order is None), start=1):
+                if tile.index in self._done:  # by another iterator, meanwhile
+                    continue
+                if not self._output.sums.holds(tile):
+                    raise SettingsError(
+                        f"{tile} is too far from the rows at hand: memory holds only some; "
+                        "compute tiles in the order of run.tiles, or allow more memory"
+                    )
+                with self._stopwatch.timing(Stage.PREDICT):
+                    heads = self._heads_of(tile, engine, should_stop)
+                    if heads is None:
+                        return
+                    self._output.sums.add(tile, heads)
+                    self._done.add(tile.index)
+                    self._output.finality.done(tile)
+                in_row[tile.start[0]] -= 1
+                final = self._export_ready(tile, in_row[tile.start[0]] <= 0)
+                if len(self._done) == total and self.complete:
+                    self._remember()
+                pace = (time.perf_counter() - start) / count
+                yield TileDone(len(self._done), total, pace * (len(todo) - count), final=final)
+        finally:
+            if self.saving is not None:
+                self.saving.save()
 
     def labels(self) -> npt.NDArray[Any]:
         """Labels of what is computed so far: shape of the case (Z, Y, X); where no tile lies, background."""
         with self._stopwatch.timing(Stage.EXPORT):
-            labels = self._labels.copy()
-            kept = self.geometry.kept(labels)
-            for start, stop in self._finality.open_rows:
-                export_rows(self._export, self._accumulator.rows, kept, start, stop)
-            return labels
+            return self._in_box(self._output.labels_now())
 
     @property
     def final_labels(self) -> npt.NDArray[Any]:
-        """Labels in the boxes that events called final, 0 elsewhere: shape of the case, a view to be read."""
-        view = self._labels.view()
+        """Labels in the boxes that events called final; elsewhere 0, or what an earlier choice of tiles made final.
+
+        Shape of the case (Z, Y, X); a view to be read.
+        """
+        view = self._output.labels.view()
+        view.flags.writeable = False
+        return view
+
+    def doubt(self) -> npt.NDArray[np.float32]:
+        """How much in doubt what is computed so far is, uncalibrated: shape of the case (Z, Y, X), float32 in [0, 1].
+
+        0 around the box that was chosen and where cropping took something away; where no tile lies as of equal
+        heads, which no passes disagree about.
+
+        Raises
+        ------
+        SettingsError
+            When the settings did not ask for it.
+        """
+        with self._stopwatch.timing(Stage.EXPORT):
+            return self._in_box(self._output.doubt_now())
+
+    @property
+    def final_doubt(self) -> npt.NDArray[np.float32]:
+        """Doubt where labels are final, as `final_labels`: shape of the case (Z, Y, X); a view to be read.
+
+        Raises
+        ------
+        SettingsError
+            When the settings did not ask for it.
+        """
+        view = self._output.final_doubt.view()
         view.flags.writeable = False
         return view
 
@@ -256,10 +364,7 @@ class Run:
         SettingsError
             When the settings did not ask for them.
         """
-        if self._probabilities is None:
-            raise SettingsError("this run keeps no probabilities; make it with Settings(probabilities=True)")
-        self.labels()  # and with them the probabilities of what is not final
-        return self._probabilities
+        return self._output.probabilities_now()
 
     def result(self) -> Result:
         """Labels of what is computed so far, with names and provenance."""
@@ -270,6 +375,7 @@ class Run:
             provenance(self.case, self.settings, [self.record()]),
             self.case,
             reader_order(self.case, self.model),
+            doubt=None if self.settings.doubt is None else self.doubt(),
         )
 
     def record(self) -> dict[str, Any]:
@@ -284,7 +390,8 @@ class Run:
             "agreement": None if self.engine.agreement is None else asdict(self.engine.agreement),
             "threads": self.engine.threads,
             "tiles": len(self.tiles),
-            "tiles_done": len(self._done),
+            "tiles_done": self.tiles_done,
+            "tiles_taken_up": self._taken_up_count,
             "passes_per_tile": self._passes_per_tile,
             "classes": self.model.labels.heads,
             "memory": {
@@ -297,23 +404,69 @@ class Run:
             "seconds": {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
         }
 
-    def _export_final(self, tile: Tile) -> Bounds | None:
-        """Make the labels that are final with this tile and forget the sums that no others need; where they lie."""
-        rows = self._finality.done(tile)
-        if rows is None:
+    def _heads_of(
+        self, tile: Tile, engine: Engine, should_stop: Callable[[], bool]
+    ) -> list[npt.NDArray[np.float32]] | None:
+        """What is summed of a tile: its logits and, where that is asked for, how far its passes disagree."""
+        measured = self._output.measured
+        passes = None if measured is None else measured.of_a_tile()
+        watch = None if passes is None else passes.show
+        logits = mean_logits(engine, self._patches.of(tile), self.mirror_axes, should_stop, watch)
+        if logits is None:
             return None
-        export_rows(self._export, self._accumulator.rows, self.geometry.kept(self._labels), *rows)
-        self._finality.settle(*rows)
-        self._accumulator.forget(self._finality.needed)
-        if self._first_final_seconds is None:
+        heads = list(logits.reshape(-1, *tile.size))
+        return heads if passes is None else [*heads, passes.value().reshape(tile.size)]
+
+    def _in_turn(self, todo: Sequence[Tile], follow: bool) -> Iterator[Tile]:
+        """The tiles as they are or, where sums of all are held, those first that decide the focus of the moment."""
+        left, focus = list(reversed(todo)), None
+        while left:
+            if follow and self._memory.kind != "rows" and self.focus not in (None, focus):
+                focus = self.focus
+                left = from_centre(left, self.grid, self._centre(focus))[::-1]
+            yield left.pop()
+
+    def _centre(self, focus: Focus) -> Centre:
+        """Where the focus lies in the padded image."""
+        z, y, x = ((voxel, voxel + 1) for voxel in self.geometry.kept_point(focus.point))
+        z, y, x = (
+            (first + before, last + before)
+            for (first, last), before in zip(self._export.needed((z, y, x)), self.grid.before, strict=True)
+        )
+        return Centre((z, y, x), None if focus.axis is None else self.geometry.order.axes.index(focus.axis))
+
+    def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Bounds, ...]:
+        """Make the labels that are final now, with this tile, and forget the sums that no others need; save it.
+
+        Returns
+        -------
+        tuple of Bounds
+            Where they lie in the case, and in the box that was chosen.
+        """
+        with self._stopwatch.timing(Stage.EXPORT):
+            for_good = self._output.make_ready() if due else []
+            if self.saving is not None:
+                self.saving.note(tile, for_good)
+        boxes = [self.geometry.case_box(box) for box in self._output.fresh]
+        self._output.fresh = []
+        if self.settings.box is not None:
+            boxes = [part for box in boxes if (part := common(box, self.settings.box)) is not None]
+        if boxes and self._first_final_seconds is None:
             self._first_final_seconds = round(time.perf_counter() - self._start, 3)
-        return self.geometry.case_box(*rows)
+        return tuple(boxes)
+
+    def _in_box(self, array: Array) -> Array:
+        """The array with 0 around the box that was chosen."""
+        return array if self.settings.box is None else inside(array, self.settings.box)
 
     def _check(self, tiles: Iterable[Tile]) -> None:
         """Refuse tiles of another grid, and further ones than the run's where sums are not all held."""
         foreign = set(tiles) - set(self.grid.tiles())
         if foreign:
             raise SettingsError(f"{min(foreign, key=str)} is not a tile of the grid; take tiles of run.grid.tiles()")
+        self._check_held(tiles)
+
+    def _check_held(self, tiles: Iterable[Tile]) -> None:
         if self._memory.kind == "rows" and not set(tiles) <= set(self.tiles):
             raise SettingsError(
                 "sums of finished rows are forgotten for want of memory, and no further tiles can be added to them; "
@@ -321,19 +474,11 @@ class Run:
             )
 
     def _remember(self) -> None:
-        if self._remembers:
-            passes = len(self._done) * self._passes_per_tile
+        if self._remembers and self.settings.box is None:
+            passes = (len(self._done) - self._taken_up_count) * self._passes_per_tile
             work = Work.counted(self.case, self.model, self.settings, self.geometry, passes)
             keep_times(self.model, self.settings, Times.measured(self._stopwatch.seconds, work))
 
     @property
     def _passes_per_tile(self) -> int:
         return self.engine.folds * int(2 ** len(self.mirror_axes))
-
-    def _patch(self, tile: Tile) -> npt.NDArray[np.float32]:
-        """The tile's part of the image, as the network takes it: (C, Z, Y, X), or (C, Y, X) for 2d."""
-        return self._part(tile.slices())
-
-    def _part(self, place: tuple[slice, slice, slice]) -> npt.NDArray[np.float32]:
-        part = padded_part(self._image, self.grid, place)
-        return part[:, 0] if len(self.model.configuration.patch_size) == 2 else part

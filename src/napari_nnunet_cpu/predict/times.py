@@ -32,7 +32,7 @@ class Times:
     network : float
         For a pass, the adding up of tiles included.
     export : float
-        For a number: the logits, and the labels or, where they are kept, the probabilities.
+        For a number: the logits, and the labels or, where probabilities or doubt are made, all heads.
     """
 
     load: float
@@ -75,7 +75,9 @@ class Work:
         voxels, heads = prod(geometry.shape), model.labels.heads
         kept = prod(geometry.cropped_shape)
         prepared = len(model.channel_names) * (prod(case.shape) + voxels)
-        return cls(prepared, passes, heads * voxels + (heads * kept if settings.probabilities else kept))
+        return cls(
+            prepared, passes, heads * voxels + (heads * kept if settings.probabilities or settings.doubt else kept)
+        )
 
 
 def read_times(model: TrainedModel, settings: Settings) -> Times | None:
@@ -102,6 +104,7 @@ def _key(model: TrainedModel, settings: Settings) -> str:
         "precision": settings.precision,
         "threads": threads_of(settings),
         "probabilities": settings.probabilities,
+        "doubt": settings.doubt,
         "openvino": installed_version("openvino"),
         "torch": installed_version("torch"),
         "computer": this_computer(),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Bounds, common, whole
 from napari_nnunet_cpu.cases.case import Case, Spacing
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.events import Bounds
 
 Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
+Value = TypeVar("Value", int, float)
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,29 @@ class AxisOrder:
         straight = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
         return straight.transpose(np.argsort(self.axes))
 
-    def permute(self, values: Spacing) -> Spacing:
+    def apply_box(self, box: Bounds, shape: Shape) -> Bounds:
+        """Where a box of an array of this shape lies in the array in this order."""
+        z, y, x = (
+            (shape[axis] - box[axis][1], shape[axis] - box[axis][0]) if flip else box[axis]
+            for axis, flip in zip(self.axes, self.flipped, strict=True)
+        )
+        return z, y, x
+
+    def undo_box(self, box: Bounds, shape: Shape) -> Bounds:
+        """Where a box of an array of this shape, which is in this order, lies in the source."""
+        sides = [
+            (length - stop, length - start) if flip else (start, stop)
+            for (start, stop), length, flip in zip(box, shape, self.flipped, strict=True)
+        ]
+        z, y, x = (sides[axis] for axis in np.argsort(self.axes))
+        return z, y, x
+
+    def permute(self, values: tuple[Value, Value, Value]) -> tuple[Value, Value, Value]:
         """One value per axis, in this order."""
         a, b, c = self.axes
         return values[a], values[b], values[c]
 
-    def unpermute(self, values: Spacing) -> Spacing:
+    def unpermute(self, values: tuple[Value, Value, Value]) -> tuple[Value, Value, Value]:
         """One value per axis of the source, from values in this order."""
         a, b, c = np.argsort(self.axes)
         return values[a], values[b], values[c]
@@ -116,21 +134,33 @@ class Geometry:
     @property
     def case_shape(self) -> Shape:
         """Of the whole image, case's axes."""
-        z, y, x = (self.full_shape[axis] for axis in np.argsort(self.order.axes))
-        return z, y, x
+        return self.order.unpermute(self.full_shape)
 
     def kept(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The kept part of an array of the case (Z, Y, X): a view with shape `cropped_shape`, model's axes."""
         return self.order.apply(whole)[self.box]
 
-    def case_box(self, start: int, stop: int) -> Bounds:
-        """Where rows start:stop of the kept part lie in the case: start and stop along each of its axes (Z, Y, X)."""
-        rows = (slice(self.box[0].start + start, self.box[0].start + stop), *self.box[1:])
-        sides = [
-            (length - part.stop, length - part.start) if flipped else (part.start, part.stop)
-            for part, length, flipped in zip(rows, self.full_shape, self.order.flipped, strict=True)
-        ]
-        z, y, x = (sides[axis] for axis in np.argsort(self.order.axes))
+    def case_box(self, box: Bounds) -> Bounds:
+        """Where a box of the kept part lies in the case."""
+        z, y, x = ((part.start + start, part.start + stop) for (start, stop), part in zip(box, self.box, strict=True))
+        return self.order.undo_box((z, y, x), self.full_shape)
+
+    def kept_box(self, box: Bounds) -> Bounds | None:
+        """Where a box of the case lies in the kept part; None where cropping took all of it away."""
+        z, y, x = (
+            (start - part.start, stop - part.start)
+            for (start, stop), part in zip(self.order.apply_box(box, self.case_shape), self.box, strict=True)
+        )
+        return common((z, y, x), whole(self.cropped_shape))
+
+    def kept_point(self, point: Shape) -> Shape:
+        """The voxel of the kept part that is nearest to one of the case."""
+        z, y, x = ((place, place + 1) for place in point)
+        turned = self.order.apply_box((z, y, x), self.case_shape)
+        z, y, x = (
+            min(max(start - part.start, 0), part.stop - part.start - 1)
+            for (start, _), part in zip(turned, self.box, strict=True)
+        )
         return z, y, x
 
     def place(self, cropped: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -146,7 +146,7 @@ def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Ge
     z, y, x = (case.shape[axis] for axis in order.axes)
     box = box or (slice(0, z), slice(0, y), slice(0, x))
     cropped = tuple(part.stop - part.start for part in box)
-    spacing = order.permute(_spacing_seen_by_reader(case, model))
+    spacing = order.permute(spacing_seen_by_reader(case, model))
     target = _target_spacing(spacing, model.configuration.spacing)
     resampled = model.configuration.resampling_fn_data != "no_resampling_hack"
     shape = resampled_shape(cropped, spacing, target) if resampled else (cropped[0], cropped[1], cropped[2])
@@ -169,7 +169,7 @@ def reader_order(case: Case, model: TrainedModel) -> AxisOrder:
     return to_ras(case) if model.plans.image_reader_writer in REORIENTING_READERS else AxisOrder()
 
 
-def _spacing_seen_by_reader(case: Case, model: TrainedModel) -> Spacing:
+def spacing_seen_by_reader(case: Case, model: TrainedModel) -> Spacing:
     """The case's spacing; 1 where the model's reader does not look at pixel sizes."""
     if model.plans.image_reader_writer in VOXEL_READERS and case.spacing_source is SpacingSource.PIXEL_SIZE:
         return planar_spacing((1.0, 1.0)) if case.planar else (1.0, 1.0, 1.0)

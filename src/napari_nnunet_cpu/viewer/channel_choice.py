@@ -16,7 +16,7 @@ from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError
 from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
 from napari_nnunet_cpu.settings import parse_spacing
 from napari_nnunet_cpu.viewer.layers import LayerImage, image_from_layers
-from napari_nnunet_cpu.viewer.time_points import at_time
+from napari_nnunet_cpu.viewer.shown import at_time
 from napari_nnunet_cpu.viewer.typed_line import TypedLine
 
 if TYPE_CHECKING:

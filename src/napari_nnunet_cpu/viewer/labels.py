@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
+from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layers import LayerImage
-from napari_nnunet_cpu.viewer.time_points import LayerResult
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -20,20 +20,34 @@ _UNNAMED = (0.6, 0.6, 0.6, 1.0)
 
 
 def add_result(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> Labels:
-    """Add the layer of a result to a viewer and, of a cascade, that of its first stage, hidden: it can be used again.
+    """Add the layer of a result to a viewer and, of a cascade, that of its first stage.
 
     Returns
     -------
     Labels
         The layer of the result.
     """
+    add_first_stage(viewer, result, image)
+    return add_with_names(viewer, labels_layer(result, image), result.label_names)
+
+
+def add_first_stage(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> None:
+    """Add the layer of a cascade's first stage, where it was run: hidden, to be used again."""
     if result.first_stage is not None:
         first = labels_layer(result.first_stage, image)
         stage = result.first_stage.provenance["runs"][0]["model"]["configuration"]
         first.name, first.visible = f"{image.name} {stage} labels", False
-        viewer.add_layer(first)
-    layer = labels_layer(result, image)
+        add_with_names(viewer, first, result.first_stage.label_names)
+
+
+def add_with_names(viewer: ViewerModel, layer: Labels, names: dict[int, str]) -> Labels:
+    """Add a layer to a viewer, with the names of its labels, which the status bar shows.
+
+    The names come last: in 3D napari looks for the one under the cursor at once, and fails where that has not been
+    on the canvas yet.
+    """
     viewer.add_layer(layer)
+    layer.features = {"index": list(names), "name": list(names.values())}
     return layer
 
 
@@ -50,17 +64,21 @@ def labels_layer(result: LayerResult, image: LayerImage) -> Labels:
     Returns
     -------
     Labels
-        Names of the labels in `features`, settings and versions in `metadata["nnunet"]`.
+        Settings and versions are in `metadata["nnunet"]`; not added to a viewer yet.
     """
     names = result.label_names
     return Labels(
         result.labels,
-        name=f"{image.name} labels",
+        name=labels_name(image),
         colormap=label_colors(names),
-        features={"index": list(names), "name": list(names.values())},
         metadata=image.metadata | {"nnunet": result.provenance},
         **image.placement.labels_transforms(image.times),
     )
+
+
+def labels_name(image: LayerImage) -> str:
+    """Of the layer of an image's labels."""
+    return f"{image.name} labels"
 
 
 def label_colors(names: dict[int, str]) -> DirectLabelColormap:

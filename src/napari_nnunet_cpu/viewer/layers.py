@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image
 
+from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.axes import Axes, guess_axes, parse_axes
@@ -110,6 +111,23 @@ class LayerImage:
         """Labels (Z, Y, X) in file order as an array of the layer's axes of space."""
         array = self.axes.order.apply(labels)
         return array[0] if self.axes.planar else array
+
+    def box_in_layer(self, box: Bounds) -> tuple[slice, ...]:
+        """Where a box (Z, Y, X) in file order lies along the layer's axes of space."""
+        order = self.axes.order
+        parts = slices(order.apply_box(box, order.unpermute(self._shape)))
+        return parts[1:] if self.axes.planar else parts
+
+    def box_in_file(self, part: Sequence[tuple[int, int]]) -> Bounds:
+        """Where a part of the layer, start and stop along each of its axes of space, lies in file order."""
+        z, y, x = ((0, 1), *part)[-3:]
+        return self.axes.order.undo_box((z, y, x), self._shape)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Of the layer's axes of space; a plane is one voxel thick."""
+        z, y, x = (1, *(self.placement.shape[number] for number in self.axes.space))[-3:]
+        return z, y, x
 
     def from_labels(self, labels: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
         """The labels (Z, Y, X) in file order of the `number`-th time point, from an array on the labels' grid.

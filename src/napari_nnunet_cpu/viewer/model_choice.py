@@ -41,6 +41,8 @@ class ModelChoice(Container[Widget]):
         Which of nnU-Net's files in the fold folders.
     info : Label
         What the model is, or why it can't be used.
+    chosen : tuple of Path
+        Folders of those that were chosen of `found`; empty where there is no choice.
     models : tuple of TrainedModel
         The model, or the members of an ensemble, once they are read; empty before.
     """
@@ -52,6 +54,7 @@ class ModelChoice(Container[Widget]):
         self.sample_button = PushButton(
             text="Sample", tooltip=f"Grey and white matter of a T1 head. {NOT_FOR_MEDICAL_USE}"
         )
+        self.chosen: tuple[Path, ...] = ()
         self._offered: list[tuple[str, Path]] = []
         # A function, which magicgui asks again whenever layers come or go: a list would take the choice away.
         self.found = Select(label="of these", choices=lambda _: self._offered, tooltip=_SEVERAL, visible=False)
@@ -116,6 +119,22 @@ class ModelChoice(Container[Widget]):
             _connect={"returned": while_open(self, done), "errored": while_open(self, failed)},
         )
 
+    def begin_with(
+        self, path: Path | None, chosen: tuple[Path, ...], also: Path | None, folds: str, checkpoint: str
+    ) -> None:
+        """Choose these at once; what is no longer there `info` says, as of any other path.
+
+        Parameters
+        ----------
+        path, also, folds, checkpoint
+            Values of the fields.
+        chosen : tuple of Path
+            Of the models at `path`, where there are several.
+        """
+        self._offer(_Found(chosen, chosen, False, ()))
+        self.also.value, self.folds.value, self.checkpoint.value = also, folds, checkpoint
+        self.path.value = path  # last, so that the model is read once
+
     def _offer(self, found: _Found) -> None:
         """Let the user choose among several models; the choice is kept while they stay the same."""
         self._offered = list(zip(found.names(), found.folders, strict=True))
@@ -123,6 +142,7 @@ class ModelChoice(Container[Widget]):
             self.found.reset_choices()
             self.found.value = list(found.chosen)
         self.found.visible = found.choice
+        self.chosen = found.chosen if found.choice else ()
 
     def _show(self, models: tuple[TrainedModel, ...], text: str) -> None:
         self.models = models

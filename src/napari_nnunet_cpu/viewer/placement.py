@@ -46,9 +46,14 @@ class Placement:
             shape[self.axes.channel] = 1
         return tuple(shape[self._first_kept :])
 
-    def index(self, number: int) -> tuple[int | slice, ...]:
-        """Where the labels of the `number`-th time point go in an array of `labels_shape`."""
+    def index(self, number: int, part: tuple[slice, ...] | None = None) -> tuple[int | slice, ...]:
+        """Where labels of the `number`-th time point go in an array of `labels_shape`: all of them, or a part.
+
+        The part has a slice for each of the layer's axes of space.
+        """
         index: list[int | slice] = [slice(None)] * len(self.shape)
+        for axis, side in zip(self.axes.space, part or (), strict=part is not None):
+            index[axis] = side
         if self.axes.time is not None:
             index[self.axes.time] = number
         if self.axes.channel is not None:

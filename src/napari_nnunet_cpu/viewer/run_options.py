@@ -8,7 +8,7 @@ from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, SpinBo
 from napari.qt.threading import create_worker
 
 from napari_nnunet_cpu.resources import usable_cores
-from napari_nnunet_cpu.settings import PRESETS, Settings
+from napari_nnunet_cpu.settings import DOUBTS, PRESETS, Settings
 from napari_nnunet_cpu.viewer.worker import while_open
 
 _PRESET_HELP = (
@@ -30,10 +30,12 @@ class RunOptions(Container[Widget]):
 
     Attributes
     ----------
-    device, preset, step, mirror, threads, postprocess : magicgui widgets
+    device, preset, step, mirror, threads, doubt, postprocess : magicgui widgets
         See `Settings`.
     advanced : CheckBox
         Shows the rest.
+    default_threads : int
+        What `threads` begins with.
     """
 
     def __init__(self, details: Sequence[Widget], on_change: Callable[[], None]) -> None:
@@ -48,12 +50,20 @@ class RunOptions(Container[Widget]):
             label="mirroring", choices=[("as the preset", None), ("on", True), ("off", False)], value=None
         )
         # One core is left to the window where there are enough of them.
-        self.threads = SpinBox(label="threads", value=cores - 1 if cores >= 4 else cores, min=1, max=cores)
+        self.default_threads = cores - 1 if cores >= 4 else cores
+        self.threads = SpinBox(label="threads", value=self.default_threads, min=1, max=cores)
         self.postprocess = CheckBox(
             text="postprocessing", value=False, tooltip="remove the components that nnU-Net found to be better removed"
         )
+        self.doubt = ComboBox(
+            label="doubt",
+            choices=[("none", "none"), *((kind, kind) for kind in DOUBTS)],
+            tooltip="also a layer that shows where the network is in doubt: not calibrated, no probability of an error",
+        )
         self.details: Container[Widget] = Container(
-            widgets=[*details, self.step, self.mirror, self.threads, self.postprocess], labels=True, label=" "
+            widgets=[*details, self.step, self.mirror, self.threads, self.doubt, self.postprocess],
+            labels=True,
+            label=" ",
         )
         super().__init__(widgets=[self.device, self.preset, self.advanced, self.details], labels=True)
         self.margins = (0, 0, 0, 0)
@@ -72,15 +82,25 @@ class RunOptions(Container[Widget]):
             step=self.step.value,
             mirror=self.mirror.value,
             threads=self.threads.value,
+            doubt=None if self.doubt.value == "none" else self.doubt.value,
             postprocess=self.postprocess.value,
         )
+
+    def begin_with_device(self, name: str) -> None:
+        """Choose a device before it is known which ones there are; one that isn't there is left for the CPU then."""
+        if name not in self.device.choices:
+            self._set_devices([*self._devices, (name, name)])
+        self.device.value = name
 
     def _show_details(self, shown: bool) -> None:
         self.details.visible = shown
 
     def _set_devices(self, choices: list[tuple[str, str]]) -> None:
+        chosen = self.device.value
         self._devices = choices
         self.device.reset_choices()
+        if chosen in self.device.choices:  # by another label
+            self.device.value = chosen
 
 
 def _device_choices() -> list[tuple[str, str]]:

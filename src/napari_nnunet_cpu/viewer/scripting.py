@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import CaseError, ViewerError
 from napari_nnunet_cpu.models import TrainedModel, load_model, members_of
 from napari_nnunet_cpu.predict import Result, drained
 from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.doubt import add_doubt
 from napari_nnunet_cpu.viewer.labels import add_result
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.time_points import LayerLabels, LayerResult, at_time, segment_times
+from napari_nnunet_cpu.viewer.layer_result import LayerLabels
+from napari_nnunet_cpu.viewer.layer_segmentation import LayerSegmentation
+from napari_nnunet_cpu.viewer.layers import LayerImage, image_from_layers
+from napari_nnunet_cpu.viewer.merge import MergeRule, MergeTarget
+from napari_nnunet_cpu.viewer.session_folder import save_corrected
+from napari_nnunet_cpu.viewer.shown import at_time
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
     from napari_nnunet_cpu.cases.case import Spacing
-    from napari_nnunet_cpu.viewer.worker import RunWorker
+    from napari_nnunet_cpu.viewer.live_run import LiveRun
 
 
 OneModel = TrainedModel | str | os.PathLike[str]
@@ -35,8 +41,12 @@ def segment_layer(
     spacing_mm: Spacing | None = None,
     axes: str | None = None,
     time: int | Literal["current", "all"] = "current",
+    into: str | Labels | None = None,
+    rule: MergeRule | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    priority: int = 0,
     block: bool = True,
-) -> Labels | RunWorker:
+) -> Labels | LiveRun:
     """Segment an image of a viewer and add the labels to it.
 
     Parameters
@@ -60,49 +70,117 @@ def segment_layer(
     time : int or {"current", "all"}
         Of a time series the time point with this number, the one that the viewer shows, or all of
         them, one after the other. The labels lie on these time points only.
+    into : layer or name, optional
+        A Labels layer that takes the labels, as one step that can be undone; a new layer when None.
+    rule : MergeRule, optional
+        What may be written there: by default only where it is 0.
+    folder : path, optional
+        Where the run is saved while it goes on, and taken up from.
+    priority : int
+        Without waiting: below 0 for a run that pauses while another one wants the computer.
     block : bool
         Whether to wait. If not, a thread computes while the viewer stays usable, which needs Qt.
 
     Returns
     -------
-    Labels or RunWorker
-        The new layer; or, without waiting, the started worker, whose `returned` signal comes
-        after the layer was added. Its `quit` cancels.
+    Labels or LiveRun
+        The new layer, beside that of the doubt where the settings ask for one; or, without waiting, the started
+        run: listen to its `progressed`, `ended` and `failed`, `cancel` it, `choose` another part and `start` it
+        again, or `wait` for it.
 
     Raises
     ------
     NNUNetCPUError
-        When something does not fit; without waiting, what fails later goes to the worker's `errored`.
+        When something does not fit; without waiting, what fails later goes to the run's `failed`.
     """
-    named = [layers] if isinstance(layers, str) or not isinstance(layers, Sequence) else layers
-    chosen = [_layer(viewer, layer) if isinstance(layer, str) else layer for layer in named]
+    chosen = _layers(viewer, layers)
     several = [model] if isinstance(model, TrainedModel | str | os.PathLike) else model
     trained = members_of([one if isinstance(one, TrainedModel) else load_model(one) for one in several])
-    planar = len(trained[0].configuration.patch_size) == 2
-    series = image_from_layers(chosen, axes=axes, channels=len(trained[0].channel_names), planar=planar)
+    series = _image(chosen, trained[0], axes)
     image = at_time(series, time, viewer, chosen[0])
+    layer = _layer(viewer, into) if isinstance(into, str) else into
+    target = None if layer is None else MergeTarget(viewer, layer, image, rule or MergeRule())
+    saved = None if folder is None else Path(folder)
+    settings = settings or Settings()
     if block:
-        result = drained(segment_times(image, trained, settings or Settings(), spacing_mm))
-        return add_result(viewer, result, image)
+        segmentation = LayerSegmentation(image, trained, settings, spacing_mm, folder=saved)
+        result = drained(segmentation.steps())
+        if target is None:
+            found = add_result(viewer, result, image)
+        else:
+            target.merge(result)
+            found = target.layer
+        if result.doubt is not None:
+            add_doubt(viewer, result, image)
+        segmentation.forget_saved()
+        return found
 
     from napari.utils.notifications import show_error
 
-    from napari_nnunet_cpu.viewer.worker import make_worker
+    from napari_nnunet_cpu.viewer.live_run import LiveRun
 
-    def add(result: LayerResult | None) -> None:
-        if result is not None and not worker.cancelled:
-            add_result(viewer, result, image)
-
-    def tell(error: Exception) -> None:
-        show_error(str(error))
-
-    slots: dict[str, Any] = {"returned": add, "errored": tell}
-    worker = make_worker(image, trained, settings or Settings(), spacing_mm, slots)
-    worker.start()
-    return worker
+    run = LiveRun(
+        viewer, chosen[0], image, trained, settings, spacing_mm, folder=saved, target=target, priority=priority
+    )
+    run.failed.connect(lambda error: show_error(str(error)))
+    run.start()
+    return run
 
 
-def _layer(viewer: ViewerModel, name: str) -> Image:
+def save_corrected_layer(
+    viewer: ViewerModel,
+    labels: str | Labels,
+    layers: str | Image | Sequence[str | Image],
+    model: OneModel,
+    folder: str | os.PathLike[str],
+    *,
+    spacing_mm: Spacing | None = None,
+    axes: str | None = None,
+) -> tuple[str, ...]:
+    """Save labels, as somebody corrected them, with their image to a folder on which nnU-Net can train.
+
+    The folder is a raw dataset of nnU-Net: imagesTr, labelsTr and dataset.json. Saving the same
+    image again replaces its labels. Each time point is a case of its own.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Where the layers are.
+    labels : layer or name
+        What `segment_layer` added, or another layer on the same grid.
+    layers, axes, spacing_mm
+        The image, as `segment_layer` takes it.
+    model : TrainedModel or path
+        The model whose labels were corrected.
+    folder : path
+        Made when it is not there. Its name should be as nnU-Net wants it, DatasetXXX_Name in nnUNet_raw.
+
+    Returns
+    -------
+    tuple of str
+        The names under which the image, or each of its time points, is in the folder.
+
+    Raises
+    ------
+    NNUNetCPUError
+        When something does not fit, such as labels that the model does not name.
+    """
+    trained = model if isinstance(model, TrainedModel) else load_model(model)
+    layer = _layer(viewer, labels) if isinstance(labels, str) else labels
+    return save_corrected(folder, layer, _image(_layers(viewer, layers), trained, axes), trained, spacing_mm)
+
+
+def _layers(viewer: ViewerModel, layers: str | Image | Sequence[str | Image]) -> list[Image]:
+    named = [layers] if isinstance(layers, str) or not isinstance(layers, Sequence) else layers
+    return [_layer(viewer, layer) if isinstance(layer, str) else layer for layer in named]
+
+
+def _image(layers: list[Image], model: TrainedModel, axes: str | None) -> LayerImage:
+    planar = len(model.configuration.patch_size) == 2
+    return image_from_layers(layers, axes=axes, channels=len(model.channel_names), planar=planar)
+
+
+def _layer(viewer: ViewerModel, name: str) -> Layer:
     if name not in viewer.layers:
         raise CaseError(f"there is no layer {name!r}; the viewer has {[layer.name for layer in viewer.layers]}")
     return viewer.layers[name]

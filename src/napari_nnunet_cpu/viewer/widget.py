@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
@@ -11,19 +11,26 @@ from napari.utils.notifications import show_error
 from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
 from napari_nnunet_cpu.predict import estimate
-from napari_nnunet_cpu.settings import PRESETS
+from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.channel_choice import ChannelChoice
+from napari_nnunet_cpu.viewer.cost_label import CostLabel, folder_for
+from napari_nnunet_cpu.viewer.doubt import DoubtfulSlices
 from napari_nnunet_cpu.viewer.first_stage_choice import FirstStageChoice
-from napari_nnunet_cpu.viewer.labels import add_result
+from napari_nnunet_cpu.viewer.live_run import LiveRun
+from napari_nnunet_cpu.viewer.merge import MergeTarget
 from napari_nnunet_cpu.viewer.model_choice import ModelChoice
+from napari_nnunet_cpu.viewer.part_choice import PartChoice
+from napari_nnunet_cpu.viewer.preferences import begin_with, chosen, read, remember
+from napari_nnunet_cpu.viewer.result_choice import ResultChoice
 from napari_nnunet_cpu.viewer.run_options import RunOptions
-from napari_nnunet_cpu.viewer.worker import ActivityProgress, RunWorker, make_worker, while_open
+from napari_nnunet_cpu.viewer.session_choice import Chosen, SessionChoice
+from napari_nnunet_cpu.viewer.worker import while_open
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image, Labels
 
     from napari_nnunet_cpu.viewer.layers import LayerImage
-    from napari_nnunet_cpu.viewer.time_points import LayerResult
 
 
 class SegmentWidget(Container[Widget]):
@@ -36,23 +43,38 @@ class SegmentWidget(Container[Widget]):
 
     Attributes
     ----------
-    model, channels, first_stage, run_options : Widget
+    model, channels, first_stage, part, run_options : Widget
         The inputs.
     run_button : PushButton
-        "Run"; "Cancel" while a run is going on.
+        "Run"; "Cancel" while a run is going on, "Continue" where one with the same inputs was cancelled.
+    doubt_button : PushButton
+        Goes through the slices by their doubt, where that was asked for.
+    keep_button : PushButton
+        Makes a layer of what a cancelled run has finished.
     progress : ProgressBar
         Counts tiles.
     status : Label
         What is going on, and the time left.
-    worker : RunWorker or None
-        The run that is going on.
+    live : LiveRun or None
+        The run that is going on, or that can be gone on with.
+    background : list of LiveRun
+        Those that wait, or go on while no other does.
     """
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037  # napari reads it at run time
         self._viewer = napari_viewer
-        self.worker: RunWorker | None = None
-        self.cost = Label(value="")
+        self.live: LiveRun | None = None
+        self.background: list[LiveRun] = []
+        self._inputs: tuple[Any, ...] = ()
+        self.cost = CostLabel()
         self.run_button = PushButton(text="Run")
+        self.queue_button = PushButton(
+            text="Run in the background",
+            tooltip="when no other run goes on, and pausing when one does: choose and run the next image meanwhile",
+        )
+        self.keep_button = PushButton(text="Keep what is finished", visible=False)
+        self.doubt_button = PushButton(text="Next doubtful slice", visible=False)
+        self._doubtful: DoubtfulSlices | None = None
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.status = Label(value="")
         self._ready = False
@@ -61,6 +83,9 @@ class SegmentWidget(Container[Widget]):
         self.first_stage = FirstStageChoice(napari_viewer, self._refresh_cost)
         self.first_stage_row: Container[Widget] = Container(widgets=[self.first_stage], labels=True)
         self.first_stage_row.margins = (0, 0, 0, 0)
+        self.part = PartChoice(napari_viewer, self._refresh_cost)
+        self.result = ResultChoice(napari_viewer)
+        self.session = SessionChoice(napari_viewer, self._to_save, self._say)
         self.run_options = RunOptions(self.model.details, self._refresh_cost)
         super().__init__(
             widgets=[
@@ -68,99 +93,227 @@ class SegmentWidget(Container[Widget]):
                 self.channels,
                 self.channels.note,
                 self.first_stage_row,
+                self.part,
+                self.result,
                 self.run_options,
                 self.cost,
                 self.run_button,
+                self.queue_button,
+                self.keep_button,
+                self.doubt_button,
                 self.progress,
                 self.status,
+                self.session,
             ],
             labels=False,
         )
-        for label in (self.cost, self.status):
-            label.native.setWordWrap(True)
+        self.status.native.setWordWrap(True)
         self.native.layout().addStretch()
         self._ready = True
         self.run_button.clicked.connect(self._run_or_cancel)
+        self.keep_button.clicked.connect(self._keep)
+        self.doubt_button.clicked.connect(self._next_doubtful)
+        self.queue_button.clicked.connect(self.run_in_background)
+        begin_with(read(), self.model, self.run_options)
 
-    def run(self) -> RunWorker | None:
-        """Start a run with what is chosen.
+    @property
+    def running(self) -> bool:
+        """Whether a run is going on."""
+        return self.live is not None and self.live.running
+
+    def run(self) -> LiveRun | None:
+        """Start a run with what is chosen, or go on with the last one where that has begun what is asked for.
 
         Returns
         -------
-        RunWorker or None
+        LiveRun or None
             None when something does not fit; the user is told what. The run that is going on,
             if there is one.
         """
-        if self.worker is not None:
-            return self.worker
+        if self.live is not None and self.live.running:
+            return self.live
         try:
-            if not self.model.models:
-                raise ModelError(self.model.problem)
-            image = self.channels.image_to_run()
-            spacing = self.channels.stated_spacing()
-            settings = self.run_options.settings()
-            first_stage = self.first_stage.labels(image)
-            estimate(image.outline(spacing), self.model.models, settings, first_stage)
+            inputs = self._now()
+            if self.live is not None and inputs == self._inputs:
+                image = self.channels.image_to_run()
+                settings = self._settings(image)
+                self.live.choose(settings.box, settings.cover)
+                if not self.live.unfinished:  # the last result was delivered; this one goes where is said now
+                    self.live.target = self._target(image)
+            else:
+                made = self._made()
+                self._let_go()
+                self.live, self._inputs = made, inputs
+                made.progressed.connect(while_open(self, self._on_event))
+                made.ended.connect(while_open(self, self._on_end))
+                made.failed.connect(while_open(self, self._on_failure))
         except NNUNetCPUError as error:
             self._tell(str(error))
             return None
-        slots: dict[str, Callable[..., None]] = {
-            "yielded": self._on_event,
-            "returned": lambda result: self._on_result(result, image),
-            "errored": self._on_error,
-            "finished": self._on_finished,
-        }
-        slots = {signal: while_open(self, slot) for signal, slot in slots.items()}
-        worker = make_worker(image, self.model.models, settings, spacing, slots, first_stage)
-        ActivityProgress(worker, f"nnU-Net: {image.name}")
-        self.worker = worker
         self.run_button.text = "Cancel"
+        self.keep_button.visible = False
         self.progress.visible = True
         self.progress.max, self.progress.value = 0, 0
         self.status.value = StageStarted(Stage.PREPARE).text
-        worker.start()
-        return worker
+        self.live.start()
+        remember(chosen(self.model, self.run_options))
+        return self.live
+
+    def run_in_background(self) -> LiveRun | None:
+        """Start a run with what is chosen that pauses while another one goes on; None when something does not fit."""
+        try:
+            made = self._made(priority=-1)
+        except NNUNetCPUError as error:
+            self._tell(str(error))
+            return None
+        self.background.append(made)
+
+        def leave(what: Labels | Exception | None) -> None:
+            self.background.remove(made)
+            if isinstance(what, Exception):
+                self._tell(f"{made.image.name}: {what}")
+            self._count_background()
+
+        made.ended.connect(while_open(self, leave))
+        made.failed.connect(while_open(self, leave))
+        self._count_background()
+        made.start()
+        return made
 
     def cancel(self) -> None:
         """Stop the run before its next pass through the network."""
-        if self.worker is not None:
+        if self.live is not None and self.live.running:
             self.status.value = "cancelling …"
-            self.worker.quit()
+            self.live.cancel()
+
+    def _made(self, priority: int = 0) -> LiveRun:
+        """A run with what is chosen, not yet started."""
+        if not self.model.models:
+            raise ModelError(self.model.problem)
+        image, spacing = self.channels.image_to_run(), self.channels.stated_spacing()
+        settings = self._settings(image)
+        first_stage = self.first_stage.labels(image)
+        outline = image.outline(spacing)
+        cost = estimate(outline, self.model.models, settings, first_stage, any_order=True)
+        return LiveRun(
+            self._viewer,
+            self.channels.boxes[0].value,
+            image,
+            self.model.models,
+            settings,
+            spacing,
+            first_stage,
+            folder=folder_for(cost, outline, self.model.models),
+            target=self._target(image),
+            priority=priority,
+        )
+
+    def _settings(self, image: LayerImage) -> Settings:
+        """Of the run options, with the part of the image."""
+        return replace(self.run_options.settings(), box=self.part.box(self.channels.boxes[0].value, image))
+
+    def _target(self, image: LayerImage) -> MergeTarget | None:
+        names = dict(self.model.models[0].labels.names)
+        return self.result.target(self._viewer, image, names)
+
+    def _to_save(self) -> Chosen:
+        """What the session folder needs to know of the chosen image."""
+        if self.model.model is None:
+            raise ModelError(self.model.problem)
+        return self.channels.image(), self.model.model, self.channels.stated_spacing()
+
+    def _count_background(self) -> None:
+        count = len(self.background)
+        self.queue_button.text = "Run in the background" + (f" ({count} there)" if count else "")
 
     def _run_or_cancel(self) -> None:
-        if self.worker is None:
-            self.run()
-        else:
+        if self.running:
             self.cancel()
+        else:
+            self.run()
+
+    def _keep(self) -> None:
+        """Make a layer of what is finished; the run can still be gone on with."""
+        if self.live is not None and self.live.keep() is not None:
+            self.keep_button.visible = False
+
+    def _next_doubtful(self) -> None:
+        """Go to the slice that is most in doubt of those that were not on screen yet."""
+        if self._doubtful is None:
+            return
+        try:
+            if self._doubtful.next() is None:
+                self.status.value = "every slice in doubt was on screen"
+        except NNUNetCPUError as error:
+            self._tell(str(error))
+
+    def _show_doubt(self, layer: Image | None) -> None:
+        if self._doubtful is not None:
+            self._doubtful.close()
+        self._doubtful = None if layer is None else DoubtfulSlices(self._viewer, layer)
+        self.doubt_button.visible = layer is not None
 
     def _on_event(self, event: Event) -> None:
-        if self.worker is None or self.worker.cancelled:
-            return
         if isinstance(event, TileDone):
             self.progress.max = event.total
             self.progress.value = event.done
-        self.status.value = event.text
+        if self.live is not None and not self.live.cancelled:
+            self.status.value = event.text
 
-    def _on_result(self, result: LayerResult | None, image: LayerImage) -> None:
-        if result is None or (self.worker is not None and self.worker.cancelled):
-            return
-        add_result(self._viewer, result, image)
-        seconds = sum(result.provenance["seconds"].values())
-        self.status.value = f"done in {duration(seconds)} on {result.provenance['runs'][-1]['device']}"
+    def _on_end(self, labels: Labels | None) -> None:
+        if labels is None or self.live is None or self.live.result is None:
+            kept = "what is finished is kept" if self.live is not None and self.live.unfinished else "nothing was added"
+            self.status.value = f"cancelled after {self.progress.value} tiles; {kept}"
+            self.keep_button.visible = self.live is not None and self.live.preview.painted
+        else:
+            history = self.live.result.provenance
+            self._show_doubt(self.live.doubt)
+            seconds = sum(history["seconds"].values())
+            self.status.value = f"done in {duration(seconds)} on {history['runs'][-1]['device']}"
+            if history["settings"]["box"] is None and not history["settings"]["cover"]:
+                self.live = None  # all is done: let the memory of its sums go
+        self._idle()
 
-    def _on_error(self, error: Exception) -> None:
+    def _on_failure(self, error: Exception) -> None:
         self._tell(str(error) or type(error).__name__)
+        self._idle()
 
-    def _on_finished(self) -> None:
-        if self.worker is not None and self.worker.cancelled:
-            self.status.value = f"cancelled after {self.progress.value} tiles; nothing was added"
-        self.worker = None
-        self.run_button.text = "Run"
+    def _idle(self) -> None:
         self.progress.visible = False
+        self._name_button()
+
+    def _name_button(self) -> None:
+        """Say what the button does."""
+        if self.running:
+            self.run_button.text = "Cancel"
+        elif self.live is not None and self.live.unfinished and self._now() == self._inputs:
+            self.run_button.text = "Continue"
+        else:
+            self.run_button.text = "Run"
+
+    def _now(self) -> tuple[Any, ...]:
+        """What a run must have been made with to be gone on with, whichever tiles are asked for now."""
+        settings = replace(self.run_options.settings(), preset="exact", cover=False, box=None)
+        layers = tuple(id(box.value) for box in self.channels.boxes)
+        choices = (self.channels.axes.typed, self.channels.spacing.typed, self.channels.time.value)
+        stands = tuple(self._viewer.dims.current_step) if self.channels.time.value == "current" else ()
+        first_stage = id(self.first_stage.value)
+        return layers, choices, stands if self.channels.time.visible else (), first_stage, self.model.models, settings
+
+    def _let_go(self) -> None:
+        """Another run takes the place of the last one."""
+        if self.live is not None:
+            self.live.close()
+        self.live = None
+        self.keep_button.visible = False
 
     def _tell(self, message: str) -> None:
+        self._say(message, error=True)
+
+    def _say(self, message: str, error: bool) -> None:
         self.status.value = message
-        show_error(message)
+        if error:
+            show_error(message)
 
     def _model_changed(self) -> None:
         if self._ready and self.model.model is not None:
@@ -173,20 +326,19 @@ class SegmentWidget(Container[Widget]):
         """Say what each preset would cost on this image."""
         if not self._ready:
             return
+        self._name_button()
         if not self.model.models:
             self.cost.value = ""
             return
         try:
             image = self.channels.image()
-            outline = image.outline(self.channels.stated_spacing())
-            given = self.first_stage.labels(image)
-            costs = [
-                (name, estimate(outline, self.model.models, self.run_options.settings(name), given)) for name in PRESETS
-            ]
+            self.cost.show_costs(
+                image.outline(self.channels.stated_spacing()),
+                self.model.models,
+                self.run_options.settings,
+                self.part.box(self.channels.boxes[0].value, image),
+                self.first_stage.labels(image),
+                len(image.times) if self.channels.time.value == "all" else 1,
+            )
         except NNUNetCPUError as error:
             self.cost.value = str(error)
-            return
-        several = len(image.times) if self.channels.time.value == "all" else 1
-        each = f", for each of {several} time points" if several > 1 else ""
-        lines = [f"{name}: up to {cost.tiles} tiles, {cost.passes} passes{each}" for name, cost in costs]
-        self.cost.value = "<br>".join([*lines, f"memory: up to {costs[0][1].bytes / 2**20:,.0f} MB"])

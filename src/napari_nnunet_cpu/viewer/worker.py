@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils.progress import cancelable_progress
 from qtpy.compat import isalive
+from qtpy.QtCore import QThreadPool
 
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.events import Event, TileDone
-from napari_nnunet_cpu.settings import Settings
-from napari_nnunet_cpu.viewer.layers import LayerImage
-from napari_nnunet_cpu.viewer.time_points import LayerResult, segment_times
+from napari_nnunet_cpu.events import TileDone
+from napari_nnunet_cpu.predict.turn import TURNS
+from napari_nnunet_cpu.viewer.layer_result import LayerResult
+from napari_nnunet_cpu.viewer.layer_segmentation import LayerEvent
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from magicgui.widgets import Widget
 
-    from napari_nnunet_cpu.cases.case import Spacing
-    from napari_nnunet_cpu.models import Model
+Steps = Callable[[Callable[[], bool]], Generator[LayerEvent, None, LayerResult | None]]
 
 
 def while_open(widget: Widget, slot: Callable[..., None]) -> Callable[..., None]:
@@ -42,7 +41,7 @@ class RunWorker(GeneratorWorker):
     """
 
     def __init__(
-        self, func: Callable[..., Generator[Event, None, LayerResult | None]], *args: Any, **kwargs: Any
+        self, func: Callable[..., Generator[LayerEvent, None, LayerResult | None]], *args: Any, **kwargs: Any
     ) -> None:
         self.stop = threading.Event()
         super().__init__(func, *args, should_stop=self.stop.is_set, **kwargs)
@@ -59,17 +58,22 @@ class RunWorker(GeneratorWorker):
 
     def work(self) -> Any:
         """Run in the thread; the base class leaves the generator open when told to quit."""
+        pool = QThreadPool.globalInstance()
+        # The pool has a thread for each core. Runs, of which all but one wait, are none of its count:
+        # else they would keep models from being read, and each other from saying that they wait.
+        pool.releaseThread()
         try:
             return super().work()
         finally:
             self._gen.close()
+            pool.reserveThread()
 
 
 class ActivityProgress(cancelable_progress):
-    """The run's bar in napari's activity dock; its cancel button quits the worker."""
+    """The run's bar in napari's activity dock; its cancel button calls `cancel`."""
 
-    def __init__(self, worker: RunWorker, description: str) -> None:
-        self._worker = worker
+    def __init__(self, worker: RunWorker, description: str, cancel: Callable[[], None]) -> None:
+        self._cancel = cancel
         super().__init__(desc=description, total=0)
         worker.yielded.connect(self._show)
         worker.finished.connect(self.close)
@@ -77,72 +81,45 @@ class ActivityProgress(cancelable_progress):
     def cancel(self) -> None:
         """Stop the run."""
         super().cancel()
-        self._worker.quit()
+        self._cancel()
 
-    def _show(self, event: Event) -> None:
+    def _show(self, event: LayerEvent) -> None:
         if isinstance(event, TileDone):
             self.total = event.total
             self.update(event.done - self.n)
 
 
-def make_worker(
-    image: LayerImage,
-    model: Model,
-    settings: Settings,
-    spacing_mm: Spacing | None,
-    slots: dict[str, Callable[..., None]],
-    first_stage: npt.NDArray[Any] | None = None,
-) -> RunWorker:
+def make_worker(steps: Steps, priority: int = 0) -> RunWorker:
     """Make the worker of a run, not yet started. Call it on the main thread.
 
     Parameters
     ----------
-    image : LayerImage
-        What to segment, its time points; read in the thread.
-    model : TrainedModel or sequence of them
-        With what.
-    settings : Settings
-        How.
-    spacing_mm : tuple of float or None
-        Spacing (Z, Y, X) that the user states for the layer.
-    slots : dict of str to callable
-        For the worker's signals; without one for "errored" an error would end in the event loop.
-    first_stage : numpy.ndarray, optional
-        For cascades: labels of the first stage on the grid of the labels layer, instead of running it.
+    steps : callable
+        Takes `should_stop` and goes through the run, as `LayerSegmentation.steps`.
+    priority : int
+        Below 0 for a run that pauses while another one wants the computer.
 
     Returns
     -------
     RunWorker
-        napari knows it as a task, and quits it when the window is closed.
+        napari knows it as a task, and quits it when the window is closed. Nobody tells of an error but who
+        listens to `errored`.
     """
     worker: RunWorker = create_worker(
-        _events,
-        image,
-        model,
-        settings,
-        spacing_mm,
-        first_stage,
-        _start_thread=False,
-        _connect=slots,
-        _worker_class=RunWorker,
+        _events, steps, priority, _start_thread=False, _ignore_errors=True, _worker_class=RunWorker
     )
     return worker
 
 
 def _events(
-    image: LayerImage,
-    model: Model,
-    settings: Settings,
-    spacing_mm: Spacing | None,
-    first_stage: npt.NDArray[Any] | None,
-    should_stop: Callable[[], bool],
-) -> Generator[Event, None, LayerResult | None]:
-    """Go through the stages of the run; the body of the thread.
+    steps: Steps, priority: int, should_stop: Callable[[], bool]
+) -> Generator[LayerEvent, None, LayerResult | None]:
+    """Go through the steps of the run when it is its turn; the body of the thread.
 
     A RuntimeError that leaves a generator disappears in Qt's worker, which takes it for its own
     deletion. So none leaves this one.
     """
     try:
-        return (yield from segment_times(image, model, settings, spacing_mm, should_stop, first_stage))
+        return (yield from TURNS.in_turn(steps(should_stop), should_stop, priority))
     except RuntimeError as error:
         raise EngineError(f"the run failed: {error}") from error

@@ -1,0 +1,85 @@
+"""A run in a window: how soon labels are on the slice that is looked at, and how long the window is held up."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_nnunet_cpu.bench.cases import BenchCase
+from napari_nnunet_cpu.bench.process import run_process
+from napari_nnunet_cpu.bench.ratios import middle
+from napari_nnunet_cpu.errors import ViewerError
+
+_FIGURES = ("first", "final", "whole", "gap", "gap_idle")
+_PROGRAM = "napari_nnunet_cpu.viewer.live_times"
+_DISPLAY = ("xvfb-run", "-a", "-s", "-screen 0 1400x900x24")
+
+
+def check_window() -> None:
+    """Raise `ViewerError` where no window can be opened."""
+    if importlib.util.find_spec("napari") is None:
+        raise ViewerError("no window can be opened: napari is not installed; pip install 'napari[all]'")
+    if _needs_display() and shutil.which(_DISPLAY[0]) is None:
+        raise ViewerError("no window can be opened: there is no display and no xvfb-run; install the package xvfb")
+
+
+def live_rows(
+    case: BenchCase, presets: Sequence[str], times: int, cache: Path, on_run: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Segment the case in a window of its own process, so many times with each preset.
+
+    Parameters
+    ----------
+    case : BenchCase
+        What is segmented; its middle slice along the first axis is on screen.
+    presets : sequence of str
+        As `segment` takes them.
+    times : int
+        How often each is measured, after a run that fills the cache.
+    cache : Path
+        Folder for converted networks.
+    on_run : callable
+        Told of every process before it starts.
+
+    Returns
+    -------
+    list of dict
+        For each preset "preset", "failure", "tiles", and medians: seconds until the "first" labels and the "final"
+        ones are on the slice, and of the "whole" run, these two also as "first_share" and "final_share" of it; the
+        longest "gap" in which the window did not answer, and "gap_idle", that of a window at rest.
+    """
+    rows = []
+    for preset in presets:
+        found: list[dict[str, Any]] = []
+        failure = None
+        for number in range(times + 1):
+            on_run(f"{case.name}, {preset}, {'cache' if not number else f'{number} of {times}'}")
+            command = [sys.executable, "-m", _PROGRAM, str(case.images[0]), str(case.model.folder), preset]
+            if _needs_display():
+                command = [*_DISPLAY, *command]
+            ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})
+            failure = ended.failure
+            if failure is not None:
+                break
+            if number:
+                found.append(json.loads(ended.output.splitlines()[-1]))
+        row: dict[str, Any] = {"case": case.name, "preset": preset, "failure": failure}
+        for name in _FIGURES:
+            row[name] = middle([one[name] for one in found if one[name] is not None])
+        for name in ("first", "final"):
+            known = row[name] is not None and row["whole"]
+            row[f"{name}_share"] = row[name] / row["whole"] if known else None
+        row["tiles"] = found[0]["tiles"] if found else None
+        row["precision"] = found[0]["precision"] if found else None
+        rows.append(row)
+    return rows
+
+
+def _needs_display() -> bool:
+    return sys.platform.startswith("linux") and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY")

@@ -1,0 +1,292 @@
+"""A folder of images and labels that nnU-Net can train on: imagesTr, labelsTr, dataset.json."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases.case import Case, SpacingSource
+from napari_nnunet_cpu.cases.dataset_json import DatasetJson, read_dataset_json
+from napari_nnunet_cpu.cases.files import read_case, replacing, without_ending, write_array
+from napari_nnunet_cpu.errors import CaseError, OutputError
+
+# Types in which channels are kept as they are. All others become float32, in which nnU-Net computes.
+_KEPT = {".nii.gz": ("u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8"), ".tif": ("u1", "u2", "f4")}
+# ITK refuses cosines of somewhat more than 1e-4 between axes; nibabel's reader gives the same arrays below that.
+_RIGHT_ANGLE = 1e-5
+_LONGEST_NAME = 50  # letters of up to four bytes; a file's name has 255 bytes, with channel, ending and number
+_FIRST_FREE_NUMBER = 500
+_NNUNET_NAME = re.compile(r"Dataset(\d{3})_[^/]+")
+
+
+class RawDataset:
+    """A raw dataset in nnU-Net's layout, opened, or begun with the first case that is added.
+
+    nnU-Net trains on it when the folder lies in nnUNet_raw and is called DatasetXXX_Name, where XXX
+    is a number of its own; any other folder can be moved there later, see `name_for_nnunet`.
+
+    Volumes are written as .nii.gz, and so are 2D images whose spacing is stated. Other 2D images
+    become .tif, which nnU-Net reads without a pixel size. An unknown spacing is 1 mm, as in nnU-Net.
+
+    Parameters
+    ----------
+    folder : Path
+        It is made when it is needed.
+
+    Raises
+    ------
+    OutputError
+        When the folder is a file, or its dataset.json can't be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is not a folder; choose another one for the dataset")
+        read_dataset_json(self._json)
+
+    def add(
+        self,
+        case: Case,
+        labels: npt.NDArray[Any],
+        channel_names: Sequence[str],
+        label_values: Mapping[str, int | list[int]],
+        regions_class_order: Sequence[int] | None = None,
+        name: str | None = None,
+        *,
+        reader: str | None = None,
+    ) -> str:
+        """Write a case and its labels, wholly or not at all. The same image again has its labels replaced.
+
+        Parameters
+        ----------
+        case : Case
+            The image.
+        labels : numpy.ndarray
+            Integers, shape of the case (Z, Y, X).
+        channel_names : sequence of str
+            Of the model, or as nnU-Net shall normalize them.
+        label_values : mapping
+            Name to value, or to the values that a region unites, as in dataset.json.
+        regions_class_order : sequence of int, optional
+            For regions: the value that each paints.
+        name : str, optional
+            What to call the case; by default its own name.
+        reader : str, optional
+            nnU-Net's reader that the model was trained through: training goes on with it.
+
+        Returns
+        -------
+        str
+            The identifier: the name, made fit for a file, with a number where another image has it.
+
+        Raises
+        ------
+        CaseError
+            When labels and image do not fit each other, or the dataset has the image on another grid.
+        SettingsError
+            When nnU-Net would refuse the names of the labels.
+        OutputError
+            When the folder holds another kind of dataset, or can't be written.
+        """
+        if len(channel_names) != len(case.channels):
+            raise CaseError(f"{case.name} has {len(case.channels)} channels, but {list(channel_names)} are named")
+        ending = _ending(case, reader)
+        order = None if regions_class_order is None else tuple(regions_class_order)
+        description = DatasetJson(tuple(channel_names), label_values, order, ending, _reader(case, reader, ending))
+        stored = description.checked(labels, case.shape, name or case.name)
+        found = read_dataset_json(self._json)
+        description.document(found, 0, self._json)
+        self._check_axes(case, ending)
+        identifier, known = self._identifier(case, _safe(name or case.name), ending)
+        arrays = {self._labels / f"{identifier}{ending}": stored}
+        if not known:
+            arrays |= {
+                path: _storable(channel, ending)
+                for path, channel in zip(self._image_files(identifier, case, ending), case.channels, strict=True)
+            }
+        try:
+            for folder in (self._images, self._labels):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._write(arrays, case, description, found)
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{self.folder}: {identifier} can't be saved: {error.strerror or error}") from error
+        return identifier
+
+    def identifiers(self) -> tuple[str, ...]:
+        """The cases, in alphabetical order: those that have labels and all channels."""
+        document = read_dataset_json(self._json)
+        channels = document.get("channel_names")
+        return self._complete(str(document.get("file_ending")), len(channels)) if isinstance(channels, dict) else ()
+
+    @property
+    def name_for_nnunet(self) -> str:
+        """DatasetXXX_Name: the folder's own name where it is such a one, else one that its neighbours do not have."""
+        name = self.folder.resolve().name
+        if _NNUNET_NAME.fullmatch(name):
+            return name
+        neighbours = self.folder.resolve().parent
+        taken = {
+            int(match[1])
+            for match in (_NNUNET_NAME.fullmatch(path.name) for path in neighbours.glob("Dataset*"))
+            if match
+        }
+        number = next(number for number in range(_FIRST_FREE_NUMBER, 2000) if number not in taken)
+        return f"Dataset{number:03}_{_safe(name)}"
+
+    @property
+    def _json(self) -> Path:
+        return self.folder / "dataset.json"
+
+    @property
+    def _images(self) -> Path:
+        return self.folder / "imagesTr"
+
+    @property
+    def _labels(self) -> Path:
+        return self.folder / "labelsTr"
+
+    def _image_files(self, identifier: str, case: Case, ending: str) -> list[Path]:
+        return [self._images / f"{identifier}_{number:04}{ending}" for number in range(len(case.channels))]
+
+    def _complete(self, ending: str, channels: int) -> tuple[str, ...]:
+        images = {path.name for path in self._images.iterdir()} if self._images.is_dir() else set()
+        labelled = sorted(path.name.removesuffix(ending) for path in self._labels.glob(f"*{ending}"))
+        return tuple(
+            name for name in labelled if all(f"{name}_{channel:04}{ending}" in images for channel in range(channels))
+        )
+
+    def _check_axes(self, case: Case, ending: str) -> None:
+        """Raise `OutputError` for a plane among volumes or the other way round, which nnU-Net can't train on."""
+        labelled = next(iter(sorted(self._labels.glob(f"*{ending}"))), None)
+        if labelled is None or ending != ".nii.gz":
+            return
+        axes = 2 if case.planar else 3
+        try:
+            found = len(nib.load(labelled).shape)
+        except Exception as error:  # noqa: BLE001  # a damaged header can make nibabel raise anything
+            raise OutputError(f"{labelled} can't be read; mend it or choose another folder: {error}") from error
+        if found != axes:
+            raise OutputError(
+                f"{self.folder} has images of {found} axes, but {case.name} has {axes}; choose another folder"
+            )
+
+    def _identifier(self, case: Case, name: str, ending: str) -> tuple[str, bool]:
+        """The identifier for a case, and whether its image is there under it already."""
+        number = 1
+        while True:
+            identifier = name if number == 1 else f"{name}_{number}"
+            images = self._image_files(identifier, case, ending)
+            there = [path.exists() for path in images]
+            if not any(there) and not (self._labels / f"{identifier}{ending}").exists():
+                return identifier, False
+            if all(there):
+                stored = _stored(images, case, ending)
+                if stored is not None:
+                    _check_grid(images[0], stored, case, ending)
+                    return identifier, True
+            number += 1
+
+    def _write(
+        self, arrays: Mapping[Path, npt.NDArray[Any]], case: Case, description: DatasetJson, found: Mapping[str, Any]
+    ) -> None:
+        """Write the files, move them to their places, and only then dataset.json.
+
+        They are written elsewhere, since nnU-Net takes every file in imagesTr for a case, also one
+        that a crash left half-written. Labels move first: without its image nnU-Net does not see
+        them, while an image without labels would keep it from training.
+        """
+        moved: list[Path] = []
+        with tempfile.TemporaryDirectory(prefix=".adding-", dir=self.folder) as folder:
+            written = [Path(folder) / f"{number}{description.file_ending}" for number in range(len(arrays))]
+            for path, array in zip(written, arrays.values(), strict=True):
+                write_array(path, array, case)
+            try:
+                for path, place in zip(written, arrays, strict=True):
+                    new = not place.exists()
+                    path.replace(place)
+                    if new:
+                        moved.append(place)
+                cases = len(self._complete(description.file_ending, len(case.channels)))
+                document = description.document(found, cases, self._json)
+                if document != found:
+                    with replacing(self._json) as temporary:
+                        # ASCII: nnU-Net opens it in whatever encoding the computer has.
+                        temporary.write_text(json.dumps(document, indent=4) + "\n", encoding="ascii")
+            except BaseException:
+                for place in reversed(moved):
+                    place.unlink(missing_ok=True)
+                raise
+
+
+def _ending(case: Case, reader: str | None) -> str:
+    """The ending of files that keep what matters of the case to nnU-Net."""
+    if not case.planar:
+        return ".nii.gz"
+    voxels = case.spacing_source is not SpacingSource.STATED if reader is None else reader == "NaturalImage2DIO"
+    return ".tif" if voxels else ".nii.gz"
+
+
+def _reader(case: Case, reader: str | None, ending: str) -> str:
+    """The reader of nnU-Net that can read the case as `reader` would."""
+    if ending == ".tif":
+        return "NaturalImage2DIO"
+    if case.planar:
+        return "SimpleITKIO"  # the others know volumes only
+    turned = "WithReorient" if reader is not None and reader.endswith("WithReorient") else ""
+    library = "Nibabel" if _is_sheared(case) or (reader or "").startswith("Nibabel") else "SimpleITK"
+    return f"{library}IO{turned}"
+
+
+def _is_sheared(case: Case) -> bool:
+    """Whether the axes are not at right angles, which ITK refuses to read."""
+    products = case.to_world[:3, :3].T @ case.to_world[:3, :3]
+    lengths = np.sqrt(np.diag(products))
+    return bool((np.abs(products - np.diag(np.diag(products))) > _RIGHT_ANGLE * np.outer(lengths, lengths)).any())
+
+
+def _storable(channel: npt.NDArray[Any], ending: str) -> npt.NDArray[Any]:
+    """A channel in a type that the format has."""
+    if channel.dtype.kind == "b":
+        return channel.astype(np.uint8)
+    kept = channel.dtype.str[1:] in _KEPT[ending]
+    return channel if kept else channel.astype(np.float32)
+
+
+def _stored(images: Sequence[Path], case: Case, ending: str) -> Case | None:
+    """The first channel as it is in its file, if the files hold the intensities of the case; else None."""
+    first = None
+    for path, channel in zip(images, case.channels, strict=True):
+        stored = read_case(path)
+        if not np.array_equal(stored.channels, _storable(channel, ending)[None]):
+            return None
+        first = first or stored
+    return first
+
+
+def _check_grid(path: Path, stored: Case, case: Case, ending: str) -> None:
+    """Raise `CaseError` when an image is there on another grid: its labels would not lie on it."""
+    if ending != ".tif" and not np.allclose(stored.to_world, case.to_world, rtol=1e-4, atol=1e-3):
+        raise CaseError(
+            f"{case.name} is in the dataset with spacing {stored.spacing_mm} mm and affine "
+            f"{stored.to_world.tolist()}, now it has {case.spacing_mm} mm and {case.to_world.tolist()}; "
+            f"remove {path} and its labels first, or give the case another name"
+        )
+
+
+def _safe(name: str) -> str:
+    """A name without anything that a file system, or nnU-Net, takes for more than a letter."""
+    # An image that nnU-Net named has the number of its channel at the end.
+    stem = without_ending(unicodedata.normalize("NFC", name)).removesuffix("_0000")
+    return re.sub(r"[^\w-]+", "_", stem)[:_LONGEST_NAME].strip("_-") or "case"

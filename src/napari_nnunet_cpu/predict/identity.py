@@ -1,0 +1,59 @@
+"""What the sums of a run depend on: the image, the network, and the settings that are not a choice of tiles."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.resources import installed_version, int8_is_fast
+from napari_nnunet_cpu.settings import Settings
+
+_VERSIONS_OF = ("napari-nnunet-cpu", "torch", "openvino", "nncf")
+_SETTINGS = ("engine", "device", "precision", "agreement", "step", "mirror", "doubt")
+
+
+def identity_of(
+    case: Case, model: TrainedModel, settings: Settings, first_stage: npt.NDArray[Any] | None
+) -> dict[str, Any]:
+    """Plain values that are equal for two runs whose sums are.
+
+    Parameters
+    ----------
+    case : Case
+        Every voxel counts.
+    model : TrainedModel
+        Its plans and weights count, not where it lies.
+    settings : Settings
+        What chooses tiles does not count, nor what only costs time. Doubt does, which may be a sum of its own.
+    first_stage : numpy.ndarray, optional
+        For a cascade: labels of its first stage, shape of the case (Z, Y, X).
+    """
+    chosen = settings.as_dict()
+    return {
+        "channels": [_hash(channel) for channel in case.channels],
+        "spacing_mm": list(case.spacing_mm),
+        "spacing_source": str(case.spacing_source),
+        "affine": None if case.affine is None else np.asarray(case.affine, float).tolist(),
+        "planar": case.planar,
+        "model": {key: value for key, value in model.describe().items() if key != "folder"},
+        "plans": model.plans.model_dump(mode="json"),
+        "configuration": model.configuration.model_dump(mode="json"),
+        "weights": model.weights_sha256,
+        "first_stage": None if first_stage is None else _hash(first_stage),
+        "settings": {name: chosen[name] for name in _SETTINGS},
+        # In a folder that several computers use: some would answer the same settings in float32.
+        "int8": settings.precision == "int8" and int8_is_fast(),
+        "versions": {name: installed_version(name) for name in _VERSIONS_OF},
+    }
+
+
+def _hash(array: npt.NDArray[Any]) -> str:
+    found = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    for plane in array:  # one at a time, since they may have to be copied
+        found.update(np.ascontiguousarray(plane).data)
+    return found.hexdigest()

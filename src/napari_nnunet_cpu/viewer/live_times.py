@@ -1,0 +1,137 @@
+"""How soon labels appear in a window, and how long the window is held up: a program for `nnunet-cpu bench --live`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QEventLoop, QTimer
+
+from napari_nnunet_cpu.cases import read_case
+from napari_nnunet_cpu.models import load_model
+from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.layer_segmentation import FinalLabels
+from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.live_run import LiveRun
+from napari_nnunet_cpu.viewer.sample import case_layer
+
+
+class LoopWatch:
+    """The longest that the event loop did not come round, in seconds, since it was last asked."""
+
+    def __init__(self) -> None:
+        self._timer = QTimer()
+        self._timer.timeout.connect(self._tick)
+        self._last = time.perf_counter()
+        self._longest = 0.0
+        self._timer.start(0)
+
+    def longest(self) -> float:
+        """The longest gap since the last time."""
+        self._tick()
+        found, self._longest = self._longest, 0.0
+        return found
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._longest = max(self._longest, now - self._last)
+        self._last = now
+
+
+class SliceWatch:
+    """When the slice on screen got its first labels, and when all of them were final."""
+
+    def __init__(self, shape: tuple[int, ...], shown: int) -> None:
+        self._shown = shown
+        self._open = np.ones(shape[1:], dtype=np.bool_)
+        self._start = time.perf_counter()
+        self.first: float | None = None
+        self.final: float | None = None
+
+    def see(self, event: FinalLabels) -> None:
+        """Take note of labels that were painted."""
+        rows, lines, columns = event.place
+        if not isinstance(rows, slice) or not rows.start <= self._shown < rows.stop:
+            return
+        seconds = time.perf_counter() - self._start
+        if self.first is None:
+            self.first = seconds
+        self._open[lines, columns] = False
+        if self.final is None and not self._open.any():
+            self.final = seconds
+
+
+def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
+    """Segment an image in a window, the middle slice along the first axis on screen.
+
+    Parameters
+    ----------
+    image, model : str
+        Paths; the image has one channel.
+    settings : Settings
+        How.
+
+    Returns
+    -------
+    dict
+        Seconds from the start: "first" labels on the slice on screen, its "final" ones (None where cropping took a
+        part of it away), the "whole" run; "gap", the longest time that the event loop did not come round meanwhile,
+        and "gap_idle" in a window at rest; "tiles".
+    """
+    case = read_case(image)
+    trained = load_model(model)
+    viewer = napari.Viewer()
+    layer = viewer.add_layer(case_layer(case))
+    shown = case.shape[0] // 2
+    viewer.dims.set_current_step(0, shown)
+    loop = LoopWatch()
+    _process_events(2.0)  # the window draws itself
+    loop.longest()
+    _process_events(2.0)
+    idle = loop.longest()
+    snapshot = image_from_layers([layer])
+    run = LiveRun(viewer, layer, snapshot, trained, settings)
+    watch = SliceWatch(case.shape, shown)
+    run.painted.connect(watch.see)
+    start = time.perf_counter()
+    run.start()
+    labels = run.wait()
+    whole = time.perf_counter() - start
+    gap = loop.longest()
+    record = labels.metadata["nnunet"]["runs"][-1] if labels is not None else {}
+    viewer.close()
+    return {
+        "first": watch.first,
+        "final": watch.final,
+        "whole": whole,
+        "gap": gap,
+        "gap_idle": idle,
+        "tiles": record.get("tiles"),
+        "engine": record.get("engine"),
+        "precision": record.get("precision"),
+    }
+
+
+def _process_events(seconds: float) -> None:
+    loop = QEventLoop()
+    QTimer.singleShot(int(seconds * 1000), loop.quit)
+    loop.exec()
+
+
+def main() -> None:
+    """Print what `live_times` finds as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("image")
+    parser.add_argument("model")
+    parser.add_argument("preset")
+    arguments = parser.parse_args()
+    settings = Settings.from_preset(arguments.preset, device="cpu", mirror=False)
+    print(json.dumps(live_times(arguments.image, arguments.model, settings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""What the network is given: parts of the image, with zeros around it where they reach over its edge."""
+
+import numpy as np
+import pytest
+
+from napari_nnunet_cpu.predict.grid import Grid
+from napari_nnunet_cpu.predict.patches import Patches
+
+IMAGE = np.random.default_rng(0).normal(size=(2, 11, 5, 9)).astype(np.float32)
+
+
+@pytest.mark.parametrize("patch", [(4, 8, 4), (8, 4)])
+def test_patches_are_parts_of_the_padded_image(patch: tuple[int, ...]) -> None:
+    grid = Grid.for_image((11, 5, 9), patch, 0.5)
+    flat = len(patch) == 2
+    widths = [(b, p - b - n) for b, p, n in zip(grid.before, grid.padded, grid.shape, strict=True)]
+    padded = np.pad(IMAGE, [(0, 0), *widths])
+    patches = Patches(IMAGE, grid, flat)
+    for tile in grid.tiles():
+        expected = padded[:, *tile.slices()]
+        assert np.array_equal(patches.of(tile), expected[:, 0] if flat else expected)
+    size = tuple(length // 2 for length in patch)
+    parts = list(patches.spread(size, 7))
+    assert len(parts) == 7
+    for part, place in zip(parts, grid.spread(size, 7), strict=True):
+        assert part.flags.c_contiguous
+        assert np.array_equal(part, padded[:, *place][:, 0] if flat else padded[:, *place])

@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Labels
 from superqt.utils import qthrottled
 
+from napari_nnunet_cpu.viewer.canvas import remove_layer
 from napari_nnunet_cpu.viewer.labels import add_with_names, label_colors, labels_name
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layer_segmentation import FinalLabels
@@ -95,7 +96,7 @@ class Preview:
         """Take the layer away: its labels are elsewhere, or there are none."""
         self._refresh.cancel()
         if self.layer is not None and self.shown:
-            self._viewer.layers.remove(self.layer)
+            remove_layer(self._viewer, self.layer)
         self.layer, self.painted = None, False
 
     @property

@@ -33,7 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "splines": {"patch": (8, 8, 8), "resampling_options": {"probabilities": {"order": 3}}},
 }
 KINDS = ("dense", "rows", "disk")
-PLAIN = Settings.exact(mirror=False)
+PLAIN = Settings.exact(mirror=False, threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from napari_nnunet_cpu.boxes import Bounds, inside, slices
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.predict import Segmentation
 
-PLAIN = Settings.exact(mirror=False)
+PLAIN = Settings.exact(mirror=False, threads=1)
 MODELS: dict[str, dict[str, Any]] = {
     "3d": {"patch": (8, 8, 8)},
     "2d": {"patch": (8, 8), "spacing": (1.0, 1.0)},

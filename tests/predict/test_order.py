@@ -14,7 +14,7 @@ from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.predict import Focus
 from napari_nnunet_cpu.predict.grid import Tile
 
-PLAIN = Settings.exact(mirror=False)
+PLAIN = Settings.exact(mirror=False, threads=1)
 SHAPE = (22, 19, 25)
 
 

@@ -16,6 +16,7 @@ from napari_nnunet_cpu.predict import footprint, memory
 from napari_nnunet_cpu.predict.cost import export_of
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.predict.memory import MemoryPlan, budget_bytes, plan_memory
+from napari_nnunet_cpu.predict.summed import channels_summed
 from napari_nnunet_cpu.prepare import plan_geometry
 
 PLAIN = Settings.exact(mirror=False, threads=1)
@@ -33,7 +34,8 @@ def plan(
 ) -> MemoryPlan:
     geometry = plan_geometry(case, model)
     grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
-    return plan_memory(case, model, settings, geometry, grid, export_of(model, settings, geometry), budget, any_order)
+    export, channels = export_of(model, settings, geometry), channels_summed(model, settings)
+    return plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels)
 
 
 def test_rows_where_tiles_come_row_by_row(many: TrainedModel) -> None:

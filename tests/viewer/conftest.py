@@ -24,7 +24,7 @@ class GatedEngine:
     """Counts its passes and holds each one until it is allowed, or the gate is open; may fail at one of them."""
 
     name, device, precision, threads, folds = "gated", "cpu", "f32", 1, 1
-    reason, agreement = "a test's", None
+    reason, agreement, head_layer = "a test's", None, None
 
     def __init__(self, heads: int = 3) -> None:
         self.heads = heads

@@ -25,13 +25,14 @@ from napari_nnunet_cpu.predict.doubt import check_passes
 from napari_nnunet_cpu.predict.grid import Grid, Tile
 from napari_nnunet_cpu.predict.identity import identity_of
 from napari_nnunet_cpu.predict.memory import budget_bytes, check_budget, plan_memory
-from napari_nnunet_cpu.predict.mirroring import mean_logits
+from napari_nnunet_cpu.predict.mirroring import mean_output
 from napari_nnunet_cpu.predict.order import Centre, Focus, from_centre
 from napari_nnunet_cpu.predict.output import Output
 from napari_nnunet_cpu.predict.patches import Patches
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.run_folder import RunFolder
 from napari_nnunet_cpu.predict.saving import Saving
+from napari_nnunet_cpu.predict.summed import channels_summed, sums_features
 from napari_nnunet_cpu.predict.times import Times, Work, keep_times
 from napari_nnunet_cpu.prepare import Geometry, prepare, reader_order
 from napari_nnunet_cpu.resources import Stopwatch, resident_bytes
@@ -120,10 +121,11 @@ class Run:
         # A given engine is not what the settings stand for, so that its times tell nothing of later runs.
         self._remembers = engine is None
         self._any_order = any_order
+        self._channels = channels_summed(model, self.settings, engine)
         self.saving: Saving | None = None
         self._file: RunFolder | None = None
         if folder is not None:
-            self._file = RunFolder(folder, identity_of(case, model, self.settings, first_stage))
+            self._file = RunFolder(folder, identity_of(case, model, self.settings, first_stage, self._channels))
             # What more can be made of may not be forgotten, and what came in any order is not to be had row by row.
             more = self.settings.cover or self.settings.probabilities or self.settings.box is not None
             more |= self.settings.doubt is not None
@@ -136,7 +138,16 @@ class Run:
                 prepared = prepare(case, model, first_stage, self._plan)
             self.geometry = prepared.geometry
             self._patches = Patches(prepared.image, self.grid, flat=len(model.configuration.patch_size) == 2)
-            self._output = Output(model, self.settings, self.geometry, self.grid, self._export, self._memory)
+            self._output = Output(
+                model,
+                self.settings,
+                self.geometry,
+                self.grid,
+                self._export,
+                self._memory,
+                self._channels,
+                lambda: self.engine.head_layer,
+            )
             if self._file is not None:
                 self.saving = self._taken_up(self._file)
         except MemoryError as error:
@@ -157,7 +168,15 @@ class Run:
         self.tiles = chosen_tiles(self.grid, self._export, geometry, self.settings)
         self._budget = budget_bytes(self.settings)
         self._memory = plan_memory(
-            self.case, self.model, self.settings, geometry, self.grid, self._export, self._budget, self._any_order
+            self.case,
+            self.model,
+            self.settings,
+            geometry,
+            self.grid,
+            self._export,
+            self._budget,
+            self._any_order,
+            self._channels,
         )
         check_budget(self._memory, self._budget, self.case, self.settings)
         self.estimate = estimate_run(self.case, self.model, self.settings, geometry, len(self.tiles), self._memory)
@@ -198,7 +217,8 @@ class Run:
         """
         if self._engine is None:
             with self._stopwatch.timing(Stage.LOAD):
-                self._engine = choose_engine(self.model, self.settings, self._patches.spread)
+                features = sums_features(self.model, self.settings)
+                self._engine = choose_engine(self.model, self.settings, self._patches.spread, features)
         return self._engine
 
     @property
@@ -295,10 +315,10 @@ class Run:
                         "compute tiles in the order of run.tiles, or allow more memory"
                     )
                 with self._stopwatch.timing(Stage.PREDICT):
-                    heads = self._heads_of(tile, engine, should_stop)
-                    if heads is None:
+                    channels = self._channels_of(tile, engine, should_stop)
+                    if channels is None:
                         return
-                    self._output.sums.add(tile, heads)
+                    self._output.sums.add(tile, channels)
                     self._done.add(tile.index)
                     self._output.finality.done(tile)
                 in_row[tile.start[0]] -= 1
@@ -394,6 +414,7 @@ class Run:
             "tiles_taken_up": self._taken_up_count,
             "passes_per_tile": self._passes_per_tile,
             "classes": self.model.labels.heads,
+            "channels_summed": self._channels,
             "memory": {
                 "plan": self.estimate.plan,
                 "rows": self._memory.depth,
@@ -404,18 +425,18 @@ class Run:
             "seconds": {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
         }
 
-    def _heads_of(
+    def _channels_of(
         self, tile: Tile, engine: Engine, should_stop: Callable[[], bool]
     ) -> list[npt.NDArray[np.float32]] | None:
-        """What is summed of a tile: its logits and, where that is asked for, how far its passes disagree."""
+        """What is summed of a tile: its logits or features and, where asked for, how far its passes disagree."""
         measured = self._output.measured
         passes = None if measured is None else measured.of_a_tile()
         watch = None if passes is None else passes.show
-        logits = mean_logits(engine, self._patches.of(tile), self.mirror_axes, should_stop, watch)
-        if logits is None:
+        mean = mean_output(engine, self._patches.of(tile), self.mirror_axes, should_stop, watch)
+        if mean is None:
             return None
-        heads = list(logits.reshape(-1, *tile.size))
-        return heads if passes is None else [*heads, passes.value().reshape(tile.size)]
+        channels = list(mean.reshape(-1, *tile.size))
+        return channels if passes is None else [*channels, passes.value().reshape(tile.size)]
 
     def _in_turn(self, todo: Sequence[Tile], follow: bool) -> Iterator[Tile]:
         """The tiles as they are or, where sums of all are held, those first that decide the focus of the moment."""

@@ -88,7 +88,7 @@ class Segmentation:
         self._postprocessing = read_postprocessing(self.members) if self.settings.postprocess else None
         planned_runs(case, self.members, first_stage)  # what does not fit is found before the first network runs
         self._first_stage = first_stage
-        self._first_stage_result: Result | None = None
+        self._first_stages: dict[int, Result] = {}  # by the model of the second stage: those that are done
         self._at_hand: dict[int, Run] = {}  # by their model: what is begun and not finished with
         self._records: list[dict[str, Any]] = []  # of those that are
         self.files: list[RunFolder] = []
@@ -232,15 +232,16 @@ class Segmentation:
             doubt=None if self._ensemble else self.settings.doubt,  # it is made of the mean
         )
         if model.first_stage is not None and labels is None and id(model) not in self._at_hand:
-            own = replace(settings, probabilities=False, box=None, doubt=None)
-            first = yield from self._computed(model.first_stage, None, own, should_stop, last=False)
-            if first is None:
-                return None
-            yield self._began(Stage.EXPORT, model.first_stage)
-            self._first_stage_result = first.result()
-            self._finish(first)
-            labels = self._first_stage_result.labels
-            del first  # its sums, before those of the second stage
+            if id(model) not in self._first_stages:
+                own = replace(settings, probabilities=False, box=None, doubt=None)
+                first = yield from self._computed(model.first_stage, None, own, should_stop, last=False)
+                if first is None:
+                    return None
+                yield self._began(Stage.EXPORT, model.first_stage)
+                self._first_stages[id(model)] = first.result()
+                self._finish(first)
+                del first  # its sums, before those of the second stage
+            labels = self._first_stages[id(model)].labels
         return (yield from self._computed(model, labels if model.cascade else None, settings, should_stop, last=True))
 
     def _computed(
@@ -304,6 +305,6 @@ class Segmentation:
             self.case,
             reader_order(self.case, self.members[0]),
             store.array if store is not None and self.settings.probabilities else None,
-            self._first_stage_result,
+            next(reversed(self._first_stages.values()), None),
             doubt,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -54,3 +56,16 @@ def test_a_slice_is_final_with_the_last_of_it_that_is_decided(viewer, gated, mod
     assert first < last < len(seen) - 1  # other slices came after it
     assert (watch.first, watch.final) == (first + 1, last + 1)
     assert messages() == []
+
+
+def test_what_napari_makes_once_is_made_before_a_run() -> None:
+    """Reading pandas and making the patterns of lines took half a second of the first run's start."""
+    program = (
+        "import sys, napari_nnunet_cpu.viewer.live_run\n"
+        "from vispy.visuals.line import dash_atlas\n"
+        "made = dash_atlas._make_pattern.cache_info().misses\n"
+        "dash_atlas.DashAtlas()\n"
+        "print('pandas' in sys.modules, dash_atlas._make_pattern.cache_info().misses - made)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "True 0"

@@ -77,7 +77,7 @@ def test_the_next_image_waits_its_turn(viewer, widget, choose, finish, gated, mo
     qtbot.waitUntil(lambda: not behind.running, timeout=PATIENCE_MS)
     assert (viewer.layers["second labels"].data == 2).all()
     assert widget.queue_button.text == "Run in the background"
-    assert widget.background == []
+    assert widget.queue_button.runs == []
 
 
 def test_a_run_that_was_ended_is_offered_and_gone_on_with(

@@ -173,8 +173,8 @@ def test_convolutions_are_computed_in_8_bits(model: TrainedModel, monkeypatch: p
     assert len(precisions) == 2 + 4
     for f32 in precisions[:2]:
         assert set(f32) == {"f32"}
-    for int8 in precisions[2:]:  # but for the last layer
-        assert sorted(int8) == ["f32", *["u8"] * (len(f32) - 1)]
+    for found in precisions[2:]:  # but for the last layer
+        assert sorted(found) == ["f32", *["u8"] * (len(f32) - 1)]
 
 
 @pytest.mark.usefixtures("vnni", "cache")

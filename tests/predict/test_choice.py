@@ -157,7 +157,7 @@ def test_a_segmentation_is_stopped_and_gone_on_with(
     case: Case, models: dict[str, TrainedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = FakeEngine(position_dependent)
-    monkeypatch.setattr("napari_nnunet_cpu.predict.run.choose_engine", lambda *_: engine)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", lambda *_: engine)
     segmentation = Segmentation(case, models["3d"], PLAIN, any_order=True)
     assert segmentation.partial() is None
 

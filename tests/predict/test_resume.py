@@ -349,7 +349,7 @@ def test_a_segmentation_is_stopped_again_and_again(name: str, tmp_path: Path, mo
         engines.append(Counting())
         return engines[-1]
 
-    monkeypatch.setattr(run_module, "choose_engine", chosen)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", chosen)
     expected = drained(Segmentation(case, models, PLAIN).steps())
     whole = sum(len(engine.calls) for engine in engines)
     folder = tmp_path / "runs"
@@ -379,7 +379,7 @@ def test_one_call_lets_others_have_the_folder(
     models: dict[str, TrainedModel], case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Counting()
-    monkeypatch.setattr(run_module, "choose_engine", lambda *_: engine)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", lambda *_: engine)
     labels = segment(case, models["3d"], PLAIN, folder=tmp_path).labels
     calls = len(engine.calls)
     assert [found.tiles_done for found in saved_runs(tmp_path)] == [calls]

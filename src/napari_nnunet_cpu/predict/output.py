@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, Store, export_box
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.head_layer import HeadLayer
 from napari_nnunet_cpu.predict.accumulate import Accumulator
 from napari_nnunet_cpu.predict.doubt import RunDoubt, beside, doubt_export
 from napari_nnunet_cpu.predict.finality import Finality
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.predict.memory import MemoryPlan
+from napari_nnunet_cpu.predict.run_engine import RunEngine
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 
@@ -42,10 +41,8 @@ class Output:
         How labels are made.
     memory : MemoryPlan
         What is held at a time.
-    channels : int
-        What is summed.
-    layer : callable
-        Asked for what makes heads of the channels, see `Accumulator`.
+    engine : RunEngine
+        Says what is summed, and what makes heads of it.
 
     Attributes
     ----------
@@ -69,13 +66,12 @@ class Output:
         grid: Grid,
         export: LabelExport,
         memory: MemoryPlan,
-        channels: int,
-        layer: Callable[[], HeadLayer | None],
+        engine: RunEngine,
     ) -> None:
         self._geometry = geometry
         self._export = export
         on_disk = memory.kind == "disk"
-        self.sums = Accumulator(grid, channels, memory.depth, on_disk, beside(settings), layer)
+        self.sums = Accumulator(grid, engine.channels, memory.depth, on_disk, beside(settings), engine.head_layer)
         self.finality = Finality(grid, export, geometry.cropped_shape)
         self.labels: Labels = np.zeros(geometry.case_shape, dtype=model.labels.dtype)
         measure = doubt_export(model, settings, geometry)

@@ -14,7 +14,7 @@ from napari_nnunet_cpu.engines.compiled import compiled
 from napari_nnunet_cpu.engines.engine import check_finite
 from napari_nnunet_cpu.engines.last_layer import without_last_layer
 from napari_nnunet_cpu.engines.library import last_line, load_openvino
-from napari_nnunet_cpu.engines.network_cache import keep_network, network_key, read_network
+from napari_nnunet_cpu.engines.network_cache import keep_network, network_key, read_network, release_weights
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.head_layer import HeadLayer
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -91,6 +91,7 @@ class OpenVINOEngine:
                 request.set_output_tensor(0, library.Tensor(self._output, shared_memory=True))
             self._compiled.append(ready)
             self._requests.append(request)
+            release_weights()
         self.threads = int(self._compiled[0].get_property("INFERENCE_NUM_THREADS"))
         self._last = 0
 

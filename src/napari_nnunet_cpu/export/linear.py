@@ -24,7 +24,7 @@ from napari_nnunet_cpu.prepare.taps import Taps
 
 # How much is worked on at a time: logits of a slab (256 MB), and voxels and heads that fit a core's cache.
 SLAB_LOGITS = 2**26
-_STRIP_VOXELS = 2**16
+_STRIP_VOXELS = 2**14
 _SUMS_AT_ONCE = 4
 
 Codes = npt.NDArray[Any]

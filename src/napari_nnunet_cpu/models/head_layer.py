@@ -16,6 +16,9 @@ Array = npt.NDArray[np.float32]
 
 # What is made of features at a time: enough that these are read seldom, few enough to stay in the cache.
 _HEADS_AT_ONCE = 16
+# Multiplications that numpy's OpenBLAS makes in the thread at hand. It spreads more than that over threads of its own,
+# which are in the way of those that call it.
+_ONE_THREAD = 2**18
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,8 +64,18 @@ class HeadLayer:
         """
         flat = sums.reshape(len(sums), -1)
         for part in self.parts(_HEADS_AT_ONCE):
-            yield from (part.matrix @ flat).reshape(part.heads, *sums.shape[1:])
+            yield from part._product(flat).reshape(part.heads, *sums.shape[1:])
 
     def parts(self, heads: int) -> Iterator[HeadLayer]:
         """The layer, cut into those of so many heads at most."""
         return (HeadLayer(self.matrix[first : first + heads]) for first in range(0, self.heads, heads))
+
+    def _product(self, flat: Array) -> Array:
+        """The matrix times sums (features + 1, places), as (heads, places)."""
+        found = np.empty((self.heads, flat.shape[1]), np.float32)
+        size = max(_ONE_THREAD // self.matrix.size, 1)
+        end = flat.shape[1] // size * size
+        blocks, results = (array[:, :end].reshape(len(array), -1, size).transpose(1, 0, 2) for array in (flat, found))
+        np.matmul(self.matrix, blocks, out=results)
+        np.matmul(self.matrix, flat[:, end:], out=found[:, end:])
+        return found

@@ -10,7 +10,7 @@ from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
 # Measured: feature maps of full resolution that are there at a time, copies of the weights, and the library itself.
-_OPENVINO = (4.5, 2.2, 75 * 10**6)
+_OPENVINO = (4.5, 1.2, 75 * 10**6)
 _TORCH = (8.0, 1.4, 25 * 10**6)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import multiprocessing
 import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -387,49 +391,66 @@ def test_one_call_lets_others_have_the_folder(
     assert len(engine.calls) == calls
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("name", ["3d", "2d"])
-def test_fifty_kills(name: str, tmp_path: Path) -> None:
-    """With a real network, at moments that nobody chose; each process goes on from what the one before left."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a forked process has none of its parent's threads
-    model = load_model(RandomModel(**MODELS[name]).write(tmp_path / "model"))
+def go_on(said: Connection, model: Path, folder: Path | None) -> None:
+    """A process that may be killed: a run with a real network, which says so at each tile, and then its labels."""
     case = Case(smooth_image((30, 14, 15)), (1.0, 1.0, 1.0))
     settings = Settings.exact(mirror=False, engine="torch", device="cpu", threads=1)
+    run = Run(case, load_model(model), settings, folder=folder)
+    for _ in run.compute():
+        said.send(None)
+    if run.saving is not None:
+        run.saving.file.remove()
+    said.send(run.labels())
 
-    def labels_of(folder: Path | None) -> np.ndarray:
-        run = Run(case, model, settings, folder=folder)
-        list(run.compute())
-        if run.saving is not None:
-            run.saving.file.remove()
-        return run.labels()
 
-    started = time.perf_counter()
-    expected = labels_of(None)
-    seconds = time.perf_counter() - started
+def told(said: Connection) -> Iterator[np.ndarray | None]:
+    """What a process says, until it ends."""
+    with said, contextlib.suppress(EOFError, OSError):
+        while True:
+            yield said.recv()
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a forkserver")
+@pytest.mark.parametrize("name", ["3d", "2d"])
+def test_fifty_kills(name: str, tmp_path: Path) -> None:
+    """With a real network, at moments that nobody chose; each process goes on from what the one before left.
+
+    However slow the computer is, they get on: each is let go for some tiles, and killed in one of those after them.
+    They are forked by a process that has loaded the libraries and has none of this one's threads.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["napari_nnunet_cpu.predict", "pytest", "scipy.ndimage", "skimage", "torch"])
+    model, folder = RandomModel(**MODELS[name]).write(tmp_path / "model"), tmp_path / "runs"
+
+    def started(folder: Path | None) -> tuple[BaseProcess, Iterator[np.ndarray | None]]:
+        said, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=go_on, args=(theirs, model, folder))
+        process.start()
+        theirs.close()
+        return process, told(said)
+
+    _, said = started(None)
+    next(said)
+    start = time.perf_counter()
+    *tiles, expected = said
+    seconds = (time.perf_counter() - start) / len(tiles)  # of a tile
     rng, kills, ends, resumed = random.Random(1), 0, 0, 0
     while kills < 25 or not ends:
-        found = saved_runs(tmp_path / "runs")
-        resumed += bool(found)
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                code = 0 if np.array_equal(labels_of(tmp_path / "runs"), expected) else 2
-            finally:
-                os._exit(code)
-        time.sleep(rng.uniform(0.05, 0.6) * seconds)
-        os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
-        if os.WIFSIGNALED(status):
+        resumed += bool(saved_runs(folder))
+        process, said = started(folder)
+        before = list(islice(said, rng.randrange(len(tiles) // 2)))
+        process.join(rng.uniform(0, 4) * seconds)
+        process.kill()
+        process.join()
+        labels = [found for found in (*before, *said) if found is not None]
+        assert all(np.array_equal(found, expected) for found in labels)
+        if process.exitcode == -signal.SIGKILL:
             kills += 1
         else:
-            assert os.WEXITSTATUS(status) == 0
+            assert (process.exitcode, len(labels)) == (0, 1)
             ends += 1
-    torch.set_num_threads(threads)
     assert kills >= 25
     assert resumed > 5
-    assert np.array_equal(labels_of(tmp_path / "runs"), expected)
-    assert list((tmp_path / "runs").iterdir()) == []
+    *_, last = started(folder)[1]
+    assert np.array_equal(last, expected)
+    assert list(folder.iterdir()) == []

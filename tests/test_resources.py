@@ -1,12 +1,22 @@
+import mmap
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 
 from napari_nnunet_cpu import resources
-from napari_nnunet_cpu.resources import Stopwatch, cache_folder, free_memory_bytes, int8_is_fast, usable_cores
+from napari_nnunet_cpu.resources import (
+    Stopwatch,
+    cache_folder,
+    free_memory_bytes,
+    int8_is_fast,
+    release_mapped,
+    usable_cores,
+)
 
 
 def cgroup(root, files):
@@ -177,3 +187,29 @@ def test_free_memory_is_the_systems_and_the_containers(tmp_path, monkeypatch, av
     monkeypatch.setattr(resources, "_CGROUP", cgroup(tmp_path, memory_2(limit, 700)))
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=available))
     assert free_memory_bytes() == free
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says which files are mapped where")
+def test_memory_of_mapped_files_is_handed_back(tmp_path):
+    content = bytes(range(256)) * 4096
+    maps = {}
+    for name in ("own", "own and more"):  # the second is another folder, whose name begins alike
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(content)
+        with open(tmp_path / name / "weights", "rb") as file:
+            maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        assert maps[name][:] == content
+
+    def held(name):
+        path = str(tmp_path / name / "weights")
+        return sum(part.rss for part in psutil.Process().memory_maps(grouped=False) if part.path == path)
+
+    assert (held("own"), held("own and more")) == (len(content),) * 2
+    release_mapped(tmp_path / "own")
+    assert (held("own"), held("own and more")) == (0, len(content))
+    assert maps["own"][:] == content
+
+
+def test_where_nobody_says_what_is_mapped_nothing_is_handed_back(tmp_path, monkeypatch):
+    monkeypatch.delattr(psutil.Process, "memory_maps")
+    release_mapped(tmp_path)

@@ -64,7 +64,7 @@ def test_devices(device):
         ),
         ({"engine": "openvino", "device": "mps"}, "openvino computes on the CPU, not on mps"),
         ({"precision": "f16"}, "unknown precision 'f16': choose one of f32, int8"),
-        ({"agreement": 0}, "agreement is 0: it must be above 0 and at most 1, as 0.97"),
+        ({"agreement": -0.1}, "agreement is -0.1: it must be at least 0 and at most 1, as 0.97"),
         ({"agreement": 1.01}, "agreement is 1.01"),
         ({"agreement": float("nan")}, "agreement is nan"),
         ({"step": 0}, "step is 0: it must be above 0 and at most 1"),

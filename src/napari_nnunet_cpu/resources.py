@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import math
+import mmap
 import os
 import re
 import sys
@@ -108,6 +110,17 @@ def peak_memory_bytes() -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def release_mapped(folder: Path) -> None:
+    """Hand memory of a folder's files that are mapped for reading back (Linux); what is touched again is read again."""
+    if not hasattr(mmap, "MADV_DONTNEED") or not hasattr(psutil.Process, "memory_maps"):
+        return
+    library = ctypes.CDLL(None)
+    for part in psutil.Process().memory_maps(grouped=False):
+        if part.perms.startswith("r--") and part.path.startswith(f"{folder.resolve()}{os.sep}"):
+            start, stop = (int(address, 16) for address in part.addr.split("-"))
+            library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)
 
 
 def cache_folder() -> Path:

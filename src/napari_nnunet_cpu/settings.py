@@ -37,7 +37,7 @@ class Settings:
         Of the network. "int8" is taken where the CPU gains from it and the labels of parts of this
         very image agree with those of f32; elsewhere the run is made in f32, and says why.
     agreement : float
-        How far they must agree: the least Dice of any class, in (0, 1].
+        How far they must agree: the least Dice of any class, in [0, 1]. 0 takes int8 however little they do.
     step : float
         Distance of neighbouring tiles as a share of the patch, in (0, 1]. nnU-Net uses 0.5.
     mirror : bool
@@ -93,8 +93,8 @@ class Settings:
             raise SettingsError(f"engine openvino computes on the CPU, not on {self.device}: choose torch or auto")
         if self.precision not in PRECISIONS:
             raise SettingsError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
-        if not 0 < self.agreement <= 1:
-            raise SettingsError(f"agreement is {self.agreement}: it must be above 0 and at most 1, as 0.97")
+        if not 0 <= self.agreement <= 1:
+            raise SettingsError(f"agreement is {self.agreement}: it must be at least 0 and at most 1, as 0.97")
         if not 0 < self.step <= 1:
             raise SettingsError(f"step is {self.step}: it must be above 0 and at most 1 (nnU-Net uses 0.5)")
         if self.box is not None and not _is_box(self.box):

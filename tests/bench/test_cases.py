@@ -15,7 +15,7 @@ def test_a_case_is_its_image_and_model(tmp_path):
     case = RANDOM.write("small", tmp_path)
     image = read_case(*case.images)
     assert (image.shape, image.spacing_mm) == ((12, 14, 16), (2.0, 1.5, 1.0))
-    assert (case.name, case.options, case.ending) == ("small", ("--step", "1"), ".nii.gz")
+    assert (case.name, case.options, case.ending) == ("small", ("--step", "1", "--agreement", "0"), ".nii.gz")
     assert (case.model.labels.heads, case.model.configuration.patch_size) == (3, (8, 8, 8))
 
 

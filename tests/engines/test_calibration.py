@@ -126,6 +126,9 @@ def test_convolutions_are_quantized_and_normalizations_are_not(network: Any, sam
     assert list(network.input(0).shape) == [1, 1, 8, 8, 8]
     convolutions = [node for node in found.get_ordered_ops() if node.get_type_name() == "Convolution"]
     assert len(convolutions) == 4
+    *convolutions, last = convolutions
+    assert sources(last) == {"PRelu"}
+    assert load_openvino().Type.i8 not in types_before(last.input_value(1).get_node())
     for convolution in convolutions:
         assert sources(convolution) <= {"FakeQuantize", "Concat"}
         assert load_openvino().Type.i8 in types_before(convolution.input_value(1).get_node())

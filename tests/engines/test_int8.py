@@ -119,6 +119,23 @@ def test_the_agreement_is_that_of_the_labels_it_will_give(model: TrainedModel) -
 
 
 @pytest.mark.usefixtures("vnni", "cache")
+def test_features_are_summed_before_the_last_layer(tmp_path: Path) -> None:
+    """Calibrated, and then from the cache."""
+    labels = {"background": 0} | {f"label {value}": value for value in range(1, 6)}
+    many = load_model(RandomModel(labels=labels).write(tmp_path))
+    (patch,) = image(7)((16, 16, 16), 1)
+    expected = OpenVINOEngine(many, 1).logits(patch, 0)
+    for _ in range(2):
+        engine = choose_engine(many, SETTINGS, image(), True)
+        assert engine.precision == "int8"
+        assert engine.head_layer is not None
+        features = engine.logits(patch, 0)
+        assert len(features) == engine.head_layer.features == 4
+        error = np.stack(list(engine.head_layer.apply(np.concatenate([features, np.ones_like(patch)])))) - expected
+        assert 0 < error.std() < 0.5 * expected.std()
+
+
+@pytest.mark.usefixtures("vnni", "cache")
 def test_a_second_run_calibrates_nothing(
     model: TrainedModel, calibrations: list[int], request: pytest.FixtureRequest
 ) -> None:
@@ -146,14 +163,18 @@ def test_convolutions_are_computed_in_8_bits(model: TrainedModel, monkeypatch: p
     monkeypatch.setattr(core, "compile_model", spy)
     choose_engine(model, SETTINGS, image())  # from the cache: of both folds for the crops f32, int8; then int8
     precisions = [
-        {
+        [
             node.get_rt_info()["runtimePrecision"].astype(str)
             for node in network.get_runtime_model().get_ordered_ops()
             if node.get_rt_info()["layerType"].astype(str) == "Convolution"
-        }
+        ]
         for network in networks
     ]
-    assert precisions == [{"f32"}] * 2 + [{"u8"}] * 4
+    assert len(precisions) == 2 + 4
+    for f32 in precisions[:2]:
+        assert set(f32) == {"f32"}
+    for found in precisions[2:]:  # but for the last layer
+        assert sorted(found) == ["f32", *["u8"] * (len(f32) - 1)]
 
 
 @pytest.mark.usefixtures("vnni", "cache")

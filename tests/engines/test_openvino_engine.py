@@ -186,6 +186,7 @@ def test_openvinos_errors_become_ours(
     assert raised.value.__cause__ is error
 
 
+@pytest.mark.usefixtures("cache")
 def test_a_damaged_checkpoint_is_the_models_fault(tmp_path: Path) -> None:
     model = load_model(RandomModel(patch=(8, 8, 8)).write(tmp_path))
     model.checkpoints[0].write_bytes(model.checkpoints[0].read_bytes()[:-100])

@@ -14,6 +14,7 @@ from napari_nnunet_cpu.export import Logits
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.whole import WholeExport
+from napari_nnunet_cpu.models.head_layer import HeadLayer
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.resample import Resampler
 
@@ -168,6 +169,30 @@ def test_sums_are_weighed_before_they_are_blended(
     means = np.where(weights > 0, logits, np.float32(0))
     expected = exported(labels, resampler, boxes_of(means), source, shape)
     assert np.array_equal(exported(labels, resampler, boxes_of(logits * weights, weights), source, shape), expected)
+
+
+@both
+@given(st.sampled_from(RESAMPLERS), sizes, sizes, seeds)
+def test_heads_made_of_features_are_those_that_were_summed(
+    labels: Labels, resampler: Resampler, source: Triple, shape: Triple, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(3, *source)).astype(np.float32)
+    weights = rng.choice(np.array([0, 0.5, 3], np.float32), source)
+    layer = HeadLayer(rng.normal(size=(HEADS, 4)).astype(np.float32))
+    sums = np.concatenate([features * weights, weights[None]])
+    logits = np.stack(list(layer.apply(sums)))
+
+    def of_features(box: Bounds) -> Logits:
+        return Logits(sums[:, *slices(box)], weights[slices(box)], layer=layer)
+
+    means = list(boxes_of(logits, weights)(whole(source)).means())
+    np.testing.assert_allclose(list(of_features(whole(source)).means()), means, rtol=1e-5, atol=1e-5)
+    ordered = np.sort([resampler.apply(head, shape) for head in means], axis=0)
+    margin = np.abs(ordered).min(axis=0) if labels is REGIONS else ordered[-1] - ordered[-2]
+    clear = (margin > 1e-5) | (margin == 0)  # where no tile lies, all are 0 by either way
+    found = exported(labels, resampler, of_features, source, shape)
+    assert np.array_equal(found[clear], exported(labels, resampler, boxes_of(logits, weights), source, shape)[clear])
 
 
 def test_a_heavier_voxel_is_no_louder() -> None:

@@ -20,7 +20,7 @@ def summed(seed: int) -> Logits:
 def test_the_mean_is_0_where_no_tile_lies(seed: int) -> None:
     logits = summed(seed)
     for head in range(2):
-        mean = logits.mean(head)
+        mean = list(logits.means())[head]
         assert mean.dtype == np.float32
         assert not mean[logits.weights == 0].any()
         np.testing.assert_allclose(mean * logits.weights, logits.sums[head], rtol=1e-6)
@@ -28,7 +28,7 @@ def test_the_mean_is_0_where_no_tile_lies(seed: int) -> None:
 
 def test_sums_without_weights_are_the_mean_and_stay_theirs() -> None:
     sums = np.arange(24, dtype=np.float32).reshape(2, 1, 3, 4)
-    mean = Logits(sums).mean(1)
+    mean = list(Logits(sums).means())[1]
     assert np.array_equal(mean, sums[1])
     mean[...] = 0
     assert sums[1].all()
@@ -39,5 +39,7 @@ def test_factors_give_a_share_of_the_mean(seed: int, row: int, share: float) -> 
     logits = summed(seed)
     part = slice(1, 3)
     factors = logits.factors(row, part, np.float32(share))
-    np.testing.assert_allclose(factors * logits.sums[0, row, part], logits.mean(0)[row, part] * share, atol=1e-6)
+    np.testing.assert_allclose(
+        factors * logits.sums[0, row, part], list(logits.means())[0][row, part] * share, atol=1e-6
+    )
     assert Logits(logits.sums).factors(row, part, np.float32(share)) == np.float32(share)

@@ -17,7 +17,7 @@ class FakeEngine:
     precision = "f32"
     threads = 1
     reason = "a test's"
-    agreement = None
+    agreement = head_layer = None
 
     def __init__(self, compute: Compute, folds: int = 1) -> None:
         self.folds = folds

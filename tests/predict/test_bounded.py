@@ -12,9 +12,9 @@ from fake_engines import FakeEngine, position_dependent
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from random_model import RandomModel
+from small_models import MODELS, load_models
 
-from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import slices
 from napari_nnunet_cpu.errors import MemoryBudgetError, SettingsError
 from napari_nnunet_cpu.export.probabilities import ProbabilityExport
@@ -22,28 +22,13 @@ from napari_nnunet_cpu.predict import run as run_module
 from napari_nnunet_cpu.predict.finality import window_depth
 from napari_nnunet_cpu.predict.memory import MemoryPlan, plan_memory
 
-REGIONS = {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3}, "regions_class_order": [3, 1, 2]}
-MODELS: dict[str, dict[str, Any]] = {
-    "3d": {"patch": (8, 8, 8)},
-    "2d": {"patch": (8, 8), "spacing": (1.0, 1.0)},
-    "regions": {"patch": (4, 8, 8), **REGIONS},
-    "turned": {"patch": (8, 4, 8), "transpose": (1, 2, 0)},
-    "nearest": {"patch": (8, 8, 8), "resampling_options": {"probabilities": {"order": 0}}},
-    "separate": {"patch": (4, 8, 8), "force_separate_z": True},
-    "splines": {"patch": (8, 8, 8), "resampling_options": {"probabilities": {"order": 3}}},
-}
 KINDS = ("dense", "rows", "disk")
-PLAIN = Settings.exact(mirror=False, threads=1)
+PLAIN = Settings.exact(mirror=False)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
-    return {
-        name: load_model(
-            RandomModel(**({"normalization": "NoNormalization"} | options)).write(tmp_path_factory.mktemp(name))
-        )
-        for name, options in MODELS.items()
-    }
+    return load_models(MODELS, tmp_path_factory)
 
 
 def run_as(
@@ -60,7 +45,7 @@ def run_as(
         plan = plan_memory(*arguments)
         depth = plan.depth
         if kind == "rows":
-            *_, geometry, grid, export, _, _ = arguments
+            *_, geometry, grid, export, _, _, _ = arguments
             starts = (grid.covering if settings.cover else grid.starts)[0]
             depth = window_depth(grid, export, geometry.cropped_shape[0], starts)
         return replace(plan, kind=kind, depth=depth, probabilities_on_disk=on_disk)

@@ -11,9 +11,10 @@ import pytest
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
-from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.errors import CaseError, MemoryBudgetError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
-from napari_nnunet_cpu.predict import Segmentation
+from napari_nnunet_cpu.predict import Segmentation, drained
+from napari_nnunet_cpu.predict import segmentation as segmentation_module
 from napari_nnunet_cpu.prepare import prepare
 
 LOW = RandomModel(patch=(8, 8, 8), spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
@@ -86,6 +87,33 @@ def test_a_cascade_stops_in_either_stage(case: Case, cascade: TrainedModel, stop
     assert results == [None]
     assert len(seen) == stop_after
     assert {tile.part for tile in seen} == ({"3d_lowres"} if stop_after == 1 else {"3d_lowres", "3d_cascade_fullres"})
+
+
+def test_a_second_stage_that_was_refused_goes_on_after_the_first(
+    case: Case, cascade: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = segment(case, cascade, SETTINGS)
+    segmentation = Segmentation(case, cascade, SETTINGS)
+    seen: list[Event] = []
+
+    def refused(*arguments: object, **options: object) -> Run:
+        if arguments[1] is cascade:
+            raise MemoryBudgetError("no memory is left for it")
+        return Run(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentation_module, "Run", refused)
+        with pytest.raises(MemoryBudgetError, match="no memory is left for it"):
+            drained(segmentation.steps())
+    result = drained(segmentation.steps(), seen.append)
+    assert {event.part for event in seen} == {"3d_cascade_fullres"}
+    assert np.array_equal(result.labels, expected.labels)
+    assert result.first_stage is not None
+    assert expected.first_stage is not None
+    assert np.array_equal(result.first_stage.labels, expected.first_stage.labels)
+    assert [made["tiles"] for made in result.provenance["runs"]] == [
+        made["tiles"] for made in expected.provenance["runs"]
+    ]
 
 
 def test_cost_counts_both_stages(case: Case, cascade: TrainedModel) -> None:

@@ -10,28 +10,20 @@ import pytest
 from fake_engines import FakeEngine, position_dependent
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_model import RandomModel
+from small_models import load_models
 
-from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import Bounds, inside, slices
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.predict import Segmentation
 
-PLAIN = Settings.exact(mirror=False, threads=1)
-MODELS: dict[str, dict[str, Any]] = {
-    "3d": {"patch": (8, 8, 8)},
-    "2d": {"patch": (8, 8), "spacing": (1.0, 1.0)},
-    "turned": {"patch": (8, 4, 8), "transpose": (1, 2, 0)},
-    "splines": {"patch": (8, 8, 8), "resampling_options": {"probabilities": {"order": 3}}},
-}
+PLAIN = Settings.exact(mirror=False)
+NAMES = ("3d", "2d", "turned", "splines")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
-    return {
-        name: load_model(RandomModel(normalization="NoNormalization", **own).write(tmp_path_factory.mktemp(name)))
-        for name, own in MODELS.items()
-    }
+    return load_models(NAMES, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +51,7 @@ def boxes(draw: st.DrawFn) -> Bounds:
     return z, y, x
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 @given(st.lists(boxes(), min_size=1, max_size=3))
 @settings(max_examples=15)
 def test_in_a_box_the_labels_are_those_of_the_whole_run(
@@ -165,7 +157,7 @@ def test_a_segmentation_is_stopped_and_gone_on_with(
     case: Case, models: dict[str, TrainedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = FakeEngine(position_dependent)
-    monkeypatch.setattr("napari_nnunet_cpu.predict.run.choose_engine", lambda *_: engine)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", lambda *_: engine)
     segmentation = Segmentation(case, models["3d"], PLAIN, any_order=True)
     assert segmentation.partial() is None
 

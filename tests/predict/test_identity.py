@@ -14,11 +14,16 @@ from random_model import RandomModel
 from napari_nnunet_cpu import Case, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.cases.case import SpacingSource
 from napari_nnunet_cpu.predict import identity
-from napari_nnunet_cpu.predict.identity import identity_of
 
 IMAGE = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
 CASE = Case(IMAGE, (1.0, 1.0, 1.0), affine=np.eye(4))
 PLAIN = Settings.exact()
+
+
+def identity_of(
+    case: Case, model: TrainedModel, settings: Settings, first_stage: np.ndarray | None, channels: int = 3
+) -> dict[str, Any]:
+    return identity.identity_of(case, model, settings, first_stage, channels)
 
 
 def changed_image(*place: int) -> np.ndarray:
@@ -154,3 +159,7 @@ def test_versions_and_what_int8_runs_on_count(model: TrainedModel, monkeypatch: 
     assert identity_of(CASE, model, PLAIN, None) == exact
     monkeypatch.setattr(identity, "installed_version", lambda name: f"{name} 99")
     assert identity_of(CASE, model, PLAIN, None) != exact
+
+
+def test_what_is_summed_counts(model: TrainedModel) -> None:
+    assert identity_of(CASE, model, PLAIN, None, 3) != identity_of(CASE, model, PLAIN, None, 2)

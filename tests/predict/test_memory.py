@@ -16,16 +16,20 @@ from napari_nnunet_cpu.predict import footprint, memory
 from napari_nnunet_cpu.predict.cost import export_of
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.predict.memory import MemoryPlan, budget_bytes, plan_memory
+from napari_nnunet_cpu.predict.summed import channels_summed
 from napari_nnunet_cpu.prepare import plan_geometry
 
 PLAIN = Settings.exact(mirror=False, threads=1)
 LONG = Case(np.zeros((1, 400, 64, 64), np.float32), (1.0, 1.0, 1.0))
 MANY = {"background": 0} | {f"label {value}": value for value in range(1, 30)}
+WIDE = {"features_per_stage": [32, 40, 48]}  # more features than heads, which are summed then
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    return load_model(RandomModel(patch=(8, 64, 64), labels=MANY).write(tmp_path_factory.mktemp("many")))
+    return load_model(
+        RandomModel(patch=(8, 64, 64), labels=MANY, architecture=WIDE).write(tmp_path_factory.mktemp("many"))
+    )
 
 
 def plan(
@@ -33,7 +37,8 @@ def plan(
 ) -> MemoryPlan:
     geometry = plan_geometry(case, model)
     grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
-    return plan_memory(case, model, settings, geometry, grid, export_of(model, settings, geometry), budget, any_order)
+    export, channels = export_of(model, settings, geometry), channels_summed(model, settings)
+    return plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels)
 
 
 def test_rows_where_tiles_come_row_by_row(many: TrainedModel) -> None:
@@ -49,9 +54,19 @@ def test_rows_where_tiles_come_row_by_row(many: TrainedModel) -> None:
     assert plan(1, many) == plan(rows.bytes - 1, many)  # as little as there is, to be refused
 
 
+def test_features_are_counted_where_they_are_fewer(many: TrainedModel, tmp_path: Path) -> None:
+    narrow = load_model(RandomModel(patch=(8, 64, 64), labels=MANY).write(tmp_path))
+    plans = [plan(10**12, narrow, any_order=any_order) for any_order in (True, False)]
+    assert plans[0].bytes - plans[1].bytes == 4 * (4 + 1) * (400 - 8) * 64 * 64
+    doubt = replace(PLAIN, doubt="disagreement", mirror=True)
+    assert plan(10**12, narrow, settings=doubt).bytes > plan(10**12, narrow).bytes + 4 * (30 - 4) * 8 * 64 * 64
+
+
 def test_disk_where_rows_are_no_help(tmp_path: Path) -> None:
     options = {"probabilities": {"order": 3}}
-    model = load_model(RandomModel(patch=(8, 64, 64), labels=MANY, resampling_options=options).write(tmp_path))
+    model = load_model(
+        RandomModel(patch=(8, 64, 64), labels=MANY, architecture=WIDE, resampling_options=options).write(tmp_path)
+    )
     case = replace(LONG, spacing_mm=(1.1, 1.0, 1.0))
     dense = plan(10**12, model, case)
     disk = plan(dense.bytes - 1, model, case)
@@ -128,5 +143,5 @@ def test_every_fold_has_its_weights(tmp_path: Path) -> None:
         load_model(RandomModel(folds=folds).write(tmp_path / str(len(folds)))) for folds in (("0",), ("0", "1", "2"))
     )
     weights = 4 * footprint._parameters(one.architecture)
-    more = footprint.engine_bytes(three, PLAIN) - footprint.engine_bytes(one, PLAIN)
-    assert more == pytest.approx(2 * 2.2 * weights, abs=2)
+    more = footprint.engine_bytes(three, PLAIN, 3) - footprint.engine_bytes(one, PLAIN, 3)
+    assert more == pytest.approx(2 * 1.2 * weights, abs=2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fake_engines import FakeEngine
 
-from napari_nnunet_cpu.predict.mirroring import mean_logits, mirror_combinations
+from napari_nnunet_cpu.predict.mirroring import mean_output, mirror_combinations
 
 PATCH = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
 PLACE = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
@@ -36,7 +36,7 @@ def test_combinations_and_their_order() -> None:
 
 @pytest.mark.parametrize("axes", [(), (0,), (2,), (0, 2), (1, 0), (0, 1, 2)])
 def test_mean_over_all_flips(axes: tuple[int, ...]) -> None:
-    found = mean_logits(FakeEngine(marks_places), PATCH, axes, never)
+    found = mean_output(FakeEngine(marks_places), PATCH, axes, never)
     # Flipping back what was computed on the flipped patch is computing on the patch with flipped marks.
     expected = np.stack([
         PATCH[0] * np.mean(all_flips(PLACE, axes), axis=0),
@@ -49,7 +49,7 @@ def test_mean_over_all_flips(axes: tuple[int, ...]) -> None:
 
 def test_passes_come_in_order() -> None:
     engine = FakeEngine(marks_places, folds=2)
-    mean_logits(engine, PATCH, (0, 2), never)
+    mean_output(engine, PATCH, (0, 2), never)
     assert [fold for fold, _ in engine.calls] == [0, 0, 0, 0, 1, 1, 1, 1]
     for (_, patch), axes in zip(engine.calls, [(), (1,), (3,), (1, 3)] * 2, strict=True):
         assert np.array_equal(patch, np.flip(PATCH, axes))
@@ -57,7 +57,7 @@ def test_passes_come_in_order() -> None:
 
 def test_folds_are_averaged() -> None:
     engine = FakeEngine(lambda patch, fold: patch[:1] + [0.0, 3.0, 9.0][fold], folds=3)
-    found = mean_logits(engine, PATCH, (1,), never)
+    found = mean_output(engine, PATCH, (1,), never)
     np.testing.assert_allclose(found, PATCH[:1] + 4, rtol=1e-6, atol=1e-6)
 
 
@@ -65,7 +65,7 @@ def test_folds_are_averaged() -> None:
 def test_stops_between_passes(passes: int) -> None:
     engine = FakeEngine(marks_places, folds=2)
     asked = count()
-    assert mean_logits(engine, PATCH, (0, 1), lambda: next(asked) == passes) is None
+    assert mean_output(engine, PATCH, (0, 1), lambda: next(asked) == passes) is None
     assert len(engine.calls) == passes
 
 
@@ -77,18 +77,18 @@ def test_engine_may_overwrite_what_it_gave() -> None:
         return buffer
 
     engine = FakeEngine(compute)
-    found = mean_logits(engine, PATCH, (0, 1, 2), never)
-    expected = mean_logits(FakeEngine(marks_places), PATCH, (0, 1, 2), never)
+    found = mean_output(engine, PATCH, (0, 1, 2), never)
+    expected = mean_output(FakeEngine(marks_places), PATCH, (0, 1, 2), never)
     assert np.array_equal(found, expected)
     assert not np.shares_memory(found, buffer)
-    once = mean_logits(engine, PATCH, (), never)
+    once = mean_output(engine, PATCH, (), never)
     assert np.shares_memory(once, buffer)  # of one pass it is as the engine gave it
     assert np.array_equal(once, marks_places(PATCH, 0))
 
 
 def test_the_patch_is_left_alone() -> None:
     patch = PATCH.copy()
-    mean_logits(FakeEngine(marks_places), patch, (0, 1, 2), never)
+    mean_output(FakeEngine(marks_places), patch, (0, 1, 2), never)
     assert np.array_equal(patch, PATCH)
 
 
@@ -103,7 +103,7 @@ def test_folds_and_mirror_images_are_added_in_place() -> None:
     engine = Constant(marks_places, folds=3)
     tracemalloc.start()
     try:
-        found = mean_logits(engine, patch, (0, 1, 2), never)
+        found = mean_output(engine, patch, (0, 1, 2), never)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -7,24 +7,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from fake_engines import FakeEngine, position_dependent
-from random_model import RandomModel
+from small_models import load_models
 
-from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.predict import Focus
 from napari_nnunet_cpu.predict.grid import Tile
 
-PLAIN = Settings.exact(mirror=False, threads=1)
+PLAIN = Settings.exact(mirror=False)
 SHAPE = (22, 19, 25)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
-    options = {"3d": {"patch": (8, 8, 8)}, "turned": {"patch": (8, 4, 8), "transpose": (1, 2, 0)}}
-    return {
-        name: load_model(RandomModel(normalization="NoNormalization", **own).write(tmp_path_factory.mktemp(name)))
-        for name, own in options.items()
-    }
+    return load_models(["3d", "turned"], tmp_path_factory)
 
 
 def run_of(model: TrainedModel, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> tuple[Run, FakeEngine]:

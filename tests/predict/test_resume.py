@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from fake_engines import FakeEngine, position_dependent
 from random_model import RandomModel, smooth_image
+from small_models import MODELS, load_models
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.boxes import inside, slices
@@ -31,23 +32,13 @@ from napari_nnunet_cpu.predict.memory import MemoryPlan, plan_memory
 from napari_nnunet_cpu.predict.saved_runs import saved_runs
 
 PLAIN = Settings.exact(mirror=False)
-REGIONS = {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3}, "regions_class_order": [3, 1, 2]}
-MODELS: dict[str, dict[str, Any]] = {
-    "3d": {"patch": (8, 8, 8)},
-    "2d": {"patch": (8, 8), "spacing": (1.0, 1.0)},
-    "regions": {"patch": (4, 8, 8), **REGIONS},
-    "turned": {"patch": (8, 4, 8), "transpose": (1, 2, 0)},
-    "splines": {"patch": (8, 8, 8), "resampling_options": {"probabilities": {"order": 3}}},
-}
+NAMES = ("3d", "2d", "regions", "turned", "splines")
 KINDS = ("dense", "rows", "disk")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
-    return {
-        name: load_model(RandomModel(normalization="NoNormalization", **own).write(tmp_path_factory.mktemp(name)))
-        for name, own in MODELS.items()
-    }
+    return load_models(NAMES, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +77,7 @@ def run_as(
 
     def planned(*arguments: Any) -> MemoryPlan:
         plan = plan_memory(*arguments)
-        *_, geometry, grid, export, _, any_order = arguments
+        *_, geometry, grid, export, _, any_order, _ = arguments
         depth = plan.depth
         if kind == "rows" and not any_order:
             starts = (grid.covering if settings.cover else grid.starts)[0]
@@ -133,7 +124,7 @@ def no_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_last_save")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_any_tile(kind: str, name: str, models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
     """Wherever it is, the run goes on from the file, and less than a row of tiles is computed again."""
@@ -362,7 +353,7 @@ def test_a_segmentation_is_stopped_again_and_again(name: str, tmp_path: Path, mo
         engines.append(Counting())
         return engines[-1]
 
-    monkeypatch.setattr(run_module, "choose_engine", chosen)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", chosen)
     expected = drained(Segmentation(case, models, PLAIN).steps())
     whole = sum(len(engine.calls) for engine in engines)
     folder = tmp_path / "runs"
@@ -392,7 +383,7 @@ def test_one_call_lets_others_have_the_folder(
     models: dict[str, TrainedModel], case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Counting()
-    monkeypatch.setattr(run_module, "choose_engine", lambda *_: engine)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", lambda *_: engine)
     labels = segment(case, models["3d"], PLAIN, folder=tmp_path).labels
     calls = len(engine.calls)
     assert [found.tiles_done for found in saved_runs(tmp_path)] == [calls]

@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from random_model import RandomModel, smooth_image
 from scipy.special import entr, expit, softmax
-from test_bounded import MODELS, PLAIN, run_as
+from small_models import MODELS, load_models
+from test_bounded import PLAIN, run_as
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.boxes import inside, slices
@@ -29,12 +30,7 @@ KINDS = ("dense", "rows", "disk")
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
-    return {
-        name: load_model(
-            RandomModel(**({"normalization": "NoNormalization"} | options)).write(tmp_path_factory.mktemp(name))
-        )
-        for name, options in MODELS.items()
-    }
+    return load_models(MODELS, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

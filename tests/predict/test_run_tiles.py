@@ -244,7 +244,7 @@ def test_engine_is_made_on_first_use_and_once(case: Case, model: TrainedModel, m
         made.append(asked)
         return FakeEngine(nearest_integer)
 
-    monkeypatch.setattr("napari_nnunet_cpu.predict.run.choose_engine", choose)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", choose)
     run = Run(case, model, PLAIN)
     assert not made
     list(run.compute(run.tiles[:1]))

@@ -86,7 +86,7 @@ def test_a_broken_file_is_none(case: Case, model: TrainedModel, cache: Path, con
 
 @pytest.mark.usefixtures("ticking")
 def test_a_finished_run_is_remembered(case: Case, model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_nnunet_cpu.predict.run.choose_engine", lambda *_: FakeEngine(position_dependent))
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", lambda *_: FakeEngine(position_dependent))
     run = Run(case, model, PLAIN)
     assert run.estimate.seconds is None
     list(run.compute(run.tiles[:-1]))

@@ -14,7 +14,6 @@ from qtpy.QtCore import QThreadPool
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Settings, load_model, segment
-from napari_nnunet_cpu.predict import run as run_module
 from napari_nnunet_cpu.viewer.widget import SegmentWidget
 
 PATIENCE_MS = 20_000
@@ -24,7 +23,7 @@ class GatedEngine:
     """Counts its passes and holds each one until it is allowed, or the gate is open; may fail at one of them."""
 
     name, device, precision, threads, folds = "gated", "cpu", "f32", 1, 1
-    reason, agreement = "a test's", None
+    reason, agreement, head_layer = "a test's", None, None
 
     def __init__(self, heads: int = 3) -> None:
         self.heads = heads
@@ -57,7 +56,7 @@ class GatedEngine:
 @pytest.fixture
 def gated(monkeypatch: pytest.MonkeyPatch):
     engine = GatedEngine()
-    monkeypatch.setattr(run_module, "choose_engine", lambda *_: engine)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", lambda *_: engine)
     yield engine
     engine.gate.set()
     assert QThreadPool.globalInstance().waitForDone(PATIENCE_MS)

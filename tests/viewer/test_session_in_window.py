@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import PATIENCE_MS, messages
+from napari.utils.notifications import NotificationSeverity, notification_manager
 
 from napari_nnunet_cpu import Case, Settings, load_model, read_case, segment
 from napari_nnunet_cpu.predict import Estimate, saved_runs
@@ -76,7 +77,7 @@ def test_the_next_image_waits_its_turn(viewer, widget, choose, finish, gated, mo
     qtbot.waitUntil(lambda: not behind.running, timeout=PATIENCE_MS)
     assert (viewer.layers["second labels"].data == 2).all()
     assert widget.queue_button.text == "Run in the background"
-    assert widget.background == []
+    assert widget.queue_button.runs == []
 
 
 def test_a_run_that_was_ended_is_offered_and_gone_on_with(
@@ -104,6 +105,39 @@ def test_a_run_that_was_ended_is_offered_and_gone_on_with(
     finish()
     assert gated.passes == saved.tiles
     assert (viewer.layers[-1].data == 2).all()
+    assert not list(runs_folder().glob("*.run"))
+
+
+@pytest.mark.parametrize("seen_while_computing", [True, False])
+def test_a_full_disk_is_told_once_and_the_run_goes_on(
+    viewer, widget, choose, finish, gated, model_folder, image, monkeypatch, qtbot, seen_while_computing
+) -> None:
+    viewer.add_image(image + 1000, name="scan")
+    choose(model_folder)
+    monkeypatch.setattr("napari_nnunet_cpu.viewer.widget.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense"))
+    live = widget.run()
+    assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
+    (file,) = live._segmentation._at_hand.files
+    file._database.execute("PRAGMA max_page_count = 8")
+    gated.let(1)
+    assert live.saving_problem is None
+    if seen_while_computing:
+        while live.saving_problem is None:
+            gated.let(1)
+        gated.let(1)
+        qtbot.waitUntil(lambda: messages() != [], timeout=PATIENCE_MS)
+    widget.cancel()
+    gated.allowed.release()
+    finish()
+    why = "database or disk is full; it goes on, but can't be taken up later"
+    assert messages() == [f"scan: the run is not saved in {runs_folder()}: {why}"]
+    assert notification_manager.records[0].severity == NotificationSeverity.WARNING
+    gated.gate.set()
+    widget.run()
+    finish()
+    assert len(messages()) == 1
+    assert gated.passes == widget.progress.max
+    assert (viewer.layers["scan labels"].data == 2).all()
     assert not list(runs_folder().glob("*.run"))
 
 

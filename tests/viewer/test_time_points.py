@@ -223,6 +223,15 @@ def test_only_one_time_point_is_in_memory(gated, one) -> None:
     assert peaks[1] < peaks[0] + 4 * np.prod(volume) / 2
 
 
+def test_a_time_point_that_was_not_saved_is_not_forgotten(one, series, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    image = image_from_layers([Image(series)])
+    segmentation = LayerSegmentation(image, load_model(one), Settings.fast(), folder=tmp_path / "file" / "runs")
+    drained(segmentation.steps())
+    assert segmentation.saving_problem is not None
+    assert segmentation.saving_problem.startswith(f"the run is not saved in {tmp_path / 'file' / 'runs'}: ")
+
+
 def test_dask_arrays(viewer, widget, choose, finish, one, series) -> None:
     viewer.add_image(da.from_array(series, chunks=(1, 5, 14, 13)))
     choose(one)

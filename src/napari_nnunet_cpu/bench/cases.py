@@ -17,6 +17,8 @@ from napari_nnunet_cpu.samples import sample_image, sample_model
 FEATURES = (32, 64, 128, 256, 320, 320)  # nnU-Net's own for volumes
 _PATCH = (96, 96, 96)
 _SPACING_MM = (1.5, 1.5, 1.5)
+# What is rounded to 8 bits grows from layer to layer of a random network, so that it would always be refused.
+_ANY_AGREEMENT = ("--agreement", "0")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class RandomCase:
             write_scan(image, self.shape, self.spacing_mm, self.model.seed)
             self.model.write(folder, read_case(image))
             finished.touch()
-        return BenchCase(name, self.what, load_model(self.model.folder(folder)), (image,), self.options)
+        options = (*self.options, *_ANY_AGREEMENT)
+        return BenchCase(name, self.what, load_model(self.model.folder(folder)), (image,), options)
 
 
 def _sample(name: str, folder: Path) -> BenchCase:

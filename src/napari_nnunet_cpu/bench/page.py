@@ -40,6 +40,9 @@ and so are your own figures: `nnunet-cpu bench -m MODEL --image IMAGE` measures 
   classes form compact regions: how much of the prepared image is **boundary**, with another label across a face of the
   voxel, is in each title. Images are organs of even intensity with texture and noise.
 
+Random networks are not trained to be robust either: what int8 rounds grows from layer to layer of them. There it would
+be refused, and is taken all the same, to time it. The agreement of a trained model in int8 is that of the sample.
+
 nnU-Net's sums of tiles have 16 bits, which decides between classes that are nearly equal. Random models leave far more
 of those than trained ones; [Fidelity](fidelity.md) goes into that.
 """

@@ -19,6 +19,7 @@ import rich
 
 from napari_nnunet_cpu.engines.agreement import decided, foreground_classes
 from napari_nnunet_cpu.engines.engine import Engine
+from napari_nnunet_cpu.engines.last_layer import last_convolution
 from napari_nnunet_cpu.engines.library import last_line, load_nncf
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.architecture import Architecture
@@ -110,6 +111,8 @@ def quantized(network: openvino.Model, samples: Sequence[Sample]) -> openvino.Mo
     nncf = load_nncf()
     crops = [sample.crop[None] for sample in samples]
     example = network.clone()
+    convolution = last_convolution(network)
+    last = [] if convolution is None else [convolution.get_friendly_name()]
     try:
         example.reshape(list(crops[0].shape))
         with _silence():
@@ -119,7 +122,8 @@ def quantized(network: openvino.Model, samples: Sequence[Sample]) -> openvino.Mo
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(crops),
                 # Instance normalization: rounding its input costs agreement, most where a patch is nearly all air.
-                ignored_scope=nncf.IgnoredScope(types=["MVN"], validate=False),
+                # The last layer: it is small, and features may be summed before it.
+                ignored_scope=nncf.IgnoredScope(types=["MVN"], names=last, validate=False),
             )
     except MemoryError as error:
         raise EngineError("calibrating it ran out of memory") from error

@@ -101,7 +101,7 @@ def _plan_f32(model: TrainedModel, settings: Settings) -> Choice:
     return Choice("openvino", device, f"to be compared with torch in the first run, on {machine}", to_measure=True)
 
 
-def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_crops) -> Engine:
+def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_crops, features: bool = False) -> Engine:
     """Make the engine that the settings ask for, with the model's weights in it.
 
     Parameters
@@ -110,6 +110,8 @@ def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_cr
         What to run, and how.
     crops : callable, optional
         Parts of the image to be segmented: int8 needs them.
+    features : bool
+        Whether it is to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
 
     Returns
     -------
@@ -128,31 +130,31 @@ def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_cr
     choice, threads = plan_engine(model, settings), threads_of(settings)
     reason = _joined(choice.reason, choice.precision_reason)
     if choice.engine == "torch":
-        return _torch(model, choice.device, threads, reason)
+        return _torch(model, choice.device, threads, reason, features)
     try:
         if choice.precision == "int8":
             networks = list(f32_networks(model, threads))
-            return int8_or_f32(model, networks, threads, settings.agreement, crops, choice.reason)
-        engine = OpenVINOEngine(model, threads, reason)
+            return int8_or_f32(model, networks, threads, settings.agreement, crops, choice.reason, features)
+        engine = OpenVINOEngine(model, threads, reason, features=features)
         return _faster(model, threads, engine, choice.precision_reason) if choice.to_measure else engine
     except EngineError as error:
         if settings.engine == "openvino":
             raise
-        return _torch(model, choice.device, threads, str(error))
+        return _torch(model, choice.device, threads, str(error), features)
 
 
 def _faster(model: TrainedModel, threads: int, openvino: Engine, precision_reason: str) -> Engine:
-    torch = _torch(model, "cpu", threads, "")
+    torch = _torch(model, "cpu", threads, "", openvino.head_layer is not None)
     pace = measure_pace(model, threads, openvino, torch)
     chosen = openvino if pace.faster == "openvino" else torch
     chosen.reason = _joined(str(pace), precision_reason)
     return chosen
 
 
-def _torch(model: TrainedModel, device: str, threads: int, reason: str) -> Engine:
+def _torch(model: TrainedModel, device: str, threads: int, reason: str, features: bool) -> Engine:
     from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 
-    return TorchEngine(model, device, threads, reason)
+    return TorchEngine(model, device, threads, reason, features=features)
 
 
 def _joined(*reasons: str) -> str:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.errors import EngineError
+from napari_nnunet_cpu.models.head_layer import HeadLayer
 
 
 class Engine(Protocol):
@@ -30,6 +31,8 @@ class Engine(Protocol):
         Why this engine and no other: one line for people; empty where nobody chose.
     agreement : Agreement or None
         Of int8 with f32, on parts of the image that it was chosen for; None in f32.
+    head_layer : HeadLayer or None
+        What makes logits of the features that a pass gives; None where a pass gives logits.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Engine(Protocol):
     folds: int
     reason: str
     agreement: Agreement | None
+    head_layer: HeadLayer | None
 
     def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         """One pass.
@@ -53,7 +57,7 @@ class Engine(Protocol):
         Returns
         -------
         numpy.ndarray
-            Shape (heads, *patch); may be overwritten by the next call.
+            Shape (heads, *patch), or with a `head_layer` (features, *patch); may be overwritten by the next call.
 
         Raises
         ------

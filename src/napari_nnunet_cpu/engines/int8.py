@@ -50,7 +50,13 @@ def why_not_int8(engine: str) -> str:
 
 
 def int8_or_f32(
-    model: TrainedModel, f32: Sequence[openvino.Model], threads: int, least: float, crops: Crops, reason: str
+    model: TrainedModel,
+    f32: Sequence[openvino.Model],
+    threads: int,
+    least: float,
+    crops: Crops,
+    reason: str,
+    features: bool,
 ) -> OpenVINOEngine:
     """The engine in int8 if it agrees with float32 on parts of this image, else in float32.
 
@@ -68,6 +74,8 @@ def int8_or_f32(
         Gives parts of the image, see `Crops`.
     reason : str
         Why this engine; what is found about int8 is added.
+    features : bool
+        Whether it is to give features, see `OpenVINOEngine`.
 
     Raises
     ------
@@ -77,9 +85,9 @@ def int8_or_f32(
     try:
         int8, agreement = _agreeing(model, f32, threads, least, crops)
         found = f"{reason}; int8, which agrees with f32: {agreement}"
-        engine = OpenVINOEngine(model, threads, found, int8, precision="int8")
+        engine = OpenVINOEngine(model, threads, found, int8, precision="int8", features=features)
     except EngineError as error:
-        return OpenVINOEngine(model, threads, f"{reason}; f32, not int8: {error}", f32)
+        return OpenVINOEngine(model, threads, f"{reason}; f32, not int8: {error}", f32, features=features)
     engine.agreement = agreement
     return engine
 

@@ -12,9 +12,11 @@ import numpy.typing as npt
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.engines.compiled import compiled
 from napari_nnunet_cpu.engines.engine import check_finite
+from napari_nnunet_cpu.engines.last_layer import without_last_layer
 from napari_nnunet_cpu.engines.library import last_line, load_openvino
-from napari_nnunet_cpu.engines.network_cache import keep_network, network_key, read_network
+from napari_nnunet_cpu.engines.network_cache import keep_network, network_key, read_network, release_weights
 from napari_nnunet_cpu.errors import EngineError
+from napari_nnunet_cpu.models.head_layer import HeadLayer
 from napari_nnunet_cpu.models.model import TrainedModel
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class OpenVINOEngine:
         That of the networks.
     patch : tuple of int, optional
         Other than the model's.
+    features : bool
+        Whether to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
 
     Raises
     ------
@@ -53,6 +57,7 @@ class OpenVINOEngine:
     name = "openvino"
     device = "cpu"
     agreement: Agreement | None = None
+    head_layer: HeadLayer | None = None
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class OpenVINOEngine:
         *,
         precision: str = "f32",
         patch: tuple[int, ...] | None = None,
+        features: bool = False,
     ) -> None:
         self.reason = reason
         self.precision = precision
@@ -70,22 +76,27 @@ class OpenVINOEngine:
         patch = patch or model.configuration.patch_size
         library: Any = load_openvino()
         self._patch = np.zeros((1, model.input_channels, *patch), np.float32)
-        self._logits = np.zeros((1, model.labels.heads, *patch), np.float32)
+        self._output = np.zeros((1, 0, *patch), np.float32)
         self._compiled: list[openvino.CompiledModel] = []
         self._requests: list[openvino.InferRequest] = []
         for network in f32_networks(model, threads) if networks is None else networks:
             with _engine_errors("preparing the network"):
+                if features:
+                    network, self.head_layer = without_last_layer(network)  # noqa: PLW2901  # the whole one may go
                 ready = compiled(network, self._patch.shape, threads)
+                if not self._output.size:  # shared by all
+                    self._output = np.zeros(ready.output(0).shape, np.float32)
                 request = ready.create_infer_request()
                 request.set_input_tensor(0, library.Tensor(self._patch, shared_memory=True))
-                request.set_output_tensor(0, library.Tensor(self._logits, shared_memory=True))
+                request.set_output_tensor(0, library.Tensor(self._output, shared_memory=True))
             self._compiled.append(ready)
             self._requests.append(request)
+            release_weights()
         self.threads = int(self._compiled[0].get_property("INFERENCE_NUM_THREADS"))
         self._last = 0
 
     def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
-        """One pass: (C, *patch) to (heads, *patch). See `Engine`."""
+        """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
         if patch.shape != self._patch.shape[1:]:
             raise EngineError(f"running the network failed: it takes {self._patch.shape[1:]}, found {patch.shape}")
         self._patch[0] = patch
@@ -94,7 +105,7 @@ class OpenVINOEngine:
                 self._compiled[self._last].release_memory()
                 self._last = fold
             self._requests[fold].infer()
-        return check_finite(self._logits[0])
+        return check_finite(self._output[0])
 
 
 def f32_networks(model: TrainedModel, threads: int) -> Iterator[openvino.Model]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.engines.engine import check_finite
 from napari_nnunet_cpu.errors import EngineError, first_line
+from napari_nnunet_cpu.models.head_layer import HeadLayer
 from napari_nnunet_cpu.models.model import TrainedModel
 
 
@@ -28,6 +30,8 @@ class TorchEngine:
         CPU threads of one pass.
     reason : str
         Why this engine.
+    features : bool
+        Whether to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
 
     Raises
     ------
@@ -40,18 +44,23 @@ class TorchEngine:
     name = "torch"
     precision = "f32"
     agreement: Agreement | None = None
+    head_layer: HeadLayer | None = None
 
-    def __init__(self, model: TrainedModel, device: str, threads: int, reason: str = "") -> None:
+    def __init__(
+        self, model: TrainedModel, device: str, threads: int, reason: str = "", *, features: bool = False
+    ) -> None:
         self.reason = reason
         self.device = device
         self.threads = threads
         self.folds = len(model.folds)
-        networks = [model.network(fold) for fold in range(self.folds)]
+        networks: list[Any] = [model.network(fold) for fold in range(self.folds)]
+        if features:
+            self.head_layer = networks[0].decoder.take_off_last_layer()
         with _engine_errors(f"moving the weights to {device}"):
             self._networks = [network.to(device) for network in networks]
 
     def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
-        """One pass: (C, *patch) to (heads, *patch). See `Engine`."""
+        """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
         with _engine_errors("running the network"), torch_threads(self.threads), torch.inference_mode():
             output = self._networks[fold](torch.from_numpy(patch)[None].to(self.device))[0]
             logits: npt.NDArray[np.float32] = output.float().cpu().numpy()

@@ -75,8 +75,8 @@ class DoubtExport:
         def measure(piece: Bounds) -> None:
             part = logits(self._resampled.needed(piece))
             own = measure_of(self._kind, self._labels, tuple(stop - start for start, stop in piece))
-            for head in range(len(part.sums)):
-                own.show(self._resampled.apply(part.mean(head), piece))
+            for head in part.means():
+                own.show(self._resampled.apply(head, piece))
             kept[slices(piece)] = own.value()
 
         with ThreadPoolExecutor(self._threads) as pool:

@@ -24,8 +24,8 @@ from napari_nnunet_cpu.prepare.taps import Taps
 
 # How much is worked on at a time: logits of a slab (256 MB), and voxels and heads that fit a core's cache.
 SLAB_LOGITS = 2**26
-_STRIP_VOXELS = 2**16
-_HEADS_AT_ONCE = 4
+_STRIP_VOXELS = 2**14
+_SUMS_AT_ONCE = 4
 
 Codes = npt.NDArray[Any]
 
@@ -67,7 +67,7 @@ class LinearExport:
         step = min(self._step, self._shape[0])
         plane, kept = prod(self._source[1:]), prod(self._shape[1:])
         codes = np.min_scalar_type(self._labels.heads).itemsize * (step * self._source[0] // self._shape[0] + 2) * plane
-        strips = self._threads * 8 * 4 * _HEADS_AT_ONCE * min(_STRIP_VOXELS, max(plane, kept))
+        strips = self._threads * 8 * 4 * _SUMS_AT_ONCE * min(_STRIP_VOXELS, max(plane, kept))
         return codes + self._values.itemsize * step * kept + strips
 
     def needed(self, box: Bounds) -> Bounds:
@@ -92,14 +92,16 @@ class LinearExport:
         """
         needed = self.needed(box)
         part = logits(needed)
-        codes = np.empty(part.sums.shape[1:], dtype=np.min_scalar_type(self._labels.heads))
+        codes = np.empty(part.shape, dtype=np.min_scalar_type(self._labels.heads))
         result = np.empty([stop - start for start, stop in box], dtype=self._values.dtype)
         planes, lines, columns = (
             taps[slice(*side)].moved(-first) for taps, side, (first, _) in zip(self._taps, box, needed, strict=True)
         )
 
         def decide(place: tuple[int, slice]) -> None:
-            codes[place] = self._winner_of(part.sums[:, *place])
+            winner = Winner(self._labels, codes[place].shape)
+            winner.show_all(part.heads(part.sums[:, *place]))
+            codes[place] = winner.code
 
         def export(place: tuple[int, slice]) -> None:
             row, strip = place
@@ -118,12 +120,6 @@ class LinearExport:
         """Rows of a slab."""
         rows, y, x = self._source
         return max(SLAB_LOGITS * self._shape[0] // (self._labels.heads * rows * y * x), 1)
-
-    def _winner_of(self, heads: npt.NDArray[np.float32]) -> Codes:
-        winner = Winner(self._labels, heads.shape[1:])
-        for number, head in enumerate(heads):
-            winner.show(number, head)
-        return winner.code
 
     def _strip(self, logits: Logits, codes: Codes, plane: Taps, lines: Taps, columns: Taps) -> Codes:
         """The winners in some lines of one plane, shape (lines, X)."""
@@ -147,19 +143,21 @@ class LinearExport:
         top, bottom = int(lines.below[0]), int(lines.above[-1]) + 1
         part = slice(top, bottom)
         lines = lines.moved(-top)
-        points = columns.moved(line * logits.sums.shape[-1])
+        points = columns.moved(line * logits.shape[-1])
         below, above, share = plane.below[0], plane.above[0], plane.share[0]
         low, high = logits.factors(below, part, 1 - share), logits.factors(above, part, share)
+
+        def blended() -> Iterator[npt.NDArray[np.float32]]:
+            for first in range(0, len(logits.sums), _SUMS_AT_ONCE):
+                sums = logits.sums[first : first + _SUMS_AT_ONCE]
+                blend = sums[:, below, part] * low
+                if above != below:
+                    blend += sums[:, above, part] * high
+                blend = lines.apply(blend, 1)
+                yield from points.apply(blend.reshape(len(blend), -1), 1)
+
         winner = Winner(self._labels, line.shape)
-        for first in range(0, self._labels.heads, _HEADS_AT_ONCE):
-            heads = logits.sums[first : first + _HEADS_AT_ONCE]
-            blend = heads[:, below, part] * low
-            if above != below:
-                blend += heads[:, above, part] * high
-            blend = lines.apply(blend, 1)
-            blend = points.apply(blend.reshape(len(blend), -1), 1)
-            for number, head in enumerate(blend, start=first):
-                winner.show(number, head)
+        winner.show_all(logits.heads(blended()))
         return winner.code
 
 

@@ -74,9 +74,9 @@ class ProbabilityExport:
 
     def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
         """The labels of a box of the kept image, as `LinearExport.labels` gives them."""
-        part = logits(self.needed(box))
-        for head, inside in enumerate(self._inside):
-            inside[slices(box)] = self._resampled.apply(part.mean(head), box)
+        heads = logits(self.needed(box)).means()
+        for head, inside in zip(heads, self._inside, strict=True):
+            inside[slices(box)] = self._resampled.apply(head, box)
             self._store.release()
         result = np.empty([stop - start for start, stop in box], dtype=self._labels.dtype)
         for low, high in slabs_of(*box[0], self._step):

@@ -52,9 +52,8 @@ class WholeExport:
 
     def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
         """The labels of a box of the kept image, as `LinearExport.labels` gives them."""
-        everything = logits(self.needed(box))
+        heads = logits(self.needed(box)).means()
         winner = Winner(self._labels, tuple(stop - start for start, stop in box))
-        for head in range(self._labels.heads):
-            winner.show(head, self._resampler.apply(everything.mean(head), self._shape)[slices(box)])
+        winner.show_all(self._resampler.apply(head, self._shape)[slices(box)] for head in heads)
         result: npt.NDArray[Any] = label_values(self._labels)[winner.code]
         return result

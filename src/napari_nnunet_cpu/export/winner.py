@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ class Winner:
         np.copyto(self.code, self.code.dtype.type(head + self._regions), where=self._better)
         if not self._regions:
             np.maximum(self._best, logits, out=self._best)
+
+    def show_all(self, heads: Iterable[npt.NDArray[np.float32]]) -> None:
+        """Show the logits of all heads."""
+        for number, logits in enumerate(heads):
+            self.show(number, logits)
 
 
 def label_values(labels: Labels) -> npt.NDArray[Any]:

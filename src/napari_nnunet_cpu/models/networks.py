@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_nnunet_cpu.models.architecture import Architecture
+from napari_nnunet_cpu.models.head_layer import HeadLayer
 from napari_nnunet_cpu.models.primus import Primus, build_primus
 
 
@@ -234,6 +235,12 @@ class Decoder(nn.Module):
             x = stage(torch.cat((transposed(x), skip), dim=1))
         y: Tensor = self.seg_layers[-1](x)
         return y
+
+    def take_off_last_layer(self) -> HeadLayer:
+        """Give features from now on; what is given back makes logits of them."""
+        weights, bias = (array.detach().cpu().numpy() for array in self.seg_layers[-1].parameters())
+        self.seg_layers[-1] = nn.Identity()
+        return HeadLayer.of(weights, bias)
 
 
 class UNet(nn.Module):

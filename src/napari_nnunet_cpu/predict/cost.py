@@ -18,6 +18,7 @@ from napari_nnunet_cpu.predict.choice import chosen_tiles
 from napari_nnunet_cpu.predict.doubt import check_members
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.predict.memory import Kind, MemoryPlan, budget_bytes, plan_memory
+from napari_nnunet_cpu.predict.summed import channels_summed
 from napari_nnunet_cpu.predict.times import Work, read_times
 from napari_nnunet_cpu.prepare import Geometry, check_first_stage, plan_geometry
 from napari_nnunet_cpu.settings import Settings
@@ -110,8 +111,8 @@ def estimate(
             doubt=settings.doubt if last and len(members) == 1 else None,
         )
         grid = Grid.for_image(geometry.shape, network.configuration.patch_size, settings.step)
-        export = export_of(network, own, geometry)
-        plan = plan_memory(case, network, own, geometry, grid, export, budget_bytes(own), any_order)
+        export, channels = export_of(network, own, geometry), channels_summed(network, own)
+        plan = plan_memory(case, network, own, geometry, grid, export, budget_bytes(own), any_order, channels)
         tiles = chosen_tiles(grid, export, geometry, own)
         costs.append(estimate_run(case, network, own, geometry, len(tiles), plan))
         if len(members) > 1 and not plan.probabilities_on_disk:  # the sum so far, beside those of the member at hand

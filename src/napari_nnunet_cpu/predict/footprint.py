@@ -10,12 +10,12 @@ from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
 # Measured: feature maps of full resolution that are there at a time, copies of the weights, and the library itself.
-_OPENVINO = (4.5, 2.2, 75 * 10**6)
+_OPENVINO = (4.5, 1.2, 75 * 10**6)
 _TORCH = (8.0, 1.4, 25 * 10**6)
 
 
-def engine_bytes(model: TrainedModel, settings: Settings) -> int:
-    """Memory of the engine during a pass, about; on a GPU some of it is the GPU's."""
+def engine_bytes(model: TrainedModel, settings: Settings, channels: int) -> int:
+    """Memory of the engine during a pass that gives so many channels, about; on a GPU some of it is the GPU's."""
     openvino = settings.engine != "torch" and settings.device in ("auto", "cpu")
     maps, copies, library = _OPENVINO if openvino and installed_version("openvino") else _TORCH
     architecture, patch = model.architecture, prod(model.configuration.patch_size)
@@ -23,8 +23,8 @@ def engine_bytes(model: TrainedModel, settings: Settings) -> int:
         weights, features = 4 * _parameters(architecture), architecture.features_per_stage[0]
     else:  # a transformer, whose few feature maps are small
         weights, features = model.checkpoints[0].stat().st_size, model.input_channels
-    logits = model.labels.heads  # once more, as the network itself lays them out
-    return int(library + len(model.folds) * copies * weights + 4 * patch * (maps * features + logits))
+    # The channels once more, as the network itself lays them out.
+    return int(library + len(model.folds) * copies * weights + 4 * patch * (maps * features + channels))
 
 
 def _parameters(architecture: Architecture) -> int:

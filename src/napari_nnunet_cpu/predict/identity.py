@@ -18,7 +18,7 @@ _SETTINGS = ("engine", "device", "precision", "agreement", "step", "mirror", "do
 
 
 def identity_of(
-    case: Case, model: TrainedModel, settings: Settings, first_stage: npt.NDArray[Any] | None
+    case: Case, model: TrainedModel, settings: Settings, first_stage: npt.NDArray[Any] | None, channels: int
 ) -> dict[str, Any]:
     """Plain values that are equal for two runs whose sums are.
 
@@ -32,6 +32,8 @@ def identity_of(
         What chooses tiles does not count, nor what only costs time. Doubt does, which may be a sum of its own.
     first_stage : numpy.ndarray, optional
         For a cascade: labels of its first stage, shape of the case (Z, Y, X).
+    channels : int
+        How many sums there are.
     """
     chosen = settings.as_dict()
     return {
@@ -44,6 +46,7 @@ def identity_of(
         "plans": model.plans.model_dump(mode="json"),
         "configuration": model.configuration.model_dump(mode="json"),
         "weights": model.weights_sha256,
+        "channels_summed": channels,
         "first_stage": None if first_stage is None else _hash(first_stage),
         "settings": {name: chosen[name] for name in _SETTINGS},
         # In a folder that several computers use: some would answer the same settings in float32.

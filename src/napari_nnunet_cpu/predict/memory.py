@@ -64,25 +64,26 @@ def plan_memory(
     grid: Grid,
     export: LabelExport,
     budget: int,
-    any_order: bool = False,
+    any_order: bool,
+    channels: int,
 ) -> MemoryPlan:
     """The first plan that fits the budget in bytes. If none does, the smallest.
 
     Where tiles come row by row only rows are held, which costs nothing, or all of them on disk; where they come in any
-    order all must be held.
+    order all must be held. So many channels are summed.
     """
     starts = (grid.covering if settings.cover else grid.starts)[0]
     whole, window = grid.padded[0], window_depth(grid, export, geometry.cropped_shape[0], starts)
-    plane, heads = 4 * prod(grid.padded[1:]), model.labels.heads
-    row = plane * (heads + beside(settings) + 1)
-    # Of sums on disk those are in memory that are read: some rows of all heads at a time, or of one head and its mean.
+    plane = 4 * prod(grid.padded[1:])
+    row = plane * (channels + beside(settings) + 1)
+    # Of sums on disk those are in memory that are read: some rows of all at a time, or of one head and its mean.
     read = row * min(window, SLAB_LOGITS * 4 // row + 2) if isinstance(export, LinearExport) else 2 * plane * window
     sums: list[tuple[Kind, int, int]] = [("dense", whole, row * whole), ("disk", whole, read)]
     if window < whole and not any_order:
         sums[0] = ("rows", window, row * window)
     # Probabilities go to disk first, which are written once; sums are written again and again.
-    kept = [(False, 4 * heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
-    preparing, predicting = _peaks(case, model, settings, geometry, grid)
+    kept = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
+    preparing, predicting = _peaks(case, model, settings, geometry, grid, channels)
     doubt = doubt_export(model, settings, geometry)
     if doubt is None:
         predicting += export.working_bytes
@@ -113,15 +114,17 @@ def check_budget(plan: MemoryPlan, budget: int, case: Case, settings: Settings) 
         )
 
 
-def _peaks(case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, grid: Grid) -> tuple[int, int]:
+def _peaks(
+    case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, grid: Grid, channels: int
+) -> tuple[int, int]:
     """Memory while the image is prepared, and while tiles are computed but for what is held of sums and results."""
     image = 4 * model.input_channels * prod(geometry.shape)
     # A channel as float32, and on its way to another grid.
     preparing = image + 4 * prod(case.shape) + 2 * 4 * max(prod(geometry.shape), prod(geometry.cropped_shape))
-    # The patch and its mirror image, the engine's logits and, of several passes, their mean.
+    # The patch and its mirror image, what the engine gives and, of several passes, their mean.
     several = len(model.folds) > 1 or (settings.mirror and model.mirror_axes)
-    tile = 4 * prod(grid.patch) * (2 * model.input_channels + (2 if several else 1) * model.labels.heads)
+    tile = 4 * prod(grid.patch) * (2 * model.input_channels + (2 if several else 1) * channels)
     if beside(settings):  # the probabilities of a pass, their sum or mean, and entropies
         tile += 4 * prod(grid.patch) * (2 * model.labels.heads + 4)
     labels = 2 * np.dtype(model.labels.dtype).itemsize * prod(case.shape)
-    return preparing, image + labels + tile + engine_bytes(model, settings)
+    return preparing, image + labels + tile + engine_bytes(model, settings, channels)

@@ -23,7 +23,7 @@ def mirror_combinations(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(len(axes) + 1)))
 
 
-def mean_logits(
+def mean_output(
     engine: Engine,
     patch: Array,
     mirror_axes: Sequence[int],

@@ -16,6 +16,7 @@ from napari_nnunet_cpu.predict.doubt import RunDoubt, beside, doubt_export
 from napari_nnunet_cpu.predict.finality import Finality
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.predict.memory import MemoryPlan
+from napari_nnunet_cpu.predict.run_engine import RunEngine
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 
@@ -40,6 +41,8 @@ class Output:
         How labels are made.
     memory : MemoryPlan
         What is held at a time.
+    engine : RunEngine
+        Says what is summed, and what makes heads of it.
 
     Attributes
     ----------
@@ -63,11 +66,12 @@ class Output:
         grid: Grid,
         export: LabelExport,
         memory: MemoryPlan,
+        engine: RunEngine,
     ) -> None:
         self._geometry = geometry
         self._export = export
         on_disk = memory.kind == "disk"
-        self.sums = Accumulator(grid, model.labels.heads, memory.depth, on_disk, beside(settings))
+        self.sums = Accumulator(grid, engine.channels, memory.depth, on_disk, beside(settings), engine.head_layer)
         self.finality = Finality(grid, export, geometry.cropped_shape)
         self.labels: Labels = np.zeros(geometry.case_shape, dtype=model.labels.dtype)
         measure = doubt_export(model, settings, geometry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Bounds, common, inside
 from napari_nnunet_cpu.cases import Case
-from napari_nnunet_cpu.engines import Engine, choose_engine
+from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.events import Stage, TileDone
 from napari_nnunet_cpu.export import Store
@@ -25,23 +25,21 @@ from napari_nnunet_cpu.predict.doubt import check_passes
 from napari_nnunet_cpu.predict.grid import Grid, Tile
 from napari_nnunet_cpu.predict.identity import identity_of
 from napari_nnunet_cpu.predict.memory import budget_bytes, check_budget, plan_memory
-from napari_nnunet_cpu.predict.mirroring import mean_logits
+from napari_nnunet_cpu.predict.mirroring import mean_output
 from napari_nnunet_cpu.predict.order import Centre, Focus, from_centre
 from napari_nnunet_cpu.predict.output import Output
 from napari_nnunet_cpu.predict.patches import Patches
 from napari_nnunet_cpu.predict.result import Result, provenance
+from napari_nnunet_cpu.predict.run_engine import RunEngine
 from napari_nnunet_cpu.predict.run_folder import RunFolder
 from napari_nnunet_cpu.predict.saving import Saving
+from napari_nnunet_cpu.predict.stop import Stop, never
 from napari_nnunet_cpu.predict.times import Times, Work, keep_times
 from napari_nnunet_cpu.prepare import Geometry, prepare, reader_order
 from napari_nnunet_cpu.resources import Stopwatch, resident_bytes
 from napari_nnunet_cpu.settings import Settings
 
 Array = npt.NDArray[Any]
-
-
-def _never() -> bool:
-    return False
 
 
 class Run:
@@ -114,16 +112,14 @@ class Run:
         self._start = time.perf_counter()
         self._first_final_seconds: float | None = None
         self._stopwatch = Stopwatch()
-        self._engine = engine
-        folds = len(model.folds) if engine is None else engine.folds
-        check_passes(self.settings, folds * 2 ** len(self.mirror_axes))
-        # A given engine is not what the settings stand for, so that its times tell nothing of later runs.
-        self._remembers = engine is None
+        self._engine = RunEngine(model, self.settings, self._stopwatch, engine)
+        check_passes(self.settings, self._passes_per_tile)
         self._any_order = any_order
         self.saving: Saving | None = None
         self._file: RunFolder | None = None
         if folder is not None:
-            self._file = RunFolder(folder, identity_of(case, model, self.settings, first_stage))
+            identity = identity_of(case, model, self.settings, first_stage, self._engine.channels)
+            self._file = RunFolder(folder, identity)
             # What more can be made of may not be forgotten, and what came in any order is not to be had row by row.
             more = self.settings.cover or self.settings.probabilities or self.settings.box is not None
             more |= self.settings.doubt is not None
@@ -136,7 +132,10 @@ class Run:
                 prepared = prepare(case, model, first_stage, self._plan)
             self.geometry = prepared.geometry
             self._patches = Patches(prepared.image, self.grid, flat=len(model.configuration.patch_size) == 2)
-            self._output = Output(model, self.settings, self.geometry, self.grid, self._export, self._memory)
+            self._engine.patches = self._patches
+            self._output = Output(
+                model, self.settings, self.geometry, self.grid, self._export, self._memory, self._engine
+            )
             if self._file is not None:
                 self.saving = self._taken_up(self._file)
         except MemoryError as error:
@@ -157,7 +156,15 @@ class Run:
         self.tiles = chosen_tiles(self.grid, self._export, geometry, self.settings)
         self._budget = budget_bytes(self.settings)
         self._memory = plan_memory(
-            self.case, self.model, self.settings, geometry, self.grid, self._export, self._budget, self._any_order
+            self.case,
+            self.model,
+            self.settings,
+            geometry,
+            self.grid,
+            self._export,
+            self._budget,
+            self._any_order,
+            self._engine.channels,
         )
         check_budget(self._memory, self._budget, self.case, self.settings)
         self.estimate = estimate_run(self.case, self.model, self.settings, geometry, len(self.tiles), self._memory)
@@ -196,10 +203,7 @@ class Run:
         ModelError, DeviceError, EngineError
             When it can't be made.
         """
-        if self._engine is None:
-            with self._stopwatch.timing(Stage.LOAD):
-                self._engine = choose_engine(self.model, self.settings, self._patches.spread)
-        return self._engine
+        return self._engine.get()
 
     @property
     def mirror_axes(self) -> tuple[int, ...]:
@@ -245,9 +249,7 @@ class Run:
         finality.plan(tiles)
         self._output.fresh = list(finality.final_boxes())  # of which only a part was asked for until now, perhaps
 
-    def compute(
-        self, order: Sequence[Tile] | None = None, should_stop: Callable[[], bool] = _never
-    ) -> Iterator[TileDone]:
+    def compute(self, order: Sequence[Tile] | None = None, should_stop: Stop = never) -> Iterator[TileDone]:
         """Compute the tiles that are not computed yet. One thread at a time may do so.
 
         Parameters
@@ -295,10 +297,10 @@ class Run:
                         "compute tiles in the order of run.tiles, or allow more memory"
                     )
                 with self._stopwatch.timing(Stage.PREDICT):
-                    heads = self._heads_of(tile, engine, should_stop)
-                    if heads is None:
+                    channels = self._channels_of(tile, engine, should_stop)
+                    if channels is None:
                         return
-                    self._output.sums.add(tile, heads)
+                    self._output.sums.add(tile, channels)
                     self._done.add(tile.index)
                     self._output.finality.done(tile)
                 in_row[tile.start[0]] -= 1
@@ -394,6 +396,7 @@ class Run:
             "tiles_taken_up": self._taken_up_count,
             "passes_per_tile": self._passes_per_tile,
             "classes": self.model.labels.heads,
+            "channels_summed": self._engine.channels,
             "memory": {
                 "plan": self.estimate.plan,
                 "rows": self._memory.depth,
@@ -404,18 +407,16 @@ class Run:
             "seconds": {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
         }
 
-    def _heads_of(
-        self, tile: Tile, engine: Engine, should_stop: Callable[[], bool]
-    ) -> list[npt.NDArray[np.float32]] | None:
-        """What is summed of a tile: its logits and, where that is asked for, how far its passes disagree."""
+    def _channels_of(self, tile: Tile, engine: Engine, should_stop: Stop) -> list[npt.NDArray[np.float32]] | None:
+        """What is summed of a tile: its logits or features and, where asked for, how far its passes disagree."""
         measured = self._output.measured
         passes = None if measured is None else measured.of_a_tile()
         watch = None if passes is None else passes.show
-        logits = mean_logits(engine, self._patches.of(tile), self.mirror_axes, should_stop, watch)
-        if logits is None:
+        mean = mean_output(engine, self._patches.of(tile), self.mirror_axes, should_stop, watch)
+        if mean is None:
             return None
-        heads = list(logits.reshape(-1, *tile.size))
-        return heads if passes is None else [*heads, passes.value().reshape(tile.size)]
+        channels = list(mean.reshape(-1, *tile.size))
+        return channels if passes is None else [*channels, passes.value().reshape(tile.size)]
 
     def _in_turn(self, todo: Sequence[Tile], follow: bool) -> Iterator[Tile]:
         """The tiles as they are or, where sums of all are held, those first that decide the focus of the moment."""
@@ -474,11 +475,11 @@ class Run:
             )
 
     def _remember(self) -> None:
-        if self._remembers and self.settings.box is None:
+        if not self._engine.given and self.settings.box is None:
             passes = (len(self._done) - self._taken_up_count) * self._passes_per_tile
             work = Work.counted(self.case, self.model, self.settings, self.geometry, passes)
             keep_times(self.model, self.settings, Times.measured(self._stopwatch.seconds, work))
 
     @property
     def _passes_per_tile(self) -> int:
-        return self.engine.folds * int(2 ** len(self.mirror_axes))
+        return self._engine.folds * int(2 ** len(self.mirror_axes))

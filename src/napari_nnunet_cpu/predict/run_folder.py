@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.predict.checksums import check_of, checks_of, checksum_of
 from napari_nnunet_cpu.remembered import hash_of
 
 Array = npt.NDArray[Any]
@@ -152,22 +153,22 @@ class RunFolder:
         def changes(write: _Write) -> None:
             for number in tiles:
                 write("INSERT OR IGNORE INTO tiles VALUES (?)", (number,))
-                checks["tiles", str(number)] = _check("tiles", number)
+                checks["tiles", str(number)] = check_of("tiles", number)
             for box, array in labels:
                 key, dtype, data = _text(box), array.dtype.str, zlib.compress(np.ascontiguousarray(array).data, 1)
                 write("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", (key, dtype, data))
-                checks["labels", key] = _check("labels", key, dtype, data=data)
+                checks["labels", key] = check_of("labels", key, dtype, data=data)
             for box, block in sums:
                 key, check = _text(box), 0
                 for head, array in enumerate(block):
                     values = np.ascontiguousarray(array, np.float32).data
                     write("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)", (key, head, values))
-                    check ^= _check("sums", key, head, data=values)
+                    check ^= check_of("sums", key, head, data=values)
                 checks["sums", key] = check
             for key in map(_text, gone):
                 write("DELETE FROM sums WHERE box = ?", (key,))
                 checks.pop(("sums", key), None)
-            write("UPDATE run SET checksum = ?", (_checksum(checks),))
+            write("UPDATE run SET checksum = ?", (checksum_of(checks),))
 
         saved = self._write(changes)
         if saved:
@@ -181,7 +182,7 @@ class RunFolder:
         def changes(write: _Write) -> None:
             for table in ("tiles", "labels", "sums"):
                 write(f"DELETE FROM {table}", ())
-            write("UPDATE run SET checksum = ?", (_checksum(nothing),))
+            write("UPDATE run SET checksum = ?", (checksum_of(nothing),))
 
         self._write(changes)
         self.tiles, self._checks = frozenset(), nothing
@@ -218,16 +219,16 @@ class RunFolder:
             if not database.execute("SELECT name FROM sqlite_master").fetchall():
                 for table in filter(str.strip, _TABLES.split(";")):
                     database.execute(table)
-                database.execute("INSERT INTO run VALUES (?, '{}', ?)", (document, _checksum({})))
+                database.execute("INSERT INTO run VALUES (?, '{}', ?)", (document, checksum_of({})))
                 database.execute(f"PRAGMA application_id = {MARK}")
                 database.execute(f"PRAGMA user_version = {LAYOUT}")
             for name, wanted in (("application_id", MARK), ("user_version", LAYOUT)):
                 if database.execute(f"PRAGMA {name}").fetchone() != (wanted,):
                     raise ValueError("the file is of another program or version")
             ((found, about, checksum),) = database.execute("SELECT identity, about, checksum FROM run").fetchall()
-            checks = _checks_of(database)
+            checks = checks_of(database)
             sound = database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)  # what leads to the values, too
-            if found != document or checksum != _checksum(checks) or not sound:
+            if found != document or checksum != checksum_of(checks) or not sound:
                 raise ValueError("the file is damaged, or of another run")
             self.about = json.loads(about)
             self.tiles = frozenset(int(key) for table, key in checks if table == "tiles")
@@ -285,25 +286,6 @@ def _delete(path: Path) -> None:
     for ending in reversed(_ENDINGS):  # a journal that is left alone would be taken for that of a later file
         with contextlib.suppress(OSError):
             path.with_name(path.name + ending).unlink(missing_ok=True)
-
-
-def _checks_of(database: sqlite3.Connection) -> dict[tuple[str, str], int]:
-    """The checksums of all that is saved, which is read for it."""
-    checks = {("tiles", str(number)): _check("tiles", number) for (number,) in database.execute("SELECT * FROM tiles")}
-    for box, dtype, data in database.execute("SELECT box, dtype, data FROM labels"):
-        checks["labels", box] = _check("labels", box, dtype, data=data)
-    for box, head, data in database.execute("SELECT box, head, data FROM sums"):
-        checks["sums", box] = checks.get(("sums", box), 0) ^ _check("sums", box, head, data=data)
-    return checks
-
-
-def _check(*key: Any, data: Any = b"") -> int:
-    return zlib.crc32(data, zlib.crc32(" ".join(map(str, key)).encode()))
-
-
-def _checksum(checks: Mapping[tuple[str, str], int]) -> int:
-    """One number for all of them, in whatever order."""
-    return sum(checks.values())
 
 
 def _text(box: Bounds) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,18 @@ from napari_nnunet_cpu.boxes import Bounds, inside
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
-from napari_nnunet_cpu.export import Store, doubt_of_store, keep_largest, labels_of_store
+from napari_nnunet_cpu.export import doubt_of_store, keep_largest, labels_of_store
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of, read_postprocessing
 from napari_nnunet_cpu.predict.cost import Estimate, estimate, planned_runs
 from napari_nnunet_cpu.predict.doubt import check_members
+from napari_nnunet_cpu.predict.mean import Mean
 from napari_nnunet_cpu.predict.order import Focus
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.run import Run
 from napari_nnunet_cpu.predict.run_folder import RunFolder
+from napari_nnunet_cpu.predict.stop import Stop, never
 from napari_nnunet_cpu.prepare import reader_order
 from napari_nnunet_cpu.settings import Settings
-
-Stop = Callable[[], bool]
-
-
-def _never() -> bool:
-    return False
 
 
 class Segmentation:
@@ -88,12 +84,11 @@ class Segmentation:
         self._postprocessing = read_postprocessing(self.members) if self.settings.postprocess else None
         planned_runs(case, self.members, first_stage)  # what does not fit is found before the first network runs
         self._first_stage = first_stage
-        self._first_stage_result: Result | None = None
+        self._first_stages: dict[int, Result] = {}  # by the model of the second stage: those that are done
         self._at_hand: dict[int, Run] = {}  # by their model: what is begun and not finished with
         self._records: list[dict[str, Any]] = []  # of those that are
         self.files: list[RunFolder] = []
-        self._members_done = 0
-        self._total: Store | None = None  # the sum of the probabilities of the members that are done
+        self._mean = Mean(len(self.members))
 
     @property
     def estimate(self) -> Estimate:
@@ -124,13 +119,13 @@ class Segmentation:
         SettingsError
             When the tiles can't be chosen, or an ensemble has begun: its members are forgotten one by one.
         """
-        if self._ensemble and (self._at_hand or self._members_done):
+        if self._ensemble and (self._at_hand or self._mean.added):
             raise SettingsError("the runs of an ensemble are made one after the other and forgotten: start it again")
         if self.run is not None:
             self.run.choose(box, cover)
         self.settings = replace(self.settings, box=box, cover=cover)
 
-    def steps(self, should_stop: Stop = _never) -> Generator[Event, None, Result | None]:
+    def steps(self, should_stop: Stop = never) -> Generator[Event, None, Result | None]:
         """Compute what is not computed yet, step by step; the line that every caller of a whole run goes through.
 
         Parameters
@@ -155,23 +150,22 @@ class Segmentation:
         """
         labels: npt.NDArray[Any] | None = None
         doubt: npt.NDArray[np.float32] | None = None
-        for member in self.members[self._members_done :]:
+        for member in self.members[self._mean.added :]:
             run = yield from self._member(member, should_stop)
             if run is None:
                 return None
             yield self._began(Stage.EXPORT, member)
             if self._ensemble:
-                self._take(run.probabilities())
+                self._mean.add(run.probabilities())
                 self._finish(run)
-                self._members_done += 1
             else:
                 labels = run.labels()
                 doubt = None if self.settings.doubt is None else run.doubt()
             del run  # its sums, before those of the next
-        if self._ensemble and self._total is not None:
-            labels = labels_of_store(self._total, self.members[0].labels)
+        if self._mean.store is not None:
+            labels = labels_of_store(self._mean.store, self.members[0].labels)
             if self.settings.doubt is not None:
-                doubt = doubt_of_store(self._total, self.members[0].labels, self.settings.doubt)
+                doubt = doubt_of_store(self._mean.store, self.members[0].labels, self.settings.doubt)
             labels = self._in_box(labels)
             doubt = None if doubt is None else self._in_box(doubt)
         if labels is None:  # there is at least one member, so this is for the type checker alone
@@ -232,15 +226,16 @@ class Segmentation:
             doubt=None if self._ensemble else self.settings.doubt,  # it is made of the mean
         )
         if model.first_stage is not None and labels is None and id(model) not in self._at_hand:
-            own = replace(settings, probabilities=False, box=None, doubt=None)
-            first = yield from self._computed(model.first_stage, None, own, should_stop, last=False)
-            if first is None:
-                return None
-            yield self._began(Stage.EXPORT, model.first_stage)
-            self._first_stage_result = first.result()
-            self._finish(first)
-            labels = self._first_stage_result.labels
-            del first  # its sums, before those of the second stage
+            if id(model) not in self._first_stages:
+                own = replace(settings, probabilities=False, box=None, doubt=None)
+                first = yield from self._computed(model.first_stage, None, own, should_stop, last=False)
+                if first is None:
+                    return None
+                yield self._began(Stage.EXPORT, model.first_stage)
+                self._first_stages[id(model)] = first.result()
+                self._finish(first)
+                del first  # its sums, before those of the second stage
+            labels = self._first_stages[id(model)].labels
         return (yield from self._computed(model, labels if model.cascade else None, settings, should_stop, last=True))
 
     def _computed(
@@ -256,8 +251,7 @@ class Segmentation:
         if run is None:
             yield self._began(Stage.PREPARE, model)
             if settings.memory is not None:
-                held = 0 if self._total is None or self._total.on_disk else self._total.array.nbytes
-                settings = replace(settings, memory=max(settings.memory - held, 1))
+                settings = replace(settings, memory=max(settings.memory - self._mean.bytes, 1))
             run = Run(self.case, model, settings, first_stage=labels, any_order=self._any_order, folder=self._folder)
             self._at_hand[id(model)] = run
             if run.saving is not None:
@@ -273,20 +267,6 @@ class Segmentation:
             yield replace(event, part=self._part(model), final=event.final if final else ())
         return run if run.complete else None
 
-    def _take(self, probabilities: Store) -> None:
-        """Add the probabilities of a member; those of the last one make the sum the mean."""
-        if self._total is None:
-            self._total = probabilities
-        else:
-            for head, other in zip(self._total.array, probabilities.array, strict=True):
-                head += other
-                self._total.release()
-                probabilities.release()
-        if self._members_done == len(self.members) - 1:
-            for head in self._total.array:
-                head /= len(self.members)
-                self._total.release()
-
     def _finish(self, run: Run) -> None:
         """Keep the record of a run and let the rest of it go."""
         self._records.append(run.record())
@@ -294,7 +274,7 @@ class Segmentation:
 
     def _result(self, labels: npt.NDArray[Any], doubt: npt.NDArray[np.float32] | None) -> Result:
         records = [*self._records, *(run.record() for run in self._at_hand.values())]
-        store = self._total
+        store = self._mean.store
         if store is None and self.settings.probabilities and self.run is not None:
             store = self.run.probabilities()
         return Result(
@@ -304,6 +284,6 @@ class Segmentation:
             self.case,
             reader_order(self.case, self.members[0]),
             store.array if store is not None and self.settings.probabilities else None,
-            self._first_stage_result,
+            next(reversed(self._first_stages.values()), None),
             doubt,
         )

@@ -7,22 +7,18 @@ turns, as the viewer does; `segment` and `Run` take none, so that a script pays 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from types import TracebackType
 from typing import TypeVar
 
 from napari_nnunet_cpu.events import Waiting
+from napari_nnunet_cpu.predict.stop import Stop, never
 
-Stop = Callable[[], bool]
 Step = TypeVar("Step")
 Found = TypeVar("Found")
 
 _ASKED_EVERY = 0.25  # seconds between two looks at should_stop, which can't wake a thread that waits
-
-
-def _never() -> bool:
-    return False
 
 
 class Turns:
@@ -39,7 +35,7 @@ class Turns:
         self._came = 0
 
     def taking(
-        self, priority: int = 0, should_stop: Stop = _never, part: str = ""
+        self, priority: int = 0, should_stop: Stop = never, part: str = ""
     ) -> Generator[Waiting, None, Turn | None]:
         """Wait until it is this thread's turn. Closing the generator leaves the line.
 
@@ -81,7 +77,7 @@ class Turns:
         return turn.joined or turn
 
     def in_turn(
-        self, steps: Generator[Step, None, Found | None], should_stop: Stop = _never, priority: int = 0
+        self, steps: Generator[Step, None, Found | None], should_stop: Stop = never, priority: int = 0
     ) -> Generator[Step | Waiting, None, Found | None]:
         """Go through the steps of a run in its turn, and let runs of higher priority in between two of them.
 
@@ -212,7 +208,7 @@ class Turn:
         """How many runs of a higher priority wait for it."""
         return self._turns._wanting(self)
 
-    def pause_if_wanted(self, should_stop: Stop = _never) -> bool:
+    def pause_if_wanted(self, should_stop: Stop = never) -> bool:
         """Let the runs of a higher priority that wait go first, between two tiles.
 
         Parameters

@@ -16,6 +16,7 @@ def remove_layer(viewer: ViewerModel, layer: Layer) -> None:
     (`napari/_vispy/canvas.py`, `_clean_and_update_scenegraph`). With two windows that can be the other's, which then
     lacks what has the same numbers there, and crashes the process when it is drawn next.
     """
+    viewer = getattr(viewer, "__wrapped__", viewer)  # a widget gets a stand-in, which warns of what is not public
     window = getattr(viewer, "window", None)
     if window is not None:
         window._qt_viewer.canvas._scene_canvas.set_current()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from typing import TYPE_CHECKING
 
+import pandas as pd  # here, for napari would read it on the first layer, and hold up the window
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
@@ -47,7 +48,7 @@ def add_with_names(viewer: ViewerModel, layer: Labels, names: dict[int, str]) ->
     on the canvas yet.
     """
     viewer.add_layer(layer)
-    layer.features = {"index": list(names), "name": list(names.values())}
+    layer.features = pd.DataFrame({"index": list(names), "name": list(names.values())})
     return layer
 
 

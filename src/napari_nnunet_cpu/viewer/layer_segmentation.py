@@ -103,7 +103,8 @@ class LayerSegmentation:
     @property
     def saving_problem(self) -> str | None:
         """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
-        return None if self._at_hand is None else self._at_hand.saving_problem
+        files = [*self._files, *(() if self._at_hand is None else self._at_hand.files)]
+        return next((file.problem for file in files if file.problem is not None), None)
 
     def choose(self, box: Bounds | None, cover: bool) -> None:
         """Choose the tiles anew, see `Segmentation.choose`: of the time points that are not done.

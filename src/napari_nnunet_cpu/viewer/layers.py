@@ -15,6 +15,7 @@ from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_sp
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.axes import Axes, guess_axes, parse_axes
 from napari_nnunet_cpu.viewer.history import History, layer_history, turned
+from napari_nnunet_cpu.viewer.layer_spacing import data_to_world, layer_spacing
 from napari_nnunet_cpu.viewer.placement import Placement, layer_placement
 
 
@@ -213,7 +214,7 @@ def image_from_layers(
             f"{first.name}: the axes {found} have one for channels, but the channels are layers of their own; "
             "choose one layer for all channels, or name the axis T"
         )
-    spacing, spacing_source, note = _spacing(first, found, history)
+    spacing, spacing_source, note = layer_spacing(first, found, history)
     return LayerImage(
         name=first.name,
         arrays=arrays,
@@ -254,45 +255,10 @@ def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> None:
             )
         if layer.ndim != first.ndim or layer.units != first.units:
             raise CaseError(f"{first.name} and {layer.name} have different axes or units; make them the same first")
-        if not np.allclose(_data_to_world(layer), _data_to_world(first), rtol=1e-4, atol=1e-4):
+        if not np.allclose(data_to_world(layer), data_to_world(first), rtol=1e-4, atol=1e-4):
             raise CaseError(f"{first.name} and {layer.name} lie at different places or scales; align them first")
         if array.shape != arrays[0].shape:
             raise CaseError(f"channels differ in shape: {first.name} {arrays[0].shape}, {layer.name} {array.shape}")
-
-
-def _data_to_world(layer: Image) -> npt.NDArray[np.float64]:
-    """The layer's linear transform and translation, shape (ndim, ndim + 1)."""
-    origin = np.asarray(layer.data_to_world([0] * layer.ndim))
-    columns = [np.asarray(layer.data_to_world(list(unit))) - origin for unit in np.eye(layer.ndim)]
-    return np.column_stack([*columns, origin])
-
-
-def _spacing(layer: Image, axes: Axes, history: History | None) -> tuple[Spacing, SpacingSource, str]:
-    """Spacing (Z, Y, X) in mm of the file, how far it can be relied on, and where it comes from."""
-    linear = _data_to_world(layer)[np.ix_(axes.space, axes.space)]
-    units = [layer.units[number] for number in axes.space]
-    lengths = np.linalg.norm(linear, axis=0)
-    source, note = SpacingSource.STATED, "from the layer's scale, taken as mm"
-    if any(str(unit) != "pixel" for unit in units):
-        lengths = np.linalg.norm(linear * [[_millimetres(unit, layer.name)] for unit in units], axis=0)
-        note = f"from the layer's scale, in {units[-1]}"
-    elif history is not None:
-        lengths = lengths * history.to_mm
-    elif np.allclose(lengths, 1):
-        source, note = SpacingSource.ASSUMED, ""
-    if history is None and note:
-        source = SpacingSource.PIXEL_SIZE
-    a, b, c = (float(length) for length in [1.0, *lengths][-3:])
-    return axes.order.unpermute((a, b, c)), source, note
-
-
-def _millimetres(unit: Any, name: str) -> float:
-    from pint import PintError
-
-    try:
-        return float((1 * unit).to("mm").magnitude)
-    except PintError as error:
-        raise CaseError(f"{name}: its unit {unit} is not a length; set the layer's units to mm") from error
 
 
 def _file_affine(

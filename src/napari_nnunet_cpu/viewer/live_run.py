@@ -14,15 +14,16 @@ from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.errors import NNUNetCPUError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.models import Model, members_of
+from napari_nnunet_cpu.predict import Focus
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.doubt import add_doubt
+from napari_nnunet_cpu.viewer.focus_watch import FocusWatch
 from napari_nnunet_cpu.viewer.labels import add_first_stage, add_with_names, labels_layer
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layer_segmentation import FinalLabels, LayerEvent, LayerSegmentation
 from napari_nnunet_cpu.viewer.layers import LayerImage
 from napari_nnunet_cpu.viewer.merge import MergeTarget
 from napari_nnunet_cpu.viewer.preview import Preview
-from napari_nnunet_cpu.viewer.shown import focus_of
 from napari_nnunet_cpu.viewer.worker import ActivityProgress, RunWorker, make_worker
 
 if TYPE_CHECKING:
@@ -106,15 +107,16 @@ class LiveRun:
         self.labels: Labels | None = None
         self.doubt: Image | None = None
         self._viewer = viewer
-        self._layer = layer
         self._priority = priority
         names = members_of(model)[0].labels
         self.preview = Preview(viewer, image, dict(names.names), names.dtype)
         self._segmentation = LayerSegmentation(
             image, model, settings, spacing_mm, first_stage, any_order=True, folder=folder
         )
+        self._watch = FocusWatch(viewer, layer, image, self._look)
         self._worker: RunWorker | None = None
         self._asked_to_stop = False
+        self._told: str | None = None
         self._tiles_done = 0
 
     @property
@@ -155,8 +157,7 @@ class LiveRun:
         worker.finished.connect(of_this(self._on_finished))
         _RUNNING.add(self)
         self.preview.show()
-        self._follow_view(True)
-        self._look()
+        self._watch.start()
         worker.start()
 
     def cancel(self) -> None:
@@ -241,6 +242,7 @@ class LiveRun:
     def _on_event(self, event: LayerEvent) -> None:
         if self._worker is None or (self._worker.cancelled and not self._asked_to_stop):
             return  # the window is being closed
+        self._tell_unsaved()
         if isinstance(event, FinalLabels):
             self.preview.paint(event)
             self.painted.emit(event)
@@ -263,6 +265,7 @@ class LiveRun:
     def _on_error(self, error: Exception) -> None:
         self._end()
         self._stop_showing()
+        self._tell_unsaved()
         self.failed.emit(error)
 
     def _on_finished(self) -> None:
@@ -270,6 +273,7 @@ class LiveRun:
         self._end()
         if asked:
             self._stop_showing()
+            self._tell_unsaved()  # the last save came after the last event
         self.ended.emit(None)
 
     def _stop_showing(self) -> None:
@@ -282,18 +286,14 @@ class LiveRun:
     def _end(self) -> None:
         self._worker = None
         _RUNNING.discard(self)
-        self._follow_view(False)
+        self._watch.stop()
 
-    def _follow_view(self, follow: bool) -> None:
-        """Hear of what the viewer shows, or no longer."""
-        dims, camera = self._viewer.dims.events, self._viewer.scene.camera.events
-        for emitter in (dims.point, dims.ndisplay, dims.order, camera.center):
-            emitter.disconnect(self._look)
-            if follow:
-                emitter.connect(self._look)
+    def _look(self, focus: Focus | None) -> None:
+        self._segmentation.focus = focus
 
-    def _look(self, _: Any = None) -> None:
-        try:
-            self._segmentation.focus = focus_of(self._viewer, self._layer, self.image)
-        except (ValueError, IndexError, NNUNetCPUError):  # the layer was changed to other axes meanwhile
-            self._segmentation.focus = None
+    def _tell_unsaved(self) -> None:
+        """Say once that the run is not saved any more, and why."""
+        problem = self.saving_problem
+        if problem != self._told and problem is not None:
+            show_warning(f"{self.image.name}: {problem}")
+        self._told = problem

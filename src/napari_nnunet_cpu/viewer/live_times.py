@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import napari
-import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_nnunet_cpu.cases import read_case
@@ -43,26 +42,25 @@ class LoopWatch:
 
 
 class SliceWatch:
-    """When the slice on screen got its first labels, and when all of them were final."""
+    """When the slice on screen got its first labels, and when its last ones: with these all that the run decides are.
 
-    def __init__(self, shape: tuple[int, ...], shown: int) -> None:
+    What cropping took away is background from the start, and no event tells of it.
+    """
+
+    def __init__(self, shown: int) -> None:
         self._shown = shown
-        self._open = np.ones(shape[1:], dtype=np.bool_)
         self._start = time.perf_counter()
         self.first: float | None = None
         self.final: float | None = None
 
     def see(self, event: FinalLabels) -> None:
-        """Take note of labels that were painted."""
-        rows, lines, columns = event.place
+        """Take note of labels that were painted; none of them comes twice."""
+        rows = event.place[0]
         if not isinstance(rows, slice) or not rows.start <= self._shown < rows.stop:
             return
-        seconds = time.perf_counter() - self._start
+        self.final = time.perf_counter() - self._start
         if self.first is None:
-            self.first = seconds
-        self._open[lines, columns] = False
-        if self.final is None and not self._open.any():
-            self.final = seconds
+            self.first = self.final
 
 
 def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
@@ -78,8 +76,8 @@ def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
     Returns
     -------
     dict
-        Seconds from the start: "first" labels on the slice on screen, its "final" ones (None where cropping took a
-        part of it away), the "whole" run; "gap", the longest time that the event loop did not come round meanwhile,
+        Seconds from the start: "first" labels on the slice on screen, and its "final" ones (None where cropping took
+        all of it away), the "whole" run; "gap", the longest time that the event loop did not come round meanwhile,
         and "gap_idle" in a window at rest; "tiles".
     """
     case = read_case(image)
@@ -95,7 +93,7 @@ def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
     idle = loop.longest()
     snapshot = image_from_layers([layer])
     run = LiveRun(viewer, layer, snapshot, trained, settings)
-    watch = SliceWatch(case.shape, shown)
+    watch = SliceWatch(shown)
     run.painted.connect(watch.see)
     start = time.perf_counter()
     run.start()

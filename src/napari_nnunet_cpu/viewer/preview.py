@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from superqt.utils import qthrottled
+from vispy.visuals import LineVisual
 
 from napari_nnunet_cpu.viewer.canvas import remove_layer
 from napari_nnunet_cpu.viewer.labels import add_with_names, label_colors, labels_name
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # A refresh of a large slice takes half of this.
 _REFRESH_MS = 300
+# vispy makes the patterns of such lines with the first one and keeps them. The first layer has one: made here it does
+# not hold up the window.
+LineVisual(np.zeros((2, 2)), method="agg")
 
 
 class Preview:

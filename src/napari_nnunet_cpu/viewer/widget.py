@@ -14,13 +14,14 @@ from napari_nnunet_cpu.predict import estimate
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.channel_choice import ChannelChoice
 from napari_nnunet_cpu.viewer.cost_label import CostLabel, folder_for
-from napari_nnunet_cpu.viewer.doubt import DoubtfulSlices
+from napari_nnunet_cpu.viewer.doubt_button import DoubtButton
 from napari_nnunet_cpu.viewer.first_stage_choice import FirstStageChoice
 from napari_nnunet_cpu.viewer.live_run import LiveRun
 from napari_nnunet_cpu.viewer.merge import MergeTarget
 from napari_nnunet_cpu.viewer.model_choice import ModelChoice
 from napari_nnunet_cpu.viewer.part_choice import PartChoice
 from napari_nnunet_cpu.viewer.preferences import begin_with, chosen, read, remember
+from napari_nnunet_cpu.viewer.queue_button import QueueButton
 from napari_nnunet_cpu.viewer.result_choice import ResultChoice
 from napari_nnunet_cpu.viewer.run_options import RunOptions
 from napari_nnunet_cpu.viewer.session_choice import Chosen, SessionChoice
@@ -28,7 +29,7 @@ from napari_nnunet_cpu.viewer.worker import while_open
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image, Labels
+    from napari.layers import Labels
 
     from napari_nnunet_cpu.viewer.layers import LayerImage
 
@@ -47,7 +48,9 @@ class SegmentWidget(Container[Widget]):
         The inputs.
     run_button : PushButton
         "Run"; "Cancel" while a run is going on, "Continue" where one with the same inputs was cancelled.
-    doubt_button : PushButton
+    queue_button : QueueButton
+        Starts runs in the background, and has them.
+    doubt_button : DoubtButton
         Goes through the slices by their doubt, where that was asked for.
     keep_button : PushButton
         Makes a layer of what a cancelled run has finished.
@@ -57,24 +60,17 @@ class SegmentWidget(Container[Widget]):
         What is going on, and the time left.
     live : LiveRun or None
         The run that is going on, or that can be gone on with.
-    background : list of LiveRun
-        Those that wait, or go on while no other does.
     """
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037  # napari reads it at run time
         self._viewer = napari_viewer
         self.live: LiveRun | None = None
-        self.background: list[LiveRun] = []
         self._inputs: tuple[Any, ...] = ()
         self.cost = CostLabel()
         self.run_button = PushButton(text="Run")
-        self.queue_button = PushButton(
-            text="Run in the background",
-            tooltip="when no other run goes on, and pausing when one does: choose and run the next image meanwhile",
-        )
+        self.queue_button = QueueButton(self._say)
         self.keep_button = PushButton(text="Keep what is finished", visible=False)
-        self.doubt_button = PushButton(text="Next doubtful slice", visible=False)
-        self._doubtful: DoubtfulSlices | None = None
+        self.doubt_button = DoubtButton(napari_viewer, self._say)
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.status = Label(value="")
         self._ready = False
@@ -112,7 +108,6 @@ class SegmentWidget(Container[Widget]):
         self._ready = True
         self.run_button.clicked.connect(self._run_or_cancel)
         self.keep_button.clicked.connect(self._keep)
-        self.doubt_button.clicked.connect(self._next_doubtful)
         self.queue_button.clicked.connect(self.run_in_background)
         begin_with(read(), self.model, self.run_options)
 
@@ -148,7 +143,7 @@ class SegmentWidget(Container[Widget]):
                 made.ended.connect(while_open(self, self._on_end))
                 made.failed.connect(while_open(self, self._on_failure))
         except NNUNetCPUError as error:
-            self._tell(str(error))
+            self._say(str(error), error=True)
             return None
         self.run_button.text = "Cancel"
         self.keep_button.visible = False
@@ -164,20 +159,9 @@ class SegmentWidget(Container[Widget]):
         try:
             made = self._made(priority=-1)
         except NNUNetCPUError as error:
-            self._tell(str(error))
+            self._say(str(error), error=True)
             return None
-        self.background.append(made)
-
-        def leave(what: Labels | Exception | None) -> None:
-            self.background.remove(made)
-            if isinstance(what, Exception):
-                self._tell(f"{made.image.name}: {what}")
-            self._count_background()
-
-        made.ended.connect(while_open(self, leave))
-        made.failed.connect(while_open(self, leave))
-        self._count_background()
-        made.start()
+        self.queue_button.start(made)
         return made
 
     def cancel(self) -> None:
@@ -191,22 +175,14 @@ class SegmentWidget(Container[Widget]):
         if not self.model.models:
             raise ModelError(self.model.problem)
         image, spacing = self.channels.image_to_run(), self.channels.stated_spacing()
-        settings = self._settings(image)
-        first_stage = self.first_stage.labels(image)
+        layer, models = self.channels.boxes[0].value, self.model.models
+        settings, first_stage, target = self._settings(image), self.first_stage.labels(image), self._target(image)
         outline = image.outline(spacing)
-        cost = estimate(outline, self.model.models, settings, first_stage, any_order=True)
+        folder = folder_for(estimate(outline, models, settings, first_stage, any_order=True), outline, models)
         return LiveRun(
-            self._viewer,
-            self.channels.boxes[0].value,
-            image,
-            self.model.models,
-            settings,
-            spacing,
-            first_stage,
-            folder=folder_for(cost, outline, self.model.models),
-            target=self._target(image),
-            priority=priority,
-        )
+            self._viewer, layer, image, models, settings, spacing, first_stage,
+            folder=folder, target=target, priority=priority,
+        )  # fmt: skip
 
     def _settings(self, image: LayerImage) -> Settings:
         """Of the run options, with the part of the image."""
@@ -222,10 +198,6 @@ class SegmentWidget(Container[Widget]):
             raise ModelError(self.model.problem)
         return self.channels.image(), self.model.model, self.channels.stated_spacing()
 
-    def _count_background(self) -> None:
-        count = len(self.background)
-        self.queue_button.text = "Run in the background" + (f" ({count} there)" if count else "")
-
     def _run_or_cancel(self) -> None:
         if self.running:
             self.cancel()
@@ -236,22 +208,6 @@ class SegmentWidget(Container[Widget]):
         """Make a layer of what is finished; the run can still be gone on with."""
         if self.live is not None and self.live.keep() is not None:
             self.keep_button.visible = False
-
-    def _next_doubtful(self) -> None:
-        """Go to the slice that is most in doubt of those that were not on screen yet."""
-        if self._doubtful is None:
-            return
-        try:
-            if self._doubtful.next() is None:
-                self.status.value = "every slice in doubt was on screen"
-        except NNUNetCPUError as error:
-            self._tell(str(error))
-
-    def _show_doubt(self, layer: Image | None) -> None:
-        if self._doubtful is not None:
-            self._doubtful.close()
-        self._doubtful = None if layer is None else DoubtfulSlices(self._viewer, layer)
-        self.doubt_button.visible = layer is not None
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, TileDone):
@@ -267,7 +223,7 @@ class SegmentWidget(Container[Widget]):
             self.keep_button.visible = self.live is not None and self.live.preview.painted
         else:
             history = self.live.result.provenance
-            self._show_doubt(self.live.doubt)
+            self.doubt_button.show_doubt(self.live.doubt)
             seconds = sum(history["seconds"].values())
             self.status.value = f"done in {duration(seconds)} on {history['runs'][-1]['device']}"
             if history["settings"]["box"] is None and not history["settings"]["cover"]:
@@ -275,7 +231,7 @@ class SegmentWidget(Container[Widget]):
         self._idle()
 
     def _on_failure(self, error: Exception) -> None:
-        self._tell(str(error) or type(error).__name__)
+        self._say(str(error) or type(error).__name__, error=True)
         self._idle()
 
     def _idle(self) -> None:
@@ -306,9 +262,6 @@ class SegmentWidget(Container[Widget]):
             self.live.close()
         self.live = None
         self.keep_button.visible = False
-
-    def _tell(self, message: str) -> None:
-        self._say(message, error=True)
 
     def _say(self, message: str, error: bool) -> None:
         self.status.value = message

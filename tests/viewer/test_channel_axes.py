@@ -49,7 +49,8 @@ def test_a_channel_axis_is_found(viewer, widget, choose, finish, three, channels
 
 @pytest.mark.parametrize("axes", ["C, Z, Y, X", "Z, C, Y, X", "T, C, Z, Y, X"])
 @pytest.mark.parametrize("moved_by", ["scale", "rotate", "shear", "affine"])
-def test_labels_lie_on_every_channel(viewer, three, channels, moved_by: str, axes: str) -> None:
+def test_labels_lie_on_every_channel(three, channels, moved_by: str, axes: str) -> None:
+    viewer = ViewerModel()
     letters = axes.split(", ")
     array = np.moveaxis(channels, 0, letters.index("C") - letters.count("T"))
     array = array[None] if "T" in letters else array

@@ -134,28 +134,30 @@ def test_a_device_stays_chosen_where_there_is_such_a_one(widget, open_again, mon
     assert (device.current_choice, device.value) == found[1 if there else 0]
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ("", Preferences()),
-        ("[1, 2", Preferences()),
-        ("- a list", Preferences()),
-        ("last_run: none", Preferences()),
-        ("!!python/object/apply:os.system ['exit 1']", Preferences()),
-        ("last_run: {preset: wild, step: 0.9}", Preferences(step=0.9)),
-        ("last_run: {step: 7, preset: exact}", Preferences(preset="exact")),
-        ("last_run: {step: .nan, unknown: 3, threads: -1}", Preferences()),
-        ("last_run: {threads: 1000, checkpoint: ../../etc/passwd, mirror: 5}", Preferences()),
-        ("last_run: {device: tpu, folds: every, postprocess: [1]}", Preferences()),
-        ("last_run: {model: relative/folder, average_with: ~nobody/model, of_these: ''}", Preferences()),
-        ('last_run: {model: "/nul\\0", preset: draft}', Preferences(preset="draft")),
-    ],
-)
-def test_nothing_in_the_file_does_harm(widget, open_again, tmp_path, content: str, expected: Preferences) -> None:
-    (tmp_path / FILE).write_text(content)
-    again = open_again()
-    assert shown(again) == expected
-    assert messages() == []
+HARM = [
+    ("", Preferences()),
+    ("[1, 2", Preferences()),
+    ("- a list", Preferences()),
+    ("last_run: none", Preferences()),
+    ("!!python/object/apply:os.system ['exit 1']", Preferences()),
+    ("last_run: {preset: wild, step: 0.9}", Preferences(step=0.9)),
+    ("last_run: {step: 7, preset: exact}", Preferences(preset="exact")),
+    ("last_run: {step: .nan, unknown: 3, threads: -1}", Preferences()),
+    ("last_run: {threads: 1000, checkpoint: ../../etc/passwd, mirror: 5}", Preferences()),
+    ("last_run: {device: tpu, folds: every, postprocess: [1]}", Preferences()),
+    ("last_run: {model: relative/folder, average_with: ~nobody/model, of_these: ''}", Preferences()),
+    ('last_run: {model: "/nul\\0", preset: draft}', Preferences(preset="draft")),
+]
+
+
+def test_nothing_in_the_file_does_harm(widget, open_again, tmp_path, subtests) -> None:
+    for content, expected in HARM:
+        with subtests.test(content):
+            (tmp_path / FILE).write_text(content)
+            again = open_again()
+            assert shown(again) == expected
+            assert messages() == []
+            again.close()
 
 
 def test_a_file_that_can_not_be_written_disturbs_no_run(

@@ -13,11 +13,28 @@ from random_model import RandomModel
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 
+
+def small(blocks: str = "n_conv_per_stage", **options) -> RandomModel:
+    """A model of two stages, so that its weights are read in no time."""
+    architecture = {
+        "n_stages": 2,
+        "features_per_stage": [3, 5],
+        "kernel_sizes": [[3, 3, 3]] * 2,
+        "strides": [[1, 1, 1], [2, 2, 2]],
+        blocks: [1, 2],
+        "n_conv_per_stage_decoder": [1],
+    }
+    return RandomModel(architecture=architecture, **options)
+
+
+RESIDUAL = "n_blocks_per_stage"
 MODELS = {
-    "3d": RandomModel(),
-    "residual": RandomModel(family="ResidualEncoderUNet", channels=("T1", "T2"), normalization="CTNormalization"),
-    "regions": RandomModel(labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2]),
-    "residual-both-ways": RandomModel(family="ResidualUNet"),
+    "3d": small(),
+    "residual": small(
+        blocks=RESIDUAL, family="ResidualEncoderUNet", channels=("T1", "T2"), normalization="CTNormalization"
+    ),
+    "regions": small(labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2]),
+    "residual-both-ways": small(blocks=RESIDUAL, family="ResidualUNet"),
     "transformer": RandomModel(trainer="nnUNet_Primus_S_Trainer"),  # its plans are read, its weights do not fit
     "old-2d": RandomModel(patch=(16, 16), spacing=(1.0, 1.0), old_layout=True),
 }

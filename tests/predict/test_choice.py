@@ -44,6 +44,11 @@ def whole_labels(case: Case, model: TrainedModel) -> np.ndarray:
     return run.labels()
 
 
+@pytest.fixture(scope="module")
+def wholes(case: Case, models: dict[str, TrainedModel]) -> dict[str, np.ndarray]:
+    return {name: whole_labels(case, model) for name, model in models.items()}
+
+
 @st.composite
 def boxes(draw: st.DrawFn) -> Bounds:
     starts = [draw(st.integers(0, length - 1)) for length in (17, 15, 19)]
@@ -55,10 +60,10 @@ def boxes(draw: st.DrawFn) -> Bounds:
 @given(st.lists(boxes(), min_size=1, max_size=3))
 @settings(max_examples=15)
 def test_in_a_box_the_labels_are_those_of_the_whole_run(
-    name: str, models: dict[str, TrainedModel], case: Case, wanted: list[Bounds]
+    name: str, models: dict[str, TrainedModel], case: Case, wholes: dict[str, np.ndarray], wanted: list[Bounds]
 ) -> None:
     """Also when one box follows another, and the whole follows them; no tile is computed twice."""
-    expected = whole_labels(case, models[name])
+    expected = wholes[name]
     run, engine = run_of(case, models[name], replace(PLAIN, box=wanted[0]))
     for box in wanted:
         run.choose(box)

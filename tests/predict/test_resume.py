@@ -111,6 +111,12 @@ def close(run: Run) -> None:
     run.saving.file.close()
 
 
+@pytest.fixture(scope="module")
+def wholes(models: dict[str, TrainedModel], case: Case) -> dict[str, Run]:
+    """Runs that nobody disturbed."""
+    return {name: undisturbed(case, model) for name, model in models.items()}
+
+
 @pytest.fixture
 def no_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends saves what it has; one that is killed does not."""
@@ -126,9 +132,11 @@ def no_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_last_save")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_any_tile(kind: str, name: str, models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
+def test_killed_at_any_tile(
+    kind: str, name: str, models: dict[str, TrainedModel], wholes: dict[str, Run], case: Case, tmp_path: Path
+) -> None:
     """Wherever it is, the run goes on from the file, and less than a row of tiles is computed again."""
-    expected = undisturbed(case, models[name])
+    expected = wholes[name]
     row = len(expected.grid.starts[1]) * len(expected.grid.starts[2])
     for last in range(1, len(expected.grid), max(len(expected.grid) // 10, 1)):
         first, engine = run_as(kind, case, models[name], tmp_path, last=last)
@@ -159,10 +167,15 @@ def test_killed_at_any_tile(kind: str, name: str, models: dict[str, TrainedModel
 @pytest.mark.parametrize("name", ["3d", "2d", "splines"])
 @pytest.mark.parametrize("kinds", [("rows", "dense"), ("dense", "rows"), ("rows", "disk", "rows"), ("dense", "disk")])
 def test_memory_may_be_another_each_time(
-    kinds: tuple[str, ...], name: str, models: dict[str, TrainedModel], case: Case, tmp_path: Path
+    kinds: tuple[str, ...],
+    name: str,
+    models: dict[str, TrainedModel],
+    wholes: dict[str, Run],
+    case: Case,
+    tmp_path: Path,
 ) -> None:
     """Stopped again and again, with a part computed each time: no tile is computed twice."""
-    expected = undisturbed(case, models[name])
+    expected = wholes[name]
     calls, turn = 0, 0
     while True:
         run, engine = run_as(kinds[turn % len(kinds)], case, models[name], tmp_path)
@@ -195,11 +208,12 @@ def test_more_is_made_of_it(
     name: str,
     kind: str,
     models: dict[str, TrainedModel],
+    wholes: dict[str, Run],
     case: Case,
     tmp_path: Path,
 ) -> None:
     """A part, a draft or probabilities first and the rest in a later process, which is ended at each tile, too."""
-    expected = undisturbed(case, models[name])
+    expected = wholes[name]
     computed = 0
     for chosen in choices[:-1]:
         run, engine = run_as(kind, case, models[name], tmp_path, replace(PLAIN, **chosen))

@@ -141,17 +141,27 @@ def test_channels_in_different_units(viewer, widget, choose, tmp_path, image) ->
     _run_says(widget, "CT", "PET", "units")
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [{"affine": "abc"}, {"affine": {}}, {"affine": [[1], [2, 3]]}, {"affine": np.zeros((4, 4)), "header": "none"}],
-    ids=["text", "dict", "ragged", "singular"],
-)
-def test_metadata_of_others_is_left_alone(viewer, widget, choose, finish, model_folder, image, metadata) -> None:
-    viewer.add_image(image, metadata=metadata)
+METADATA = {
+    "text": {"affine": "abc"},
+    "dict": {"affine": {}},
+    "ragged": {"affine": [[1], [2, 3]]},
+    "singular": {"affine": np.zeros((4, 4)), "header": "none"},
+}
+
+
+def test_metadata_of_others_is_left_alone(viewer, widget, choose, finish, gated, model_folder, image, subtests) -> None:
     choose(model_folder)
-    assert widget.run() is not None, messages()
-    finish()
-    assert viewer.layers[-1].data.shape == image.shape
+    gated.gate.set()
+    for name, metadata in METADATA.items():
+        with subtests.test(name):
+            source = viewer.add_image(image, metadata=metadata)
+            widget.channels.boxes[0].value = source
+            assert widget.run() is not None, messages()
+            finish()
+            labels = viewer.layers[-1]
+            assert labels is not source, messages()
+            assert labels.data.shape == image.shape
+        viewer.layers.clear()
 
 
 def test_planar_image_for_a_3d_model(viewer, widget, choose, model_folder, image) -> None:

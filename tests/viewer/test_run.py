@@ -39,33 +39,39 @@ def test_labels_equal_those_of_python(viewer, widget, choose, finish, model_fold
     assert messages() == []
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        {"scale": (2, 0.5, 1), "translate": (-5, 3, 7), "units": ("mm", "mm", "mm"), "axis_labels": ("z", "y", "x")},
-        {"rotate": 25.0, "units": ("mm", "mm", "mm")},
-        {"shear": [0.1, 0.0, 0.2]},
-        {"affine": np.array([[-2.0, 0, 0, 1], [0, 0.8, -0.6, 2], [0, 0.6, 0.8, 3], [0, 0, 0, 1]]), "scale": (1, 2, 2)},
-        {"scale": (1000, 500, 500), "units": ("um", "um", "um")},
-    ],
-    ids=["scale", "rotate", "shear", "affine", "micrometres"],
-)
-def test_labels_lie_exactly_on_the_image(viewer, widget, choose, finish, gated, model_folder, image, place) -> None:
-    source = viewer.add_image(image, **place)
+PLACES = {
+    "scale": {
+        "scale": (2, 0.5, 1), "translate": (-5, 3, 7), "units": ("mm", "mm", "mm"), "axis_labels": ("z", "y", "x")
+    },
+    "rotate": {"rotate": 25.0, "units": ("mm", "mm", "mm")},
+    "shear": {"shear": [0.1, 0.0, 0.2]},
+    "affine": {
+        "affine": np.array([[-2.0, 0, 0, 1], [0, 0.8, -0.6, 2], [0, 0.6, 0.8, 3], [0, 0, 0, 1]]), "scale": (1, 2, 2)
+    },
+    "micrometres": {"scale": (1000, 500, 500), "units": ("um", "um", "um")},
+}  # fmt: skip
+
+
+def test_labels_lie_exactly_on_the_image(viewer, widget, choose, finish, gated, model_folder, image, subtests) -> None:
     choose(model_folder)
     gated.gate.set()
-    assert widget.run() is not None, messages()
-    finish()
-    labels = viewer.layers[-1]
-    assert labels is not source, messages()
     corners = np.array([[0, 0, 0], [19, 0, 0], [0, 26, 0], [0, 0, 24], [19, 26, 24]])
-    for corner in corners:
-        np.testing.assert_allclose(labels.data_to_world(corner), source.data_to_world(corner))
-    assert labels.units == source.units
-    source.affine = np.diag([3.0, 1, 1, 1])
-    source.translate = (7, 7, 7)
-    assert not np.allclose(labels.data_to_world(corners[-1]), source.data_to_world(corners[-1]))
-    assert labels.axis_labels == source.axis_labels
+    for name, place in PLACES.items():
+        with subtests.test(name):
+            source = viewer.add_image(image, **place)
+            widget.channels.boxes[0].value = source
+            assert widget.run() is not None, messages()
+            finish()
+            labels = viewer.layers[-1]
+            assert labels is not source, messages()
+            for corner in corners:
+                np.testing.assert_allclose(labels.data_to_world(corner), source.data_to_world(corner))
+            assert labels.units == source.units
+            source.affine = np.diag([3.0, 1, 1, 1])
+            source.translate = (7, 7, 7)
+            assert not np.allclose(labels.data_to_world(corners[-1]), source.data_to_world(corners[-1]))
+            assert labels.axis_labels == source.axis_labels
+        viewer.layers.clear()
 
 
 def test_progress_counts_tiles_and_time(viewer, widget, choose, finish, gated, qtbot, model_folder, image) -> None:
@@ -110,27 +116,25 @@ def test_cancel_stops_within_one_pass(viewer, widget, choose, finish, gated, mod
     assert gated.passes == widget.progress.max
 
 
-@pytest.mark.parametrize(
-    "error",
-    [RuntimeError("out of luck"), EngineError("out of luck"), ValueError("out of luck"), MemoryError("out of luck")],
-    ids=lambda error: type(error).__name__,
-)
-def test_an_engine_error_is_told_once(viewer, widget, choose, finish, gated, model_folder, image, error) -> None:
-    source = viewer.add_image(image.copy())
+def test_an_engine_error_is_told_once(viewer, widget, choose, finish, gated, model_folder, image, subtests) -> None:
     choose(model_folder)
-    gated.error = error
     gated.gate.set()
-    widget.run()
-    finish()
-    assert len(messages()) == 1
-    assert "out of luck" in messages()[0]
-    assert widget.run_button.text == "Run"
-    assert list(viewer.layers) == [source]
-    np.testing.assert_array_equal(source.data, image)
-    gated.error = None
-    widget.run()
-    finish()
-    assert len(viewer.layers) == 2
+    for told, kind in enumerate((RuntimeError, EngineError, ValueError, MemoryError), start=1):
+        with subtests.test(kind.__name__):
+            source = viewer.add_image(image.copy())
+            gated.error = kind(f"out of luck {told}")
+            widget.run()
+            finish()
+            assert len(messages()) == told
+            assert f"out of luck {told}" in messages()[-1]
+            assert widget.run_button.text == "Run"
+            assert list(viewer.layers) == [source]
+            np.testing.assert_array_equal(source.data, image)
+            gated.error = None
+            widget.run()
+            finish()
+            assert len(viewer.layers) == 2
+        viewer.layers.clear()
 
 
 def test_the_image_may_be_removed_during_a_run(viewer, widget, choose, finish, gated, model_folder, image) -> None:

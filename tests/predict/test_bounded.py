@@ -18,7 +18,6 @@ from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import slices
 from napari_nnunet_cpu.errors import MemoryBudgetError, SettingsError
 from napari_nnunet_cpu.export.probabilities import ProbabilityExport
-from napari_nnunet_cpu.predict import run as run_module
 from napari_nnunet_cpu.predict.finality import window_depth
 from napari_nnunet_cpu.predict.memory import MemoryPlan, plan_memory
 
@@ -51,7 +50,7 @@ def run_as(
         return replace(plan, kind=kind, depth=depth, probabilities_on_disk=on_disk)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "plan_memory", planned)
+        patch.setattr("napari_nnunet_cpu.predict.plan.plan_memory", planned)
         return Run(case, model, replace(settings, memory=10**12), engine or FakeEngine(position_dependent))
 
 

@@ -13,9 +13,9 @@ from random_model import RandomModel
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.models.networks import build_network
 from napari_nnunet_cpu.predict import footprint, memory
-from napari_nnunet_cpu.predict.cost import export_of
 from napari_nnunet_cpu.predict.grid import Grid
 from napari_nnunet_cpu.predict.memory import MemoryPlan, budget_bytes, plan_memory
+from napari_nnunet_cpu.predict.plan import export_of
 from napari_nnunet_cpu.predict.summed import channels_summed
 from napari_nnunet_cpu.prepare import plan_geometry
 

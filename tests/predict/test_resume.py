@@ -87,7 +87,7 @@ def run_as(
 
     engine = Counting(last)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "plan_memory", planned)
+        patch.setattr("napari_nnunet_cpu.predict.plan.plan_memory", planned)
         in_rows = kind == "rows"
         limited = replace(settings, memory=10**12)
         return Run(case, model, limited, engine, folder=folder, any_order=not in_rows), engine

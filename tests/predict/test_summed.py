@@ -14,7 +14,6 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import choose_engine
 from napari_nnunet_cpu.models.head_layer import HeadLayer
-from napari_nnunet_cpu.predict import run as run_module
 from napari_nnunet_cpu.predict.finality import window_depth
 from napari_nnunet_cpu.predict.memory import MemoryPlan, plan_memory
 from napari_nnunet_cpu.predict.summed import channels_summed, sums_features
@@ -64,7 +63,7 @@ def run_as(kind: str, model: TrainedModel, settings: Settings, engine: FakeEngin
         return replace(plan, kind=kind, depth=depth, probabilities_on_disk=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "plan_memory", planned)
+        patch.setattr("napari_nnunet_cpu.predict.plan.plan_memory", planned)
         return Run(CASE, model, settings, engine, folder=folder, any_order=kind != "rows")
 
 

@@ -20,15 +20,15 @@ from napari_nnunet_cpu.events import Stage, TileDone
 from napari_nnunet_cpu.export import Store
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.choice import chosen_tiles, kept_box
-from napari_nnunet_cpu.predict.cost import estimate_run, export_of
 from napari_nnunet_cpu.predict.doubt import check_passes
-from napari_nnunet_cpu.predict.grid import Grid, Tile
+from napari_nnunet_cpu.predict.grid import Tile
 from napari_nnunet_cpu.predict.identity import identity_of
-from napari_nnunet_cpu.predict.memory import budget_bytes, check_budget, plan_memory
+from napari_nnunet_cpu.predict.memory import check_budget
 from napari_nnunet_cpu.predict.mirroring import mean_output
 from napari_nnunet_cpu.predict.order import Centre, Focus, from_centre
 from napari_nnunet_cpu.predict.output import Output
 from napari_nnunet_cpu.predict.patches import Patches
+from napari_nnunet_cpu.predict.plan import plan_run
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.run_engine import RunEngine
 from napari_nnunet_cpu.predict.run_folder import RunFolder
@@ -151,23 +151,10 @@ class Run:
 
     def _plan(self, geometry: Geometry) -> None:
         """Decide what is held at a time, before anything of its size is made."""
-        self.grid = Grid.for_image(geometry.shape, self.model.configuration.patch_size, self.settings.step)
-        self._export = export_of(self.model, self.settings, geometry)
-        self.tiles = chosen_tiles(self.grid, self._export, geometry, self.settings)
-        self._budget = budget_bytes(self.settings)
-        self._memory = plan_memory(
-            self.case,
-            self.model,
-            self.settings,
-            geometry,
-            self.grid,
-            self._export,
-            self._budget,
-            self._any_order,
-            self._engine.channels,
-        )
-        check_budget(self._memory, self._budget, self.case, self.settings)
-        self.estimate = estimate_run(self.case, self.model, self.settings, geometry, len(self.tiles), self._memory)
+        plan = plan_run(self.case, self.model, self.settings, geometry, self._engine.channels, self._any_order)
+        check_budget(plan.memory, plan.budget, self.case, self.settings)
+        self.grid, self.tiles, self.estimate = plan.grid, plan.tiles, plan.estimate
+        self._export, self._memory, self._budget = plan.export, plan.memory, plan.budget
 
     def _taken_up(self, file: RunFolder) -> Saving:
         """What saves the run from now on, with what an earlier run saved in its place."""

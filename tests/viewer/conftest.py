@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,14 @@ class GatedEngine:
             self.allowed.release()
         for _ in range(passes):
             assert self.entered.acquire(timeout=PATIENCE_MS / 1000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_windows_leave() -> Iterator[None]:
+    """What is left of a file's windows is not gone through again with each window of the next: it had its chance."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -14,6 +14,11 @@ from napari_nnunet_cpu import Settings, segment_layer
 ROTATED = np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])
 
 
+@pytest.fixture(scope="module")
+def expected(three, channels) -> np.ndarray:
+    return expected_labels(three, channels)
+
+
 @pytest.mark.parametrize(
     ("to_layer", "axes"),
     [
@@ -25,7 +30,9 @@ ROTATED = np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])
     ],
     ids=["CZYX", "ZCYX", "ZYXC", "TCZYX", "TZCYX"],
 )
-def test_a_channel_axis_is_found(viewer, widget, choose, finish, three, channels, to_layer, axes: str) -> None:
+def test_a_channel_axis_is_found(
+    viewer, widget, choose, finish, three, channels, expected, to_layer, axes: str
+) -> None:
     source = viewer.add_image(to_layer(channels), name="all three")
     choose(three)
     assert [box.value for box in widget.channels.boxes] == [source] * 3
@@ -35,7 +42,6 @@ def test_a_channel_axis_is_found(viewer, widget, choose, finish, three, channels
     finish()
     labels = viewer.layers[-1]
     assert labels is not source, messages()
-    expected = expected_labels(three, channels)
     np.testing.assert_array_equal(labels.data.reshape(expected.shape), expected)
     letters = axes.split(", ")
     shown = [letter for letter in letters if letter != "C" or letters[0] != "C"]
@@ -49,14 +55,13 @@ def test_a_channel_axis_is_found(viewer, widget, choose, finish, three, channels
 
 @pytest.mark.parametrize("axes", ["C, Z, Y, X", "Z, C, Y, X", "T, C, Z, Y, X"])
 @pytest.mark.parametrize("moved_by", ["scale", "rotate", "shear", "affine"])
-def test_labels_lie_on_every_channel(three, channels, moved_by: str, axes: str) -> None:
+def test_labels_lie_on_every_channel(three, channels, expected, moved_by: str, axes: str) -> None:
     viewer = ViewerModel()
     letters = axes.split(", ")
     array = np.moveaxis(channels, 0, letters.index("C") - letters.count("T"))
     array = array[None] if "T" in letters else array
     source = viewer.add_image(array, **_place(moved_by, letters))
     labels = segment_layer(viewer, source, three, Settings.fast(), spacing_mm=(1, 1, 1), axes=axes)
-    expected = expected_labels(three, channels)
     np.testing.assert_array_equal(labels.data.reshape(expected.shape), expected)
     for c, z, (y, x) in itertools.product((0, 1, 2), (0, 6, 11), ((3, 0), (7, 12))):
         at = {"T": 0, "C": c, "Z": z, "Y": y, "X": x}

@@ -15,7 +15,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from random_model import RandomModel, smooth_image
 
-from napari_nnunet_cpu import Settings, load_model, read_case, segment, segment_layer
+from napari_nnunet_cpu import Settings, TrainedModel, load_model, read_case, segment, segment_layer
 from napari_nnunet_cpu.cases.case import SpacingSource
 from napari_nnunet_cpu.viewer.layers import image_from_layers
 
@@ -105,12 +105,14 @@ def test_what_the_axes_field_shows(tmp_path: Path, opened, nrrd_too: bool) -> No
     assert str(image_from_layers([opened(path, "napari-itk-io")]).axes) == "Z, Y, X"
 
 
+@pytest.fixture(scope="module", params=["SimpleITKIO", "NibabelIOWithReorient"])
+def model(request, tmp_path_factory) -> TrainedModel:
+    random_model = RandomModel(spacing=(2.0, 1.3, 1.0), reader=request.param)
+    return load_model(random_model.write(tmp_path_factory.mktemp("model")))
+
+
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("nnunet_reader", ["SimpleITKIO", "NibabelIOWithReorient"])
-def test_labels_of_the_layer_are_those_of_the_file(
-    nifti: Path, opened, tmp_path: Path, reader: str, nnunet_reader: str
-) -> None:
-    model = load_model(RandomModel(spacing=(2.0, 1.3, 1.0), reader=nnunet_reader).write(tmp_path / "model"))
+def test_labels_of_the_layer_are_those_of_the_file(nifti: Path, opened, model: TrainedModel, reader: str) -> None:
     layer = opened(nifti, reader)
     labels = segment_layer(ViewerModel(), layer, model, Settings.fast())
     expected = segment(read_case(nifti), model, Settings.fast()).labels

@@ -110,7 +110,7 @@ def step_back(layers: list[Labels], expected: np.ndarray | None = None) -> None:
 def test_edits_before_and_during_the_run_are_kept_and_can_be_undone(rule: MergeRule, ndisplay: int) -> None:
     desk = Desk()
     desk.viewer.dims.ndisplay = ndisplay
-    for seed in range(8):
+    for seed in range(18):  # 216 sequences in all
         rng = np.random.default_rng((seed, ndisplay, RULES.index(rule)))
         labels = rng.integers(0, 4, SHAPE, dtype=np.uint8)
         layer = desk.layer = desk.labels(rng.integers(0, 2, SHAPE, np.uint8) * rng.integers(0, 4, SHAPE, np.uint8))

@@ -81,9 +81,7 @@ class OpenVINOEngine:
         self._requests: list[openvino.InferRequest] = []
         for network in f32_networks(model, threads) if networks is None else networks:
             with _engine_errors("preparing the network"):
-                if features:
-                    network, self.head_layer = without_last_layer(network)  # noqa: PLW2901  # the whole one may go
-                ready = compiled(network, self._patch.shape, threads)
+                ready = compiled(self._cut(network) if features else network, self._patch.shape, threads)
                 if not self._output.size:  # shared by all
                     self._output = np.zeros(ready.output(0).shape, np.float32)
                 request = ready.create_infer_request()
@@ -94,6 +92,11 @@ class OpenVINOEngine:
             release_weights()
         self.threads = int(self._compiled[0].get_property("INFERENCE_NUM_THREADS"))
         self._last = 0
+
+    def _cut(self, network: openvino.Model) -> openvino.Model:
+        """The network without its last layer, which is kept."""
+        features, self.head_layer = without_last_layer(network)
+        return features
 
     def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""

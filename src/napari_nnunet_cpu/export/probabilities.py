@@ -120,8 +120,7 @@ def labels_of_probabilities(probabilities: Probabilities, labels: Labels) -> npt
     """The labels that probabilities (heads, Z, Y, X) stand for: shape (Z, Y, X), uint8 or uint16."""
     if labels.region_values is None:
         winner = Winner(labels, probabilities.shape[1:])
-        for number, head in enumerate(probabilities):  # argmax would copy all of them
-            winner.show(number, head)
+        winner.show_all(probabilities)  # argmax would copy all of them
         found: npt.NDArray[Any] = label_values(labels)[winner.code]
         return found
     result = np.zeros(probabilities.shape[1:], dtype=labels.dtype)

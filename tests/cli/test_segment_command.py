@@ -308,7 +308,7 @@ def test_interrupted(nnunet, image, model, tmp_path, monkeypatch, as_json):
     out = tmp_path / "labels.nii.gz"
     out.write_bytes(b"painted by hand")
     passes = []
-    one_pass = TorchEngine.logits
+    one_pass = TorchEngine.forward
 
     def interrupted(self, patch, fold):
         passes.append(fold)
@@ -316,7 +316,7 @@ def test_interrupted(nnunet, image, model, tmp_path, monkeypatch, as_json):
             raise KeyboardInterrupt
         return one_pass(self, patch, fold)
 
-    monkeypatch.setattr(TorchEngine, "logits", interrupted)
+    monkeypatch.setattr(TorchEngine, "forward", interrupted)
     options = ["--engine", "torch", "--report", "r.json", *["--json"] * as_json]
     done = nnunet("segment", image, "-m", model, "-o", out, *options)
     assert (done.exit_code, complaint(done)) == (1, "cancelled\n")
@@ -337,6 +337,6 @@ def test_errors_of_the_system_are_one_line(nnunet, image, model, monkeypatch, er
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(TorchEngine, "logits", fail)
+    monkeypatch.setattr(TorchEngine, "forward", fail)
     done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz", "--engine", "torch")
     assert (done.exit_code, complaint(done)) == (1, line)

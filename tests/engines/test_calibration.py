@@ -27,7 +27,7 @@ class Intensities:
     def __init__(self) -> None:
         self.calls = 0
 
-    def logits(self, patch: np.ndarray, fold: int) -> np.ndarray:
+    def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
         self.calls += 1
         return np.stack([-((patch[0] + fold - head) ** 2) for head in range(3)])
 

@@ -135,7 +135,7 @@ def test_torch_takes_over_what_openvino_can_not_express(
     engine = choose_engine(model, ON_CPU)
     assert (engine.name, engine.device) == ("torch", "cpu")
     assert engine.reason == "the network can't be converted for openvino: no rule for aten::odd"
-    assert engine.logits(np.zeros((1, 8, 8, 8), np.float32), 0).shape == (3, 8, 8, 8)
+    assert engine.forward(np.zeros((1, 8, 8, 8), np.float32), 0).shape == (3, 8, 8, 8)
     assert capfd.readouterr() == ("", "")
 
 
@@ -186,14 +186,14 @@ def test_the_answer_is_remembered(
     passes = {"openvino": 0, "torch": 0}
     clock = {"now": 0.0}
 
-    def logits(engine: Engine, patch: np.ndarray, fold: int) -> np.ndarray:
+    def forward(engine: Engine, patch: np.ndarray, fold: int) -> np.ndarray:
         passes[engine.name] += 1
         clock["now"] += {"openvino": 3.0, "torch": 2.0}[engine.name]
         return patch
 
     monkeypatch.setattr("time.perf_counter", lambda: clock["now"])
-    monkeypatch.setattr(OpenVINOEngine, "logits", logits)
-    monkeypatch.setattr("napari_nnunet_cpu.engines.torch_engine.TorchEngine.logits", logits)
+    monkeypatch.setattr(OpenVINOEngine, "forward", forward)
+    monkeypatch.setattr("napari_nnunet_cpu.engines.torch_engine.TorchEngine.forward", forward)
     measured = "measured on this computer: openvino 3 s a pass, torch 2 s"
     for _ in range(2):
         engine = choose_engine(model, ON_CPU)
@@ -213,6 +213,6 @@ def test_torch_takes_over_where_the_measurement_fails(
     def fail(*_: object) -> None:
         raise EngineError("running the network failed: illegal instruction")
 
-    monkeypatch.setattr(OpenVINOEngine, "logits", fail)
+    monkeypatch.setattr(OpenVINOEngine, "forward", fail)
     engine = choose_engine(model, ON_CPU)
     assert (engine.name, engine.reason) == ("torch", "running the network failed: illegal instruction")

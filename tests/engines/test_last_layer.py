@@ -34,8 +34,8 @@ def test_logits_are_made_of_features(model: TrainedModel, name: str) -> None:
     settings = Settings(engine=name, device="cpu", threads=1)
     whole, engine = (choose_engine(model, settings, lambda *_: iter(()), features) for features in (False, True))
     patch = np.random.default_rng(0).normal(size=(1, *model.configuration.patch_size)).astype(np.float32)
-    expected = whole.logits(patch, 0)
-    features = engine.logits(patch, 0)
+    expected = whole.forward(patch, 0)
+    features = engine.forward(patch, 0)
     assert whole.head_layer is None
     assert engine.head_layer is not None
     assert (engine.head_layer.heads, engine.head_layer.features) == (9, 4)
@@ -47,7 +47,7 @@ def test_logits_are_made_of_features(model: TrainedModel, name: str) -> None:
 def test_features_of_both_engines_are_the_same(model: TrainedModel) -> None:
     patch = np.random.default_rng(1).normal(size=(1, *model.configuration.patch_size)).astype(np.float32)
     openvino, torch = OpenVINOEngine(model, 1, features=True), TorchEngine(model, "cpu", 1, features=True)
-    np.testing.assert_allclose(openvino.logits(patch, 0), torch.logits(patch, 0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(openvino.forward(patch, 0), torch.forward(patch, 0), rtol=1e-4, atol=1e-4)
     assert openvino.head_layer is not None
     assert torch.head_layer is not None
     np.testing.assert_array_equal(openvino.head_layer.matrix, torch.head_layer.matrix)

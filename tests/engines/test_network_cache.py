@@ -54,7 +54,7 @@ def entry(one: TrainedModel, expected: np.ndarray, cache: Path) -> Path:
 
 
 def logits_of(model: TrainedModel) -> np.ndarray:
-    return OpenVINOEngine(model, 1).logits(PATCH, 0).copy()
+    return OpenVINOEngine(model, 1).forward(PATCH, 0).copy()
 
 
 def assert_logits(model: TrainedModel, expected: np.ndarray) -> None:
@@ -86,8 +86,8 @@ def test_folds_are_kept_one_by_one(
     assert len(entries(entry.parents[1])) == 2
     request.getfixturevalue("no_torch_network")
     second = fold_of(model, 1)
-    assert_logits(second, both.logits(PATCH, 1))
-    np.testing.assert_array_equal(both.logits(PATCH, 0), expected)
+    assert_logits(second, both.forward(PATCH, 1))
+    np.testing.assert_array_equal(both.forward(PATCH, 0), expected)
 
 
 def test_weights_are_float32_on_disk(one: TrainedModel, entry: Path) -> None:

@@ -69,8 +69,8 @@ def test_logits_are_torchs(random_model: RandomModel, tmp_path: Path) -> None:
     model = load_model(random_model.write(tmp_path))
     engine, torch_engine = OpenVINOEngine(model, 1), TorchEngine(model, "cpu", 1)
     patch = patch_of(model)
-    expected = torch_engine.logits(patch, 0)
-    found = engine.logits(patch, 0)
+    expected = torch_engine.forward(patch, 0)
+    found = engine.forward(patch, 0)
     assert found.dtype == np.float32
     assert found.shape == (model.labels.heads, *model.configuration.patch_size)
     assert 2 < expected.std() < 10
@@ -79,27 +79,27 @@ def test_logits_are_torchs(random_model: RandomModel, tmp_path: Path) -> None:
 
 def test_every_fold_has_its_own_weights(model: TrainedModel, engine: OpenVINOEngine) -> None:
     torch_engine, patch = TorchEngine(model, "cpu", 1), patch_of(model)
-    expected = [torch_engine.logits(patch, fold) for fold in range(2)]
+    expected = [torch_engine.forward(patch, fold) for fold in range(2)]
     assert engine.folds == 2
     assert np.abs(expected[0] - expected[1]).max() > 0.1
     for fold in (0, 1, 1, 0):
-        np.testing.assert_allclose(engine.logits(patch, fold), expected[fold], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(engine.forward(patch, fold), expected[fold], rtol=1e-4, atol=1e-4)
 
 
 def test_passes_do_not_depend_on_those_before(model: TrainedModel, engine: OpenVINOEngine) -> None:
-    first = engine.logits(patch_of(model), 0).copy()
-    engine.logits(patch_of(model, seed=1), 0)
-    engine.logits(patch_of(model, seed=1), 1)
-    np.testing.assert_array_equal(engine.logits(patch_of(model), 0), first)
+    first = engine.forward(patch_of(model), 0).copy()
+    engine.forward(patch_of(model, seed=1), 0)
+    engine.forward(patch_of(model, seed=1), 1)
+    np.testing.assert_array_equal(engine.forward(patch_of(model), 0), first)
 
 
 def test_any_patch_is_taken_and_left_alone(model: TrainedModel, engine: OpenVINOEngine) -> None:
     patch = patch_of(model)
-    expected = engine.logits(patch, 0).copy()
+    expected = engine.forward(patch, 0).copy()
     patch.flags.writeable = False
-    np.testing.assert_array_equal(engine.logits(patch, 0), expected)
+    np.testing.assert_array_equal(engine.forward(patch, 0), expected)
     strided = np.repeat(patch, 2, axis=-1)[..., ::2]
-    np.testing.assert_array_equal(engine.logits(strided, 0), expected)
+    np.testing.assert_array_equal(engine.forward(strided, 0), expected)
     np.testing.assert_array_equal(patch, patch_of(model))
 
 
@@ -110,7 +110,7 @@ def test_memory_of_a_pass_is_given_back_when_another_fold_takes_over(
     given_back, release = [], compiled_model.release_memory
     monkeypatch.setattr(compiled_model, "release_memory", lambda self: given_back.append(self) or release(self))
     for fold in (0, 0, 1, 1, 0):
-        engine.logits(patch_of(model), fold)
+        engine.forward(patch_of(model), fold)
     assert len(given_back) == 2
     assert given_back[0] is not given_back[1]
 
@@ -142,7 +142,7 @@ def test_threads_are_those_it_takes(model: TrainedModel) -> None:
 @pytest.mark.parametrize("shape", [(2, 8, 8, 8), (1, 8, 8), (1, 1, 8, 8), (1, 8, 8, 9)])
 def test_another_shape_is_refused(engine: OpenVINOEngine, shape: tuple[int, ...]) -> None:
     with pytest.raises(EngineError, match=r"running the network failed: it takes \(1, 8, 8, 8\), found \(") as raised:
-        engine.logits(np.zeros(shape, np.float32), 0)
+        engine.forward(np.zeros(shape, np.float32), 0)
     assert str(shape) in str(raised.value)
 
 
@@ -151,8 +151,8 @@ def test_what_is_not_finite_is_refused(model: TrainedModel, engine: OpenVINOEngi
     patch = patch_of(model)
     patch[0, 1, 2, 3] = value
     with pytest.raises(EngineError, match="numbers that are not finite"):
-        engine.logits(patch, 0)
-    assert np.isfinite(engine.logits(patch_of(model), 0)).all()
+        engine.forward(patch, 0)
+    assert np.isfinite(engine.forward(patch_of(model), 0)).all()
 
 
 OPENVINO_SAYS = (
@@ -177,7 +177,7 @@ def test_openvinos_errors_become_ours(
 
     monkeypatch.setattr(load_openvino().InferRequest, "infer", fail)
     with pytest.raises(EngineError) as raised:
-        engine.logits(patch_of(model), 0)
+        engine.forward(patch_of(model), 0)
     assert str(raised.value) == message.format("running the network")
     monkeypatch.setattr(load_openvino().Core, "compile_model", fail)
     with pytest.raises(EngineError) as raised:
@@ -214,7 +214,7 @@ def test_torchs_networks_are_not_kept(model: TrainedModel, cache: Path, networks
     gc.collect()
     assert len(networks) == 4
     assert [reference() for reference in networks] == [None] * 4
-    assert engine.logits(patch_of(model), 1).std() > 0.5
+    assert engine.forward(patch_of(model), 1).std() > 0.5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is mapped")
@@ -227,16 +227,16 @@ def test_the_checkpoint_is_not_kept_open(tmp_path: Path) -> None:
     engine = OpenVINOEngine(model, 1)
     gc.collect()
     assert checkpoint not in maps.read_text()
-    assert engine.logits(patch_of(model), 0).std() > 0.5
+    assert engine.forward(patch_of(model), 0).std() > 0.5
 
 
 def test_the_weights_outlive_the_checkpoint(tmp_path: Path) -> None:
     model = load_model(RandomModel(patch=(8, 8, 8), seed=7).write(tmp_path))
-    expected = TorchEngine(model, "cpu", 1).logits(patch_of(model), 0)
+    expected = TorchEngine(model, "cpu", 1).forward(patch_of(model), 0)
     engine = OpenVINOEngine(model, 1)
     model.checkpoints[0].unlink()
     gc.collect()
-    np.testing.assert_allclose(engine.logits(patch_of(model), 0), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(engine.forward(patch_of(model), 0), expected, rtol=1e-4, atol=1e-4)
 
 
 WITHOUT_TORCH = """
@@ -248,12 +248,12 @@ from napari_nnunet_cpu.engines import choose_engine
 with open(sys.argv[1], "rb") as file:
     model, patch = pickle.load(file)
 engine = choose_engine(model, Settings(device="cpu", engine="openvino", threads=1))
-np.save(sys.argv[2], engine.logits(patch, 1))
+np.save(sys.argv[2], engine.forward(patch, 1))
 """
 
 
 def test_a_network_converted_before_needs_no_torch(model: TrainedModel, tmp_path: Path) -> None:
-    expected = OpenVINOEngine(model, 1).logits(patch_of(model), 1)
+    expected = OpenVINOEngine(model, 1).forward(patch_of(model), 1)
     given, result = tmp_path / "given.pickle", tmp_path / "logits.npy"
     given.write_bytes(pickle.dumps((model, patch_of(model))))
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH, given, result], check=True)

@@ -19,7 +19,7 @@ class Timed:
         self.seconds = seconds
         self.shapes: list[tuple[int, ...]] = []
 
-    def logits(self, patch: np.ndarray, fold: int) -> np.ndarray:
+    def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
         Timed.now += self.seconds if self.shapes else 10 * self.seconds
         self.shapes.append(patch.shape)
         return patch

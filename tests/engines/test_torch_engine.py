@@ -58,27 +58,27 @@ def test_logits_are_the_networks(model: TrainedModel) -> None:
     for fold in range(2):
         with torch.no_grad():
             expected = model.network(fold)(torch.from_numpy(PATCH)[None])[0].numpy()
-        found = engine.logits(PATCH, fold)
+        found = engine.forward(PATCH, fold)
         assert found.shape == (3, 8, 8, 8)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    assert np.abs(engine.logits(PATCH, 0) - engine.logits(PATCH, 1)).max() > 0.1
+    assert np.abs(engine.forward(PATCH, 0) - engine.forward(PATCH, 1)).max() > 0.1
 
 
 def test_flat_network(tmp_path: Path) -> None:
     model = load_model(RandomModel(patch=(8, 8), spacing=(1.0, 1.0)).write(tmp_path))
-    assert TorchEngine(model, "cpu", 1).logits(PATCH[:, 0], 0).shape == (3, 8, 8)
+    assert TorchEngine(model, "cpu", 1).forward(PATCH[:, 0], 0).shape == (3, 8, 8)
 
 
 def test_the_patch_is_left_alone(model: TrainedModel) -> None:
     patch = PATCH.copy()
-    TorchEngine(model, "cpu", 1).logits(patch, 0)
+    TorchEngine(model, "cpu", 1).forward(patch, 0)
     assert np.array_equal(patch, PATCH)
 
 
 def test_gradients_are_not_recorded(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
-    engine_with(lambda x: modes.append(torch.is_grad_enabled()) or x, model, monkeypatch).logits(PATCH, 0)
+    engine_with(lambda x: modes.append(torch.is_grad_enabled()) or x, model, monkeypatch).forward(PATCH, 0)
     assert modes == [False]
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
@@ -89,7 +89,7 @@ def test_threads_are_taken_for_the_pass_alone(
 ) -> None:
     seen = []
     engine = engine_with(lambda x: seen.append(torch.get_num_threads()) or x, model, monkeypatch, threads=2)
-    engine.logits(PATCH, 0)
+    engine.forward(PATCH, 0)
     assert seen == [2]
     assert torch.get_num_threads() == 1
 
@@ -100,7 +100,7 @@ def test_threads_are_given_back_after_an_error(
 ) -> None:
     engine = engine_with(raises(error), model, monkeypatch, threads=2)
     with pytest.raises((EngineError, KeyboardInterrupt)):
-        engine.logits(PATCH, 0)
+        engine.forward(PATCH, 0)
     assert torch.get_num_threads() == 1
 
 
@@ -108,7 +108,7 @@ def test_torchs_error_becomes_ours(model: TrainedModel) -> None:
     with pytest.raises(
         EngineError, match="running the network failed: .*expected input.* to have 1 channels"
     ) as raised:
-        TorchEngine(model, "cpu", 1).logits(np.zeros((2, 8, 8, 8), np.float32), 0)
+        TorchEngine(model, "cpu", 1).forward(np.zeros((2, 8, 8, 8), np.float32), 0)
     assert isinstance(raised.value.__cause__, RuntimeError)
     assert "\n" not in str(raised.value)
 
@@ -116,12 +116,12 @@ def test_torchs_error_becomes_ours(model: TrainedModel) -> None:
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), MemoryError()])
 def test_lack_of_memory_is_said(error: Exception, model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="running the network: out of memory; free some"):
-        engine_with(raises(error), model, monkeypatch).logits(PATCH, 0)
+        engine_with(raises(error), model, monkeypatch).forward(PATCH, 0)
 
 
 def test_an_error_without_text(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="failed: RuntimeError"):
-        engine_with(raises(RuntimeError()), model, monkeypatch).logits(PATCH, 0)
+        engine_with(raises(RuntimeError()), model, monkeypatch).forward(PATCH, 0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -132,7 +132,7 @@ def test_what_is_not_finite_is_refused(value: float, model: TrainedModel, monkey
         return y
 
     with pytest.raises(EngineError, match="not finite"):
-        engine_with(forward, model, monkeypatch).logits(PATCH, 0)
+        engine_with(forward, model, monkeypatch).forward(PATCH, 0)
 
 
 def test_chosen_engine_takes_every_core_unless_told(model: TrainedModel) -> None:

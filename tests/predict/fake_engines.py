@@ -24,7 +24,7 @@ class FakeEngine:
         self.calls: list[tuple[int, np.ndarray]] = []
         self._compute = compute
 
-    def logits(self, patch: np.ndarray, fold: int) -> np.ndarray:
+    def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
         assert patch.flags.c_contiguous
         assert patch.dtype == np.float32
         self.calls.append((fold, patch.copy()))

@@ -44,14 +44,14 @@ def test_three_mirrored_folds_and_in_place_updates(settings: Settings, tmp_path:
 def test_logits_and_their_sums_take_in_place_updates(settings: Settings, tmp_path: Path) -> None:
     run = Run(Case(smooth_image((8, 8, 8)) + 900, (1.0, 1.0, 1.0)), load_model(THREE_FOLDS.write(tmp_path)), settings)
     patch = smooth_image((8, 8, 8))
-    second = run.engine.logits(patch, 1).copy()  # the next call may overwrite them
-    logits = run.engine.logits(patch, 0)
+    second = run.engine.forward(patch, 1).copy()  # the next call may overwrite them
+    logits = run.engine.forward(patch, 0)
     before = logits.copy()
     logits += second
     logits /= 2
     torch.from_numpy(logits).sub_(1)
     np.testing.assert_allclose(logits, (before + second) / 2 - 1, rtol=1e-6, atol=1e-6)
-    np.testing.assert_array_equal(run.engine.logits(patch, 1), second)
+    np.testing.assert_array_equal(run.engine.forward(patch, 1), second)
 
     accumulator = Accumulator(run.grid, 3)
     accumulator.add(run.grid.tiles()[0], before)

@@ -97,7 +97,7 @@ def test_folds_and_mirror_images_are_added_in_place() -> None:
     logits = np.ones((20, 32, 32, 32), np.float32)
 
     class Constant(FakeEngine):
-        def logits(self, patch: np.ndarray, fold: int) -> np.ndarray:
+        def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
             return logits
 
     engine = Constant(marks_places, folds=3)

@@ -59,10 +59,10 @@ class Counting(FakeEngine):
         super().__init__(position_dependent)
         self.last = last
 
-    def logits(self, patch: np.ndarray, fold: int) -> np.ndarray:
+    def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
         if len(self.calls) == self.last:
             raise Killed
-        return super().logits(patch, fold)
+        return super().forward(patch, fold)
 
 
 def run_as(
@@ -97,7 +97,7 @@ def killed(run: Run) -> int:
     """Go on until the engine ends it; how many tiles were computed."""
     with contextlib.suppress(Killed):
         list(run.compute())
-    return len(run._done)
+    return len(run._tiles.done)
 
 
 def undisturbed(case: Case, model: TrainedModel, settings: Settings = PLAIN) -> Run:
@@ -140,11 +140,11 @@ def test_killed_at_any_tile(
     row = len(expected.grid.starts[1]) * len(expected.grid.starts[2])
     for last in range(1, len(expected.grid), max(len(expected.grid) // 10, 1)):
         first, engine = run_as(kind, case, models[name], tmp_path, last=last)
-        assert not first._done
+        assert not first._tiles.done
         assert killed(first) == last == len(engine.calls)
         close(first)
         run, engine = run_as(kind, case, models[name], tmp_path)
-        taken_up = len(run._done)
+        taken_up = len(run._tiles.done)
         assert last - taken_up < row
         events = list(run.compute())
         assert len(engine.calls) == len(expected.grid) - taken_up
@@ -304,7 +304,7 @@ def test_a_closed_generator_saves_what_is_there(models: dict[str, TrainedModel],
         ("knee", 3, len(run.grid), case.shape)
     ]
     again, _ = run_as("dense", case, models["3d"], tmp_path)
-    assert again._done == {tile.index for tile in run.tiles[:3]}
+    assert again._tiles.done == {tile.index for tile in run.tiles[:3]}
 
 
 def test_a_full_disk_does_not_end_the_run(models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:

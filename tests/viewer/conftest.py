@@ -34,7 +34,7 @@ class GatedEngine:
         self.passes = 0
         self.error: Exception | None = None
 
-    def logits(self, patch: np.ndarray, fold: int) -> np.ndarray:
+    def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
         self.passes += 1
         self.entered.release()
         for _ in range(PATIENCE_MS // 50):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from conftest import PATIENCE_MS, messages
@@ -22,6 +24,17 @@ def test_waiting_without_a_window(model_folder, image) -> None:
     assert list(viewer.layers) == [source, labels]
     assert labels.name == "scan labels"
     assert len(np.unique(labels.data)) == 3
+
+
+def test_a_run_that_can_not_be_saved_is_made_all_the_same(model_folder, image, tmp_path) -> None:
+    viewer = ViewerModel()
+    source = viewer.add_image(image, name="scan")
+    saved = segment_layer(viewer, source, model_folder, Settings.fast(), folder=tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match=f"^the run is not saved in {re.escape(str(tmp_path))}"):
+        labels = segment_layer(viewer, source, model_folder, Settings.fast(), folder=tmp_path / "file" / "runs")
+    np.testing.assert_array_equal(labels.data, saved.data)
 
 
 def test_not_waiting_gives_the_same(viewer, qtbot, model_folder, image) -> None:

@@ -165,14 +165,14 @@ def test_a_series_of_colours(tmp_path, series) -> None:
 
 def test_cancel_in_the_second_time_point(viewer, widget, choose, finish, gated, one, series, qtbot) -> None:
     tiles = len(Run(Case(series[:1], (1.0, 1.0, 1.0)), load_model(one), Settings.fast()).tiles)
-    through = gated.logits
+    through = gated.forward
 
-    def logits(patch: np.ndarray, fold: int) -> np.ndarray:
+    def forward(patch: np.ndarray, fold: int) -> np.ndarray:
         if gated.passes == tiles:
             gated.gate.clear()
         return through(patch, fold)
 
-    gated.logits = logits
+    gated.forward = forward
     gated.gate.set()
     viewer.add_image(series)
     choose(one)

@@ -47,13 +47,13 @@ def open_widget(viewer, make_napari_viewer, image, model_folder, qtbot) -> Calla
 def computing(gated, monkeypatch) -> list[int]:
     """Which thread each pass through the network was made by."""
     threads: list[int] = []
-    logits = gated.logits
+    forward = gated.forward
 
     def told(patch: np.ndarray, fold: int) -> np.ndarray:
         threads.append(threading.get_ident())
-        return logits(patch, fold)
+        return forward(patch, fold)
 
-    monkeypatch.setattr(gated, "logits", told)
+    monkeypatch.setattr(gated, "forward", told)
     return threads
 
 

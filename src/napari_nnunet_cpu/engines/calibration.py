@@ -58,9 +58,9 @@ def crop_size(model: TrainedModel) -> tuple[int, ...]:
 
 def label(engine: Engine, crop: npt.NDArray[np.float32], labels: Labels) -> npt.NDArray[Any]:
     """What all folds together say of a crop, see `agreement.decided`."""
-    total = engine.logits(crop, 0).copy()
+    total = engine.forward(crop, 0).copy()
     for fold in range(1, engine.folds):
-        total += engine.logits(crop, fold)
+        total += engine.forward(crop, fold)
     return decided(total, labels)
 
 

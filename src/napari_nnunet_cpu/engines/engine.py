@@ -44,8 +44,8 @@ class Engine(Protocol):
     agreement: Agreement | None
     head_layer: HeadLayer | None
 
-    def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
-        """One pass.
+    def forward(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
+        """One pass through the network.
 
         Parameters
         ----------
@@ -66,14 +66,14 @@ class Engine(Protocol):
         """
 
 
-def check_finite(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The logits themselves.
+def check_finite(output: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The output itself.
 
     Raises
     ------
     EngineError
         When a number is not finite.
     """
-    if not np.isfinite(logits).all():
+    if not np.isfinite(output).all():
         raise EngineError("the network gave numbers that are not finite; its weights may be damaged")
-    return logits
+    return output

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.library import load_openvino
 
@@ -27,29 +26,30 @@ def normalize_exactly(network: openvino.Model) -> None:
     network : openvino.Model
         Of tensors (1, C, *patch).
     """
-    axes = _axes(network)
-    for node in network.get_ordered_ops():
-        if node.get_type_name() != "MVN" or not node.get_attributes()["normalize_variance"]:
+    found = [node for node in network.get_ordered_ops() if node.get_type_name() == "MVN"]
+    _compute_axes(found, network)
+    for node in found:
+        if not node.get_attributes()["normalize_variance"]:
             continue
         rank = len(node.input_value(0).shape)
-        if rank > 3 and sorted(axes[node.get_friendly_name()] % rank) == list(range(2, rank)):
+        axes = node.input_value(1).get_node().data.ravel()
+        if rank > 3 and sorted(axes % rank) == list(range(2, rank)):
             normalized = _normalized(node.input_value(0), node.get_attributes()["eps"])
             for target in node.output(0).get_target_inputs():
                 target.replace_source_output(normalized)
     network.validate_nodes_and_infer_types()
 
 
-def _axes(network: openvino.Model) -> dict[str, npt.NDArray[np.int64]]:
-    """Axes of every normalization, by its name: torch counts them anew each time, which has to be computed here."""
-    load_openvino()
+def _compute_axes(nodes: list[openvino.Node], network: openvino.Model) -> None:
+    """Make constants of the axes of normalizations, which torch counts anew each time."""
+    library = load_openvino()
     from openvino import passes
 
-    folded = network.clone()  # in the network itself 8-bit weights would become float32
+    # Folding the whole network would make 8-bit weights float32.
+    axes = library.Model([node.input_value(1) for node in nodes], network.get_parameters(), "axes")
     folding = passes.Manager()
     folding.register_pass(passes.ConstantFolding())
-    folding.run_passes(folded)
-    normalizations = (node for node in folded.get_ordered_ops() if node.get_type_name() == "MVN")
-    return {node.get_friendly_name(): node.input_value(1).get_node().data.ravel() for node in normalizations}
+    folding.run_passes(axes)
 
 
 def _normalized(values: openvino.Output, eps: float) -> openvino.Output:

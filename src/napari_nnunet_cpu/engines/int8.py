@@ -8,6 +8,7 @@ then need neither NNCF nor torch; but every image is checked anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.agreement import Agreement, measure_agreement
 from napari_nnunet_cpu.engines.calibration import Sample, crop_size, find_samples, label, quantized
-from napari_nnunet_cpu.engines.network_cache import keep_network, network_key, read_network
+from napari_nnunet_cpu.engines.network_cache import entry_folder, keep_network, network_key, read_network
 from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -83,9 +84,9 @@ def int8_or_f32(
         When the networks fail in float32, too.
     """
     try:
-        int8, agreement = _agreeing(model, f32, threads, least, crops)
+        int8, folders, agreement = _agreeing(model, f32, threads, least, crops)
         found = f"{reason}; int8, which agrees with f32: {agreement}"
-        engine = OpenVINOEngine(model, threads, found, int8, precision="int8", features=features)
+        engine = OpenVINOEngine(model, threads, found, int8, precision="int8", features=features, keep_in=folders)
     except EngineError as error:
         return OpenVINOEngine(model, threads, f"{reason}; f32, not int8: {error}", f32, features=features)
     engine.agreement = agreement
@@ -94,8 +95,14 @@ def int8_or_f32(
 
 def _agreeing(
     model: TrainedModel, f32: Sequence[openvino.Model], threads: int, least: float, crops: Crops
-) -> tuple[list[openvino.Model], Agreement]:
-    """Networks in int8 and how far they agree, or `EngineError` with the reason why there are none."""
+) -> tuple[list[openvino.Model], Sequence[Path], Agreement]:
+    """Networks in int8, where those from the cache are, and how far they agree.
+
+    Raises
+    ------
+    EngineError
+        The reason why there are none.
+    """
     size, keys = crop_size(model), [network_key(model, fold, "int8") for fold in range(len(model.folds))]
     known = [network for network in map(read_network, keys) if network is not None]
     calibrate = len(known) < len(keys)
@@ -107,18 +114,24 @@ def _agreeing(
             f"the image has too few parts of {' x '.join(map(str, size))} voxels to calibrate and check it"
         )
     if not calibrate:
-        return known, _checked(model, known, threads, least, samples)
+        folders = [entry_folder(key) for key in keys]
+        return known, folders, _checked(model, known, folders, threads, least, samples)
     made = [quantized(network, samples[1::2]) for network in f32]
-    agreement = _checked(model, made, threads, least, samples[::2])
+    agreement = _checked(model, made, (), threads, least, samples[::2])
     for network, key in zip(made, keys, strict=True):
         keep_network(network, key)
-    return made, agreement
+    return made, (), agreement  # in the cache may be another process's
 
 
 def _checked(
-    model: TrainedModel, int8: Sequence[openvino.Model], threads: int, least: float, samples: Sequence[Sample]
+    model: TrainedModel,
+    int8: Sequence[openvino.Model],
+    folders: Sequence[Path],
+    threads: int,
+    least: float,
+    samples: Sequence[Sample],
 ) -> Agreement:
-    engine = OpenVINOEngine(model, threads, "", _clones(int8), patch=crop_size(model))
+    engine = OpenVINOEngine(model, threads, "", _clones(int8), patch=crop_size(model), keep_in=folders)
     pairs = ((sample.decided, label(engine, sample.crop, model.labels)) for sample in samples)
     agreement = measure_agreement(pairs, model.labels)
     if agreement.dice < least:

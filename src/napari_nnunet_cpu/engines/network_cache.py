@@ -71,7 +71,7 @@ def network_key(model: TrainedModel, fold: int, precision: str) -> str:
 
 def read_network(key: str) -> openvino.Model | None:
     """The network of an entry, its weights mapped from the file; None without one. A broken entry is removed."""
-    folder = _folder(key)
+    folder = entry_folder(key)
     if not os.path.isdir(folder):  # False, too, where one may not look
         return None
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # the last is openvino's
@@ -84,7 +84,7 @@ def read_network(key: str) -> openvino.Model | None:
 
 def keep_network(network: openvino.Model, key: str) -> None:
     """Make an entry; where that is not possible (no room, no right to write) there will be none."""
-    folder = _folder(key)
+    folder = entry_folder(key)
     with contextlib.suppress(OSError, RuntimeError):  # the latter is openvino's
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
@@ -101,7 +101,8 @@ def release_weights() -> None:
     release_mapped(_entries())
 
 
-def _folder(key: str) -> Path:
+def entry_folder(key: str) -> Path:
+    """Where the entry is, if there is one; what else is put there is removed with it."""
     return _entries() / key[:32]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,8 @@ class OpenVINOEngine:
         Other than the model's.
     features : bool
         Whether to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
+    keep_in : sequence of Path
+        Folders of the networks that were given, see `compiled`.
 
     Raises
     ------
@@ -69,6 +73,7 @@ class OpenVINOEngine:
         precision: str = "f32",
         patch: tuple[int, ...] | None = None,
         features: bool = False,
+        keep_in: Sequence[Path] = (),
     ) -> None:
         self.reason = reason
         self.precision = precision
@@ -79,9 +84,10 @@ class OpenVINOEngine:
         self._output = np.zeros((1, 0, *patch), np.float32)
         self._compiled: list[openvino.CompiledModel] = []
         self._requests: list[openvino.InferRequest] = []
-        for network in f32_networks(model, threads) if networks is None else networks:
+        given = f32_networks(model, threads) if networks is None else networks
+        for network, folder in zip_longest(given, keep_in):
             with _engine_errors("preparing the network"):
-                ready = compiled(self._cut(network) if features else network, self._patch.shape, threads)
+                ready = compiled(self._cut(network) if features else network, self._patch.shape, threads, folder)
                 if not self._output.size:  # shared by all
                     self._output = np.zeros(ready.output(0).shape, np.float32)
                 request = ready.create_infer_request()
@@ -98,7 +104,7 @@ class OpenVINOEngine:
         features, self.head_layer = without_last_layer(network)
         return features
 
-    def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
+    def forward(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
         if patch.shape != self._patch.shape[1:]:
             raise EngineError(f"running the network failed: it takes {self._patch.shape[1:]}, found {patch.shape}")

@@ -74,9 +74,9 @@ def _seconds(engines: Sequence[Engine], shape: tuple[int, ...]) -> list[float]:
     patch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     seconds = []
     for engine in engines:
-        engine.logits(patch, 0)
+        engine.forward(patch, 0)
         start = time.perf_counter()
-        engine.logits(patch, 0)
+        engine.forward(patch, 0)
         seconds.append(time.perf_counter() - start)
     return seconds
 

@@ -59,12 +59,12 @@ class TorchEngine:
         with _engine_errors(f"moving the weights to {device}"):
             self._networks = [network.to(device) for network in networks]
 
-    def logits(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
+    def forward(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
         with _engine_errors("running the network"), torch_threads(self.threads), torch.inference_mode():
             output = self._networks[fold](torch.from_numpy(patch)[None].to(self.device))[0]
-            logits: npt.NDArray[np.float32] = output.float().cpu().numpy()
-        return check_finite(logits)
+            found: npt.NDArray[np.float32] = output.float().cpu().numpy()
+        return check_finite(found)
 
 
 @contextmanager

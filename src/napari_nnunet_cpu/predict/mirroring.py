@@ -30,7 +30,7 @@ def mean_output(
     should_stop: Callable[[], bool],
     watch: Callable[[Array], None] | None = None,
 ) -> Array | None:
-    """Logits of one patch, averaged over folds and mirrored passes.
+    """Logits or features of one patch, averaged over folds and mirrored passes.
 
     Parameters
     ----------
@@ -43,13 +43,13 @@ def mean_output(
     should_stop : callable
         Asked before every pass.
     watch : callable, optional
-        Shown the logits (heads, *patch) of every pass, turned back, which are to be left as they are.
+        Shown the output (heads or features, *patch) of every pass, turned back, which is to be left as it is.
 
     Returns
     -------
     numpy.ndarray or None
-        Shape (heads, *patch), float32; None when told to stop. It is the engine's own array where there is but one
-        pass, and then lasts until the next.
+        Shape (heads or features, *patch), float32; None when told to stop. It is the engine's own array where there
+        is but one pass, and then lasts until the next.
     """
     combinations = mirror_combinations(mirror_axes)
     passes = engine.folds * len(combinations)
@@ -59,11 +59,11 @@ def mean_output(
             if should_stop():
                 return None
             axes = tuple(axis + 1 for axis in combination)
-            logits = np.flip(engine.logits(np.ascontiguousarray(np.flip(patch, axes)), fold), axes)
+            output = np.flip(engine.forward(np.ascontiguousarray(np.flip(patch, axes)), fold), axes)
             if passes == 1:
-                return logits
+                return output
             # A copy once, since the engine may overwrite what it gave; then in place.
-            total = np.array(logits, np.float32, order="C") if total is None else np.add(total, logits, out=total)
+            total = np.array(output, np.float32, order="C") if total is None else np.add(total, output, out=total)
             if watch is not None:
-                watch(logits)
+                watch(output)
     return None if total is None else np.divide(total, np.float32(passes), out=total)

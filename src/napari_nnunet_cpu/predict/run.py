@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,20 @@ from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.events import Stage, TileDone
 from napari_nnunet_cpu.export import Store
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.choice import chosen_tiles, kept_box
+from napari_nnunet_cpu.predict.choice import kept_box
 from napari_nnunet_cpu.predict.doubt import check_passes
 from napari_nnunet_cpu.predict.grid import Tile
 from napari_nnunet_cpu.predict.identity import identity_of
 from napari_nnunet_cpu.predict.memory import check_budget
 from napari_nnunet_cpu.predict.mirroring import mean_output
-from napari_nnunet_cpu.predict.order import Centre, Focus, from_centre
+from napari_nnunet_cpu.predict.order import Focus
 from napari_nnunet_cpu.predict.output import Output
 from napari_nnunet_cpu.predict.patches import Patches
 from napari_nnunet_cpu.predict.plan import plan_run
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.run_engine import RunEngine
 from napari_nnunet_cpu.predict.run_folder import RunFolder
+from napari_nnunet_cpu.predict.run_tiles import RunTiles
 from napari_nnunet_cpu.predict.saving import Saving
 from napari_nnunet_cpu.predict.stop import Stop, never
 from napari_nnunet_cpu.predict.times import Times, Work, keep_times
@@ -73,8 +74,6 @@ class Run:
         How; box and cover are those that were chosen last.
     grid : Grid
         The sliding window over the prepared image.
-    tiles : tuple of Tile
-        The tiles of this run, in grid order.
     estimate : Estimate
         What the run costs, and what it does to keep to the memory it may take.
     saving : Saving or None
@@ -124,7 +123,6 @@ class Run:
             more = self.settings.cover or self.settings.probabilities or self.settings.box is not None
             more |= self.settings.doubt is not None
             self._any_order |= more or not self._file.about.get("in_rows", True)
-        self._done: set[int] = set()
         self._taken_up_count = 0
         self._resident = resident_bytes()
         try:
@@ -153,8 +151,9 @@ class Run:
         """Decide what is held at a time, before anything of its size is made."""
         plan = plan_run(self.case, self.model, self.settings, geometry, self._engine.channels, self._any_order)
         check_budget(plan.memory, plan.budget, self.case, self.settings)
-        self.grid, self.tiles, self.estimate = plan.grid, plan.tiles, plan.estimate
+        self.grid, self.estimate = plan.grid, plan.estimate
         self._export, self._memory, self._budget = plan.export, plan.memory, plan.budget
+        self._tiles = RunTiles(plan.grid, plan.export, geometry, plan.tiles, in_rows=self._memory.kind == "rows")
 
     def _taken_up(self, file: RunFolder) -> Saving:
         """What saves the run from now on, with what an earlier run saved in its place."""
@@ -176,9 +175,8 @@ class Run:
             self.geometry.kept(self._output.labels),
             with_labels=self._output.only_labels,
         )
-        done, self._output.fresh = saving.restore(self.grid.tiles())
-        self._done |= done
-        self._taken_up_count = len(done)
+        self._tiles.done, self._output.fresh = saving.restore(self.grid.tiles())
+        self._taken_up_count = len(self._tiles.done)
         return saving
 
     @property
@@ -198,9 +196,14 @@ class Run:
         return self.model.mirror_axes if self.settings.mirror else ()
 
     @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """The tiles of this run, in grid order."""
+        return self._tiles.chosen
+
+    @property
     def tiles_done(self) -> int:
         """How many of the run's tiles are computed."""
-        return sum(tile.index in self._done for tile in self.tiles)
+        return self._tiles.done_count
 
     @property
     def complete(self) -> bool:
@@ -223,14 +226,13 @@ class Run:
             When the box reaches out of the case, or memory does not hold the sums that further tiles belong to.
         """
         settings = replace(self.settings, box=box, cover=cover)
-        tiles = chosen_tiles(self.grid, self._export, self.geometry, settings)
-        self._check_held(tiles)
+        tiles = self._tiles.of(settings)
         if self.saving is not None and self._memory.kind == "rows" and tiles != self.tiles:
             raise SettingsError(
                 "the run is saved, and sums of finished rows are forgotten for want of memory: no others than all its "
                 "tiles can be chosen; start it with the box, or allow more memory"
             )
-        self.settings, self.tiles = settings, tiles
+        self.settings, self._tiles.chosen = settings, tiles
         finality = self._output.finality
         finality.want(kept_box(self.geometry, settings))
         finality.plan(tiles)
@@ -260,24 +262,20 @@ class Run:
         ModelError, DeviceError, EngineError
             When the engine can't be made, or the network fails.
         """
-        wanted = dict.fromkeys(self.tiles if order is None else order)
-        if order is not None:
-            self._check(wanted)
+        todo = self._tiles.left(self.tiles if order is None else order)
         engine = self.engine
-        todo = [tile for tile in wanted if tile.index not in self._done]
         self._output.finality.plan((*self.tiles, *todo))
-        total = len(self._done.union(tile.index for tile in (*self.tiles, *todo)))
+        done = self._tiles.done
+        total = len(done.union(tile.index for tile in (*self.tiles, *todo)))
         final = self._export_ready()
         if final:
             seconds = self.estimate.seconds or 0.0
-            yield TileDone(len(self._done), total, seconds * len(todo) / max(len(self.tiles), 1), final=final)
+            yield TileDone(len(done), total, seconds * len(todo) / max(len(self.tiles), 1), final=final)
         # Where nobody waits for a slice the labels of a row of tiles are made at once, which costs less.
         in_row = Counter(tile.start[0] for tile in todo) if self._memory.kind == "rows" else Counter[int]()
-        start = time.perf_counter()
+        count, start = len(done), time.perf_counter()
         try:
-            for count, tile in enumerate(self._in_turn(todo, follow=order is None), start=1):
-                if tile.index in self._done:  # by another iterator, meanwhile
-                    continue
+            for tile in self._tiles.in_turn(todo, lambda: self.focus if order is None else None):
                 if not self._output.sums.holds(tile):
                     raise SettingsError(
                         f"{tile} is too far from the rows at hand: memory holds only some; "
@@ -288,14 +286,14 @@ class Run:
                     if channels is None:
                         return
                     self._output.sums.add(tile, channels)
-                    self._done.add(tile.index)
+                    done.add(tile.index)
                     self._output.finality.done(tile)
                 in_row[tile.start[0]] -= 1
                 final = self._export_ready(tile, in_row[tile.start[0]] <= 0)
-                if len(self._done) == total and self.complete:
+                if len(done) == total and self.complete:
                     self._remember()
-                pace = (time.perf_counter() - start) / count
-                yield TileDone(len(self._done), total, pace * (len(todo) - count), final=final)
+                pace = (time.perf_counter() - start) / max(len(done) - count, 1)
+                yield TileDone(len(done), total, pace * (total - len(done)), final=final)
         finally:
             if self.saving is not None:
                 self.saving.save()
@@ -405,24 +403,6 @@ class Run:
         channels = list(mean.reshape(-1, *tile.size))
         return channels if passes is None else [*channels, passes.value().reshape(tile.size)]
 
-    def _in_turn(self, todo: Sequence[Tile], follow: bool) -> Iterator[Tile]:
-        """The tiles as they are or, where sums of all are held, those first that decide the focus of the moment."""
-        left, focus = list(reversed(todo)), None
-        while left:
-            if follow and self._memory.kind != "rows" and self.focus not in (None, focus):
-                focus = self.focus
-                left = from_centre(left, self.grid, self._centre(focus))[::-1]
-            yield left.pop()
-
-    def _centre(self, focus: Focus) -> Centre:
-        """Where the focus lies in the padded image."""
-        z, y, x = ((voxel, voxel + 1) for voxel in self.geometry.kept_point(focus.point))
-        z, y, x = (
-            (first + before, last + before)
-            for (first, last), before in zip(self._export.needed((z, y, x)), self.grid.before, strict=True)
-        )
-        return Centre((z, y, x), None if focus.axis is None else self.geometry.order.axes.index(focus.axis))
-
     def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Bounds, ...]:
         """Make the labels that are final now, with this tile, and forget the sums that no others need; save it.
 
@@ -447,23 +427,9 @@ class Run:
         """The array with 0 around the box that was chosen."""
         return array if self.settings.box is None else inside(array, self.settings.box)
 
-    def _check(self, tiles: Iterable[Tile]) -> None:
-        """Refuse tiles of another grid, and further ones than the run's where sums are not all held."""
-        foreign = set(tiles) - set(self.grid.tiles())
-        if foreign:
-            raise SettingsError(f"{min(foreign, key=str)} is not a tile of the grid; take tiles of run.grid.tiles()")
-        self._check_held(tiles)
-
-    def _check_held(self, tiles: Iterable[Tile]) -> None:
-        if self._memory.kind == "rows" and not set(tiles) <= set(self.tiles):
-            raise SettingsError(
-                "sums of finished rows are forgotten for want of memory, and no further tiles can be added to them; "
-                "take tiles of run.tiles, or allow more memory"
-            )
-
     def _remember(self) -> None:
         if not self._engine.given and self.settings.box is None:
-            passes = (len(self._done) - self._taken_up_count) * self._passes_per_tile
+            passes = (len(self._tiles.done) - self._taken_up_count) * self._passes_per_tile
             work = Work.counted(self.case, self.model, self.settings, self.geometry, passes)
             keep_times(self.model, self.settings, Times.measured(self._stopwatch.seconds, work))
 

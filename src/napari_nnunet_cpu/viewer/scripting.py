@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,7 +76,7 @@ def segment_layer(
     rule : MergeRule, optional
         What may be written there: by default only where it is 0.
     folder : path, optional
-        Where the run is saved while it goes on, and taken up from.
+        Where the run is saved while it goes on, and taken up from; a warning tells why it can't be.
     priority : int
         Without waiting: below 0 for a run that pauses while another one wants the computer.
     block : bool
@@ -104,15 +105,20 @@ def segment_layer(
     settings = settings or Settings()
     if block:
         segmentation = LayerSegmentation(image, trained, settings, spacing_mm, folder=saved)
-        result = drained(segmentation.steps())
-        if target is None:
-            found = add_result(viewer, result, image)
-        else:
-            target.merge(result)
-            found = target.layer
-        if result.doubt is not None:
-            add_doubt(viewer, result, image)
-        segmentation.forget_saved()
+        try:
+            result = drained(segmentation.steps())
+            if target is None:
+                found = add_result(viewer, result, image)
+            else:
+                target.merge(result)
+                found = target.layer
+            if result.doubt is not None:
+                add_doubt(viewer, result, image)
+            segmentation.forget_saved()
+        finally:
+            segmentation.close()
+            if segmentation.saving_problem is not None:
+                warnings.warn(segmentation.saving_problem, stacklevel=2)
         return found
 
     from napari.utils.notifications import show_error

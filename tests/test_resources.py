@@ -14,6 +14,7 @@ from napari_nnunet_cpu.resources import (
     cache_folder,
     free_memory_bytes,
     int8_is_fast,
+    processor_name,
     release_mapped,
     usable_cores,
 )
@@ -208,6 +209,23 @@ def test_memory_of_mapped_files_is_handed_back(tmp_path):
     release_mapped(tmp_path / "own")
     assert (held("own"), held("own and more")) == (0, len(content))
     assert maps["own"][:] == content
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: Fast CPU @ 2 GHz \nflags : avx\nmodel name\t: other\n", "Fast CPU @ 2 GHz"),
+        ("processor\t: 0\nmodel\t: 7\n", "arm9"),
+        (None, "Apple"),
+    ],
+)
+def test_the_processor_has_a_name(tmp_path, monkeypatch, text, name):
+    monkeypatch.setattr(resources, "_CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.machine", lambda: "arm9")
+    monkeypatch.setattr("platform.processor", lambda: "Apple")
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert processor_name() == name
 
 
 def test_where_nobody_says_what_is_mapped_nothing_is_handed_back(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_nnunet_cpu.resources import cache_folder
+from napari_nnunet_cpu.resources import cache_folder, processor_name
 
 
 def hash_of(document: Mapping[str, Any]) -> str:
@@ -25,7 +25,7 @@ def hash_of(document: Mapping[str, Any]) -> str:
 
 def this_computer() -> list[Any]:
     """What tells computers apart: a home folder may be shared by some that differ."""
-    return [platform.machine(), platform.processor(), os.cpu_count(), platform.node()]
+    return [platform.machine(), processor_name(), os.cpu_count(), platform.node()]
 
 
 def file_sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 import mmap
 import os
+import platform
 import re
 import sys
 import time
@@ -85,6 +86,14 @@ def _cgroup_room(root: Path) -> int | None:
 def resident_bytes() -> int:
     """Memory that this process holds now."""
     return int(psutil.Process().memory_info().rss)
+
+
+def processor_name() -> str:
+    """What the processor calls itself, or what kind it is."""
+    if _CPU.is_file():  # on Linux platform.processor starts another process
+        name = re.search(r"^model name\s*:\s*(.*\S)", _CPU.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        return name[1] if name else platform.machine()
+    return platform.processor() or platform.machine()
 
 
 def int8_is_fast() -> bool:

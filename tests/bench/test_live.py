@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -28,9 +29,11 @@ def processes(monkeypatch):
 
 
 def test_medians_after_a_run_that_fills_the_cache(tiny, processes, tmp_path):
-    (row,) = live.live_rows(tiny, ["exact"], 3, tmp_path, lambda _: None)
+    case = replace(tiny, options=("--agreement", "0"))
+    (row,) = live.live_rows(case, ["exact"], 3, tmp_path, lambda _: None)
     assert len(processes) == 4
-    assert processes[0][0][1:] == ["-m", live._PROGRAM, str(tiny.images[0]), str(tiny.model.folder), "exact"]
+    chosen = [str(tiny.images[0]), str(tiny.model.folder), "exact", "--agreement", "0"]
+    assert processes[0][0][1:] == ["-m", live._PROGRAM, *chosen]
     assert {environment["NAPARI_NNUNET_CPU_CACHE"] for _, environment in processes} == {str(tmp_path)}
     assert (row["first"], row["final"], row["whole"], row["gap"]) == (2.0, 4.0, 10.0, 0.04)
     assert (row["first_share"], row["final_share"], row["tiles"]) == (0.2, 0.4, 8)

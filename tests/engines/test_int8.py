@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import Engine, choose_engine, int8, plan_engine
-from napari_nnunet_cpu.engines.calibration import label, quantized
+from napari_nnunet_cpu.engines.calibration import find_samples, label, quantized
 from napari_nnunet_cpu.engines.int8 import Crops
 from napari_nnunet_cpu.engines.library import load_openvino
 from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
@@ -85,6 +86,19 @@ def calibrations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples were looked for, each time that an image was looked at."""
+    counts: list[int] = []
+
+    def counting(*arguments: Any) -> Any:
+        counts.append(arguments[-1])
+        return find_samples(*arguments)
+
+    monkeypatch.setattr(int8, "find_samples", counting)
+    return counts
+
+
 def image(seed: int = 0, channels: int = 1) -> Crops:
     """An image of 24 parts."""
 
@@ -131,7 +145,8 @@ def test_the_agreement_is_that_of_the_labels_it_will_give(model: TrainedModel) -
             yield crop
 
     engine = choose_engine(model, SETTINGS, crops)
-    assert [crop.shape for crop in seen] == [(1, 8, 8, 8)] * 8
+    # All parts tell the image from others, and then so many of them are used.
+    assert [crop.shape for crop in seen] == [(1, 8, 8, 8)] * (24 + 8)
     again = choose_engine(model, SETTINGS, lambda *_: iter(seen[:2]))
     assert again.agreement != engine.agreement  # of two parts, not of four
     assert again.precision == "int8"
@@ -155,35 +170,38 @@ def test_features_are_summed_before_the_last_layer(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("vnni")
-def test_a_second_run_calibrates_nothing(
-    model: TrainedModel, cache: Path, calibrations: list[int], request: pytest.FixtureRequest
+def test_later_runs_calibrate_nothing(
+    model: TrainedModel, cache: Path, calibrations: list[int], checks: list[int], request: pytest.FixtureRequest
 ) -> None:
     first = choose_engine(model, SETTINGS, image())
-    assert calibrations == [4, 4]
-    assert list(cache.glob("openvino/*/*.compiled")) == []
     request.getfixturevalue("no_torch_network")
     (patch,) = image(7)((16, 16, 16), 1)
-    for _ in range(2):
-        later = choose_engine(model, SETTINGS, image())
-        assert calibrations == [4, 4]
+    # An image that was checked, another one, and that again; with what is ready to run of both folds then.
+    for seed, checked, ready in ((0, [8], 2), (1, [8, 2], 4), (1, [8, 2], 4)):
+        later = choose_engine(model, SETTINGS, image(seed))
+        assert (calibrations, checks) == ([4, 4], checked)
         assert later.precision == "int8"
+        assert (later.agreement == first.agreement) == (seed == 0)
         np.testing.assert_array_equal(later.forward(patch, 1), first.forward(patch, 1))
-        # Of each fold for a part and for the patch: what is calibrated here is not what others find in the cache.
-        assert len(list(cache.glob("openvino/*/*.compiled"))) == 4
+        assert len(list(cache.glob("openvino/*/*.compiled"))) == ready
 
 
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="others have other kernels")
 @pytest.mark.usefixtures("vnni", "full_cache")
 def test_convolutions_are_computed_in_8_bits(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     core = load_openvino().Core
-    networks, compile_model = [], core.compile_model
+    networks = []
 
-    def spy(*arguments: Any) -> Any:
-        networks.append(compile_model(*arguments))
-        return networks[-1]
+    def spied(function: Any) -> Any:
+        def spy(*arguments: Any) -> Any:
+            networks.append(function(*arguments))
+            return networks[-1]
 
-    monkeypatch.setattr(core, "compile_model", spy)
-    choose_engine(model, SETTINGS, image())  # from the cache: of both folds for the crops f32, int8; then int8
+        return spy
+
+    for name in ("compile_model", "import_model"):
+        monkeypatch.setattr(core, name, spied(getattr(core, name)))
+    choose_engine(model, SETTINGS, image(1))  # from the cache: of both folds for the crops f32, int8; then int8
     precisions = [
         [
             node.get_rt_info()["runtimePrecision"].astype(str)
@@ -200,15 +218,20 @@ def test_convolutions_are_computed_in_8_bits(model: TrainedModel, monkeypatch: p
 
 
 @pytest.mark.usefixtures("vnni", "full_cache")
-def test_every_image_is_checked_anew(model: TrainedModel, calibrations: list[int]) -> None:
+def test_every_image_is_checked_once(model: TrainedModel, calibrations: list[int], checks: list[int]) -> None:
     def brighter(size: tuple[int, ...], most: int) -> Iterator[np.ndarray]:
         return (1000 + 1000 * crop for crop in image()(size, most))  # far beyond what was calibrated for
 
-    engine = choose_engine(model, SETTINGS, brighter)
-    assert (engine.precision, engine.agreement) == ("f32", None)
-    assert engine.reason.startswith(f"{REASON}f32, not int8: it agrees too little with f32, Dice 0.8 is asked for: ")
+    for _ in range(2):
+        engine = choose_engine(model, SETTINGS, brighter)
+        assert (engine.precision, engine.agreement) == ("f32", None)
+        assert engine.reason.startswith(
+            f"{REASON}f32, not int8: it agrees too little with f32, Dice 0.8 is asked for: "
+        )
+        assert checks == [2]
     assert choose_engine(model, SETTINGS, image(1)).precision == "int8"
-    assert calibrations == []
+    assert choose_engine(model, replace(SETTINGS, agreement=0.0), brighter).precision == "int8"
+    assert (calibrations, checks) == ([], [2, 2])
 
 
 @pytest.mark.usefixtures("vnni")
@@ -230,6 +253,24 @@ def test_there_may_be_no_cache(model: TrainedModel, tmp_path: Path, monkeypatch:
     assert choose_engine(model, SETTINGS, image()).precision == "int8"
 
 
+@pytest.mark.usefixtures("vnni")
+def test_another_process_may_be_faster(
+    model: TrainedModel, cache: Path, calibrations: list[int], checks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it kept was calibrated with another image, and this one has to be checked with it."""
+    keep_network = int8.keep_network
+
+    def second(network: Any, key: str) -> bool:
+        assert keep_network(network, key)
+        return keep_network(network, key)
+
+    monkeypatch.setattr(int8, "keep_network", second)
+    assert choose_engine(model, SETTINGS, image()).precision == "int8"
+    assert list(cache.glob("openvino/*/*.compiled")) == []
+    assert choose_engine(model, SETTINGS, image()).precision == "int8"
+    assert (calibrations, checks) == ([4, 4], [8, 2])
+
+
 def rounded_to_nothing(network: Any, _samples: object) -> Any:
     """A network of which quantization has left nothing: its weights are zero."""
     from openvino import opset13 as ops
@@ -242,14 +283,16 @@ def rounded_to_nothing(network: Any, _samples: object) -> Any:
 
 @pytest.mark.usefixtures("vnni")
 def test_a_network_that_quantization_damages_is_given_up(
-    model: TrainedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+    model: TrainedModel, cache: Path, checks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(int8, "quantized", rounded_to_nothing)
-    engine = choose_engine(model, SETTINGS, image())
-    assert (engine.precision, engine.agreement) == ("f32", None)
-    # Three equal heads are background everywhere.
-    assert ": Dice 0 for liver, the worst class, and " in engine.reason
-    assert entries(cache) == 2  # in f32; what does not agree is not kept
+    for _ in range(2):
+        engine = choose_engine(model, SETTINGS, image())
+        assert (engine.precision, engine.agreement) == ("f32", None)
+        # Three equal heads are background everywhere.
+        assert ": Dice 0 for liver, the worst class, and " in engine.reason
+        assert entries(cache) == 2  # in f32; what does not agree is not kept
+        assert checks == [8]  # and remembered
     (patch,) = image(7)((16, 16, 16), 1)
     np.testing.assert_array_equal(engine.forward(patch, 0), OpenVINOEngine(model, 1).forward(patch, 0))
 

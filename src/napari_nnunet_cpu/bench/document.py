@@ -9,7 +9,7 @@ from typing import Any
 from napari_nnunet_cpu.bench.cases import BenchCase, own_case, write_case
 from napari_nnunet_cpu.bench.live import check_window, live_rows
 from napari_nnunet_cpu.bench.machine import describe_machine, versions
-from napari_nnunet_cpu.bench.ours import KINDS, Ours
+from napari_nnunet_cpu.bench.ours import Ours
 from napari_nnunet_cpu.bench.pairs import Pairs
 from napari_nnunet_cpu.bench.theirs import Theirs
 
@@ -56,7 +56,7 @@ def bench(
     SettingsError, ModelError, CaseError
         When there is no such case, or the user's own can't be opened.
     """
-    ways = [Ours(preset, engine, kind) for preset in presets for kind in KINDS]
+    ways = [way for preset in presets for way in Ours.ways(preset, engine)]
     measured = []
 
     def measure(case: BenchCase) -> None:

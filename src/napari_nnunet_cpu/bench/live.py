@@ -41,7 +41,7 @@ def live_rows(
     presets : sequence of str
         As `segment` takes them.
     times : int
-        How often each is measured, after a run that fills the cache.
+        How often each is measured, after a run of the same image that fills the cache.
     cache : Path
         Folder for converted networks.
     on_run : callable
@@ -60,7 +60,8 @@ def live_rows(
         failure = None
         for number in range(times + 1):
             on_run(f"{case.name}, {preset}, {'cache' if not number else f'{number} of {times}'}")
-            command = [sys.executable, "-m", _PROGRAM, str(case.images[0]), str(case.model.folder), preset]
+            chosen = [str(case.images[0]), str(case.model.folder), preset, *case.options]
+            command = [sys.executable, "-m", _PROGRAM, *chosen]
             if _needs_display():
                 command = [*_DISPLAY, *command]
             ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from napari_nnunet_cpu.resources import installed_version, usable_cores
+from napari_nnunet_cpu.resources import installed_version, processor_name, usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 # What decides of speed: the width of f32 arithmetic, and whether there is any for int8 and bf16.
@@ -22,7 +22,7 @@ def describe_machine() -> dict[str, Any]:
     )  # the first core's
     flags = lines.get("flags", lines.get("Features", "")).split()
     return {
-        "cpu": lines.get("model name") or platform.processor() or platform.machine(),
+        "cpu": processor_name(),
         "cores": usable_cores(),
         "flags": {name: any(flag in flags for flag in ([any_of] if isinstance(any_of, str) else any_of))
                   for name, any_of in _FLAGS.items()},

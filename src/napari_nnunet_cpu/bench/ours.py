@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 from napari_nnunet_cpu.bench.cases import BenchCase
 from napari_nnunet_cpu.bench.measured import STAGES, Measured
 from napari_nnunet_cpu.bench.process import run_process
+from napari_nnunet_cpu.engines.known_agreement import AGREEMENTS
 from napari_nnunet_cpu.resources import usable_cores
+from napari_nnunet_cpu.settings import Settings
 
-KINDS = ("first", "cached")
 # A run's idle memory is that of a process which loads the same libraries, up to the choice of the engine.
 _IDLE = """
 import sys
@@ -35,13 +37,19 @@ class Ours:
     ----------
     preset, engine : str
         As `segment` takes them. Nothing is mirrored, as on the other side.
-    kind : {"first", "cached"}
-        Whether the cache of converted networks is empty, or was filled by a run before.
+    kind : {"first", "same image", "cached"}
+        Whether the cache is empty, was filled by a run of the same image, or by one of another image.
     """
 
     preset: str
     engine: str
     kind: str
+
+    @classmethod
+    def ways(cls, preset: str, engine: str) -> list[Ours]:
+        """Those of a preset, in the order in which the cache comes to be as they need it."""
+        checks = Settings.from_preset(preset).precision == "int8"
+        return [cls(preset, engine, kind) for kind in ("first", *["same image"] * checks, "cached")]
 
     @property
     def name(self) -> str:
@@ -50,6 +58,10 @@ class Ours:
 
     def run(self, case: BenchCase, cache: Path, out: Path) -> Measured:
         """Segment the case with this cache folder; the labels go to `out`, with the ending of the image."""
+        if self.kind == "first":
+            shutil.rmtree(cache, ignore_errors=True)
+        elif self.kind == "cached":
+            shutil.rmtree(cache / AGREEMENTS, ignore_errors=True)
         labels, report = out.with_name(out.name + case.ending), out.with_name(f"{out.name}.json")
         model = case.model
         command = [

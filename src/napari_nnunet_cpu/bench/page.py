@@ -29,7 +29,8 @@ and so are your own figures: `nnunet-cpu bench -m MODEL --image IMAGE` measures 
 - **whole** is the process from start to exit, with Python, libraries, reading and writing. The stages are what each
   side says of itself, files not included. Ours loads its libraries in part within **load**, nnU-Net before it.
 - **first** runs with an empty cache, as after an installation: the network is converted, and for int8 calibrated, on
-  the way. **cached** is every later run of the same model.
+  the way. **cached** is every later run of the same model; in int8 that checks each new image, and does not check
+  the **same image** once more.
 - **first final** is when the first slice has its final labels, for nnU-Net when the process ends.
 - **memory** is the most that the process held, children included, less what it held with its libraries loaded.
 - **times faster** is nnU-Net's median over ours, in brackets the smallest and largest ratio of a pair: below 1 we lose.

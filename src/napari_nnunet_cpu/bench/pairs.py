@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,7 +34,7 @@ class Pairs:
     case : BenchCase
         What is segmented.
     ways : sequence of Ours
-        How we are run; of each preset first with an empty cache, then with what that run left in it.
+        How we are run: those of each preset one after the other, which leaves in the cache what the next needs.
     theirs : Theirs
         nnU-Net; left out where it is not installed.
     work : Path
@@ -107,9 +106,8 @@ class Pairs:
                 continue
             self._on_run(f"{which}: {way.name}")
             cache = self._work / f"cache-{way.preset}"
-            if way.kind == "first":
-                shutil.rmtree(cache, ignore_errors=True)
-            self._note(way.name, found, way.run(self.case, cache, self._work / f"ours-{way.preset}-{way.kind}"))
+            out = self._work / f"ours-{way.preset}-{way.kind.replace(' ', '-')}"
+            self._note(way.name, found, way.run(self.case, cache, out))
 
     def _note(self, name: str, found: Round, run: Measured) -> None:
         found.runs[name] = run

@@ -13,7 +13,7 @@ from napari_nnunet_cpu.engines.devices import resolve_device
 from napari_nnunet_cpu.engines.engine import Engine
 from napari_nnunet_cpu.engines.int8 import Crops, int8_or_f32, why_not_int8
 from napari_nnunet_cpu.engines.library import load_openvino
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine, f32_networks
+from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.engines.pace import measure_pace, read_pace
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -133,8 +133,7 @@ def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_cr
         return _torch(model, choice.device, threads, reason, features)
     try:
         if choice.precision == "int8":
-            networks = list(f32_networks(model, threads))
-            return int8_or_f32(model, networks, threads, settings.agreement, crops, choice.reason, features)
+            return int8_or_f32(model, threads, settings.agreement, crops, choice.reason, features)
         engine = OpenVINOEngine(model, threads, reason, features=features)
         return _faster(model, threads, engine, choice.precision_reason) if choice.to_measure else engine
     except EngineError as error:

@@ -2,11 +2,12 @@
 
 Some parts of the image go through the network in float32. One half of them calibrates the quantized
 network, the other tells how far its labels agree. A network that did is kept for later runs, which
-then need neither NNCF nor torch; but every image is checked anew.
+then need neither NNCF nor torch; but every image is checked once.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.agreement import Agreement, measure_agreement
 from napari_nnunet_cpu.engines.calibration import Sample, crop_size, find_samples, label, quantized
+from napari_nnunet_cpu.engines.known_agreement import hash_of_parts, recall_agreement, remember_agreement
 from napari_nnunet_cpu.engines.network_cache import entry_folder, keep_network, network_key, read_network
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine, f32_networks
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.resources import installed_version, int8_is_fast
@@ -51,13 +53,7 @@ def why_not_int8(engine: str) -> str:
 
 
 def int8_or_f32(
-    model: TrainedModel,
-    f32: Sequence[openvino.Model],
-    threads: int,
-    least: float,
-    crops: Crops,
-    reason: str,
-    features: bool,
+    model: TrainedModel, threads: int, least: float, crops: Crops, reason: str, features: bool
 ) -> OpenVINOEngine:
     """The engine in int8 if it agrees with float32 on parts of this image, else in float32.
 
@@ -65,8 +61,6 @@ def int8_or_f32(
     ----------
     model : TrainedModel
         What to run.
-    f32 : sequence of openvino.Model
-        Its networks, one per fold.
     threads : int
         CPU threads of one pass, at most.
     least : float
@@ -80,63 +74,77 @@ def int8_or_f32(
 
     Raises
     ------
+    ModelError
+        When a checkpoint is damaged or does not fit.
     EngineError
         When the networks fail in float32, too.
     """
+    f32 = functools.cache(lambda: list(f32_networks(model, threads)))
     try:
-        int8, folders, agreement = _agreeing(model, f32, threads, least, crops)
+        int8, folders, agreement = _calibrated(model, f32, threads, least, crops)
+        if agreement.dice < least:
+            raise EngineError(f"it agrees too little with f32, Dice {least:g} is asked for: {agreement}")
         found = f"{reason}; int8, which agrees with f32: {agreement}"
         engine = OpenVINOEngine(model, threads, found, int8, precision="int8", features=features, keep_in=folders)
     except EngineError as error:
-        return OpenVINOEngine(model, threads, f"{reason}; f32, not int8: {error}", f32, features=features)
+        return OpenVINOEngine(model, threads, f"{reason}; f32, not int8: {error}", f32(), features=features)
     engine.agreement = agreement
     return engine
 
 
-def _agreeing(
-    model: TrainedModel, f32: Sequence[openvino.Model], threads: int, least: float, crops: Crops
+def _calibrated(
+    model: TrainedModel, f32: Callable[[], list[openvino.Model]], threads: int, least: float, crops: Crops
 ) -> tuple[list[openvino.Model], Sequence[Path], Agreement]:
     """Networks in int8, where those from the cache are, and how far they agree.
+
+    There are none where it is known that those of this image agree too little.
 
     Raises
     ------
     EngineError
-        The reason why there are none.
+        Why they can't be made, or compared.
     """
     size, keys = crop_size(model), [network_key(model, fold, "int8") for fold in range(len(model.folds))]
-    known = [network for network in map(read_network, keys) if network is not None]
-    calibrate = len(known) < len(keys)
-    wanted = _TO_CALIBRATE + _TO_CHECK if calibrate else _TO_CHECK_AGAIN
-    engine = OpenVINOEngine(model, threads, "", _clones(f32), patch=size)
+    kept = [network for network in map(read_network, keys) if network is not None]
+    if len(kept) < len(keys):
+        kept = []
+    folders = [entry_folder(key) for key in keys] if kept else []
+    parts = hash_of_parts(crops(size, _MOST_CROPS))
+    known = recall_agreement(keys, parts)
+    if known is not None and (kept or known.dice < least):
+        return kept, folders, known
+    wanted = _TO_CHECK_AGAIN if kept else _TO_CALIBRATE + _TO_CHECK
+    engine = OpenVINOEngine(model, threads, "", _clones(f32()), patch=size)
     samples = find_samples(engine, crops(size, _MOST_CROPS), model.labels, wanted)
-    if len(samples) < 1 + calibrate:
+    if len(samples) < (1 if kept else 2):
         raise EngineError(
             f"the image has too few parts of {' x '.join(map(str, size))} voxels to calibrate and check it"
         )
-    if not calibrate:
+    if kept:
+        agreement = _agreement(model, kept, folders, threads, samples)
+        remember_agreement(keys, parts, agreement)
+        return kept, folders, agreement
+    made = [quantized(network, samples[1::2]) for network in f32()]
+    agreement = _agreement(model, made, (), threads, samples[::2])
+    if agreement.dice >= least:
+        ours = [keep_network(network, key) for network, key in zip(made, keys, strict=True)]
+        if not all(ours):  # what is kept may be another process's
+            return made, [], agreement
         folders = [entry_folder(key) for key in keys]
-        return known, folders, _checked(model, known, folders, threads, least, samples)
-    made = [quantized(network, samples[1::2]) for network in f32]
-    agreement = _checked(model, made, (), threads, least, samples[::2])
-    for network, key in zip(made, keys, strict=True):
-        keep_network(network, key)
-    return made, (), agreement  # in the cache may be another process's
+    remember_agreement(keys, parts, agreement)
+    return made, folders, agreement
 
 
-def _checked(
+def _agreement(
     model: TrainedModel,
     int8: Sequence[openvino.Model],
     folders: Sequence[Path],
     threads: int,
-    least: float,
     samples: Sequence[Sample],
 ) -> Agreement:
     engine = OpenVINOEngine(model, threads, "", _clones(int8), patch=crop_size(model), keep_in=folders)
     pairs = ((sample.decided, label(engine, sample.crop, model.labels)) for sample in samples)
-    agreement = measure_agreement(pairs, model.labels)
-    if agreement.dice < least:
-        raise EngineError(f"it agrees too little with f32, Dice {least:g} is asked for: {agreement}")
-    return agreement
+    return measure_agreement(pairs, model.labels)
 
 
 def _clones(networks: Sequence[openvino.Model]) -> Iterator[openvino.Model]:

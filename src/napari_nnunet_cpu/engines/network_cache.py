@@ -82,8 +82,21 @@ def read_network(key: str) -> openvino.Model | None:
     return None
 
 
-def keep_network(network: openvino.Model, key: str) -> None:
-    """Make an entry; where that is not possible (no room, no right to write) there will be none."""
+def entry_sha256(key: str) -> str | None:
+    """What tells the entry from another one under the same key, calibrated with another image; None without one."""
+    with contextlib.suppress(OSError):
+        return file_sha256(entry_folder(key) / _HASHES)
+    return None
+
+
+def keep_network(network: openvino.Model, key: str) -> bool:
+    """Make an entry; where that is not possible (no room, no right to write) there will be none.
+
+    Returns
+    -------
+    bool
+        Whether the entry is this network: another process may have been faster.
+    """
     folder = entry_folder(key)
     with contextlib.suppress(OSError, RuntimeError):  # the latter is openvino's
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +105,10 @@ def keep_network(network: openvino.Model, key: str) -> None:
             load_openvino().save_model(network, staging / _NETWORK, compress_to_fp16=False)
             (staging / _HASHES).write_text(json.dumps(_hashes(staging)), encoding="utf-8")
             staging.replace(folder)
+            return True
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+    return False
 
 
 def release_weights() -> None:

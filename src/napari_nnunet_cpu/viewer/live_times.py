@@ -12,7 +12,7 @@ from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_nnunet_cpu.cases import read_case
 from napari_nnunet_cpu.models import load_model
-from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.settings import Settings, parse_memory
 from napari_nnunet_cpu.viewer.layer_segmentation import FinalLabels
 from napari_nnunet_cpu.viewer.layers import image_from_layers
 from napari_nnunet_cpu.viewer.live_run import LiveRun
@@ -126,8 +126,11 @@ def main() -> None:
     parser.add_argument("image")
     parser.add_argument("model")
     parser.add_argument("preset")
+    parser.add_argument("--agreement", type=float)
+    parser.add_argument("--memory", type=parse_memory)
     arguments = parser.parse_args()
-    settings = Settings.from_preset(arguments.preset, device="cpu", mirror=False)
+    chosen = {"agreement": arguments.agreement, "memory": arguments.memory}
+    settings = Settings.from_preset(arguments.preset, device="cpu", mirror=False, **chosen)
     print(json.dumps(live_times(arguments.image, arguments.model, settings)))
 
 

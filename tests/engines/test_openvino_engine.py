@@ -172,7 +172,7 @@ OPENVINO_SAYS = (
 def test_openvinos_errors_become_ours(
     model: TrainedModel, engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(load_openvino().InferRequest, "infer", fail)

@@ -17,14 +17,18 @@ from napari_nnunet_cpu.engines.known_agreement import AGREEMENTS
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import Settings
 
-# A run's idle memory is that of a process which loads the same libraries, up to the choice of the engine.
+# A run's idle memory is that of a process which loads the same libraries, that of the engine included.
 _IDLE = """
 import sys
 import napari_nnunet_cpu.cli
 from napari_nnunet_cpu import Settings, load_model, read_case, segment
 from napari_nnunet_cpu.engines import plan_engine
 from napari_nnunet_cpu.resources import peak_memory_bytes
-plan_engine(load_model(sys.argv[1]), Settings(engine=sys.argv[2], device="cpu"))
+if plan_engine(load_model(sys.argv[1]), Settings(engine=sys.argv[2], device="cpu")).engine == "torch":
+    import torch
+else:
+    from openvino import Core
+    Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads what computes on it
 print(peak_memory_bytes())
 """
 

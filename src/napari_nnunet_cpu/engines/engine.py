@@ -74,6 +74,6 @@ def check_finite(output: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     EngineError
         When a number is not finite.
     """
-    if not np.isfinite(output).all():
+    if not all(np.isfinite(channel).all() for channel in output):  # one by one, in little memory
         raise EngineError("the network gave numbers that are not finite; its weights may be damaged")
     return output

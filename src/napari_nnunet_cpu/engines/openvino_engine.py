@@ -113,7 +113,7 @@ class OpenVINOEngine:
             if fold != self._last:
                 self._compiled[self._last].release_memory()
                 self._last = fold
-            self._requests[fold].infer()
+            self._requests[fold].infer(share_outputs=True)  # else it gives back a copy
         return check_finite(self._output[0])
 
 

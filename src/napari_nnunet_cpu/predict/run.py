@@ -273,7 +273,7 @@ class Run:
             yield TileDone(len(done), total, seconds * len(todo) / max(len(self.tiles), 1), final=final)
         # Where nobody waits for a slice the labels of a row of tiles are made at once, which costs less.
         in_row = Counter(tile.start[0] for tile in todo) if self._memory.kind == "rows" else Counter[int]()
-        count, start = len(done), time.perf_counter()
+        start = time.perf_counter()
         try:
             for tile in self._tiles.in_turn(todo, lambda: self.focus if order is None else None):
                 if not self._output.sums.holds(tile):
@@ -292,8 +292,9 @@ class Run:
                 final = self._export_ready(tile, in_row[tile.start[0]] <= 0)
                 if len(done) == total and self.complete:
                     self._remember()
-                pace = (time.perf_counter() - start) / max(len(done) - count, 1)
-                yield TileDone(len(done), total, pace * (total - len(done)), final=final)
+                left = sum(tile.index not in done for tile in todo)
+                pace = (time.perf_counter() - start) / (len(todo) - left)
+                yield TileDone(len(done), total, pace * left, final=final)
         finally:
             if self.saving is not None:
                 self.saving.save()

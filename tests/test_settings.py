@@ -6,7 +6,7 @@ from napari_nnunet_cpu.settings import parse_box, parse_folds, parse_memory, par
 
 EXACT = {
     "preset": "exact", "engine": "auto", "device": "auto", "precision": "f32", "agreement": 0.97, "step": 0.5,
-    "mirror": True, "cover": False, "box": None, "threads": None, "memory": None,
+    "mirror": True, "cover": False, "box": None, "threads": None, "streams": None, "memory": None,
     "probabilities": False, "doubt": None, "postprocess": False,
 }  # fmt: skip
 
@@ -73,6 +73,7 @@ def test_devices(device):
         ({"step": float("nan")}, "step is nan"),
         ({"threads": 0}, "threads is 0: it must be at least 1, or None for all cores"),
         ({"threads": -1}, "threads is -1"),
+        ({"streams": 0}, "streams is 0: it must be at least 1, or None for what suits the threads"),
         ({"memory": 0}, "memory is 0 bytes: it must be at least 1, or None for most of what is free"),
     ],
     ids=lambda value: "-".join(f"{k}={v!r}" for k, v in value.items()) if isinstance(value, dict) else "",

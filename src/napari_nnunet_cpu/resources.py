@@ -11,13 +11,15 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import platformdirs
 import psutil
+
+Step = TypeVar("Step")
 
 _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")
@@ -168,3 +170,13 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def timed(self, name: str, steps: Iterable[Step]) -> Iterator[Step]:
+        """Go through the steps, and add the time until each comes to `name`."""
+        upcoming, end = iter(steps), object()
+        while True:
+            with self.timing(name):
+                step = next(upcoming, end)
+            if step is end:
+                return
+            yield cast(Step, step)

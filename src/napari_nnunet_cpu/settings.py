@@ -49,6 +49,9 @@ class Settings:
         a run on the whole image; around it there are none.
     threads : int or None
         CPU threads of the network and of the export; None takes every core this process may use.
+    streams : int or None
+        Passes through the network at a time, which share the threads; each has memory of its own. OpenVINO alone takes
+        more than one. None takes one, and where there are 16 threads or more and the memory, one for 8 threads up to 4.
     memory : int or None
         Bytes that the run may take on top of what the process holds when it begins, which is the
         image, too. None takes most of what is free.
@@ -77,6 +80,7 @@ class Settings:
     cover: bool = False
     box: Bounds | None = None
     threads: int | None = None
+    streams: int | None = None
     memory: int | None = None
     probabilities: bool = False
     doubt: str | None = None
@@ -103,6 +107,8 @@ class Settings:
             raise SettingsError(f"unknown doubt {self.doubt!r}: choose one of {', '.join(DOUBTS)}, or None")
         if self.threads is not None and self.threads < 1:
             raise SettingsError(f"threads is {self.threads}: it must be at least 1, or None for all cores")
+        if self.streams is not None and self.streams < 1:
+            raise SettingsError(f"streams is {self.streams}: it must be at least 1, or None for what suits the threads")
         if self.memory is not None and self.memory < 1:
             raise SettingsError(
                 f"memory is {self.memory} bytes: it must be at least 1, or None for most of what is free"

@@ -2,8 +2,10 @@ import gc
 import pickle
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,39 @@ def test_what_is_asked_of_openvino(model: TrainedModel, monkeypatch: pytest.Monk
         assert {name: one.get_property(name) for name in wanted} == wanted
         assert one.get_property("INFERENCE_PRECISION_HINT") == load_openvino().Type.f32
         assert str(one.get_property("PERFORMANCE_HINT")).endswith("LATENCY")
+
+
+def test_passes_at_a_time_keep_out_of_each_others_way(model: TrainedModel, engine: OpenVINOEngine) -> None:
+    several = OpenVINOEngine(model, 2, streams=2)
+    assert several.streams == 2
+    tasks = [(seed, fold) for seed in range(6) for fold in range(2)]
+    expected = [engine.forward(patch_of(model, seed), fold).copy() for seed, fold in tasks]
+    meeting = threading.Barrier(2)
+
+    def go_through(tasks: list[tuple[int, int]]) -> list[np.ndarray]:
+        found = []
+        for seed, fold in tasks:
+            meeting.wait(20)
+            found.append(several.forward(patch_of(model, seed), fold).copy())
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(go_through, (tasks, tasks[::-1])))
+    for order in (found[0], found[1][::-1]):
+        for one, other in zip(order, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_thread_was_given_lasts_until_its_next_pass(model: TrainedModel) -> None:
+    engine = OpenVINOEngine(model, 2, streams=2)
+    given = engine.forward(patch_of(model, 0), 0)
+    before = given.copy()
+    other = threading.Thread(target=engine.forward, args=(patch_of(model, 1), 0))
+    other.start()
+    other.join()
+    np.testing.assert_array_equal(given, before)
+    engine.forward(patch_of(model, 1), 0)
+    assert np.abs(given - before).max() > 0.1
 
 
 def test_threads_are_those_it_takes(model: TrainedModel) -> None:

@@ -16,6 +16,7 @@ class FakeEngine:
     device = "cpu"
     precision = "f32"
     threads = 1
+    streams = 1
     reason = "a test's"
     agreement = head_layer = None
 

@@ -90,6 +90,7 @@ def test_settings_on_which_sums_depend_count(model: TrainedModel, other: dict[st
         {"cover": True},
         {"box": ((0, 1), (0, 1), (0, 1))},
         {"threads": 2},
+        {"streams": 2},
         {"memory": 10**9},
         {"probabilities": True},
         {"postprocess": True},
@@ -102,7 +103,7 @@ def test_settings_on_which_they_do_not_depend_do_not(model: TrainedModel, other:
 
 
 def test_every_setting_is_one_or_the_other() -> None:
-    free = {"cover", "box", "threads", "memory", "probabilities", "postprocess", "preset"}
+    free = {"cover", "box", "threads", "streams", "memory", "probabilities", "postprocess", "preset"}
     assert set(PLAIN.as_dict()) - free == set(identity._SETTINGS)
 
 

@@ -97,6 +97,29 @@ def test_draft_leaves_rows_out(many: TrainedModel) -> None:
     assert plan(1, many, settings=Settings.draft(threads=1)).depth == 8
 
 
+def test_passes_at_a_time_as_many_as_there_is_memory_for(many: TrainedModel) -> None:
+    plans = {n: plan(10**12, many, settings=replace(PLAIN, threads=4, streams=n)) for n in (1, 2, 3, 4)}
+    assert [plan.streams for plan in plans.values()] == [1, 2, 3, 4]
+    more = plans[2].bytes - plans[1].bytes
+    assert more > 4 * 8 * 64 * 64 * (32 + 30 + 2)  # feature maps, and a tile
+    assert plans[4].bytes - plans[3].bytes == more
+    four = replace(PLAIN, threads=4, streams=4)
+    assert plan(plans[4].bytes, many, settings=four) == plans[4]
+    assert plan(plans[4].bytes - 1, many, settings=four) == plans[3]
+    assert plan(plans[1].bytes, many, settings=four) == plans[1] == plan(1, many, settings=four)
+    # Sums in memory come first.
+    dense = plan(10**12, many, settings=replace(four, streams=1), any_order=True).bytes
+    assert plan(dense, many, settings=four, any_order=True).kind == "dense"
+    assert plan(dense - 1, many, settings=four, any_order=True).kind == "disk"
+
+
+@pytest.mark.parametrize(("threads", "streams"), [(1, 1), (2, 1), (15, 1), (16, 2), (24, 3), (32, 4), (64, 4)])
+def test_one_for_every_eight_threads(threads: int, streams: int, many: TrainedModel) -> None:
+    assert plan(10**12, many, settings=replace(PLAIN, threads=threads)).streams == streams
+    assert plan(10**12, many, settings=replace(PLAIN, threads=threads, engine="torch")).streams == 1
+    assert plan(10**12, many, settings=replace(PLAIN, threads=threads, streams=2)).streams == min(threads, 2)
+
+
 def test_the_budget_is_given_or_most_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory_bytes", lambda: 1000)
     assert budget_bytes(Settings()) == 800
@@ -143,5 +166,5 @@ def test_every_fold_has_its_weights(tmp_path: Path) -> None:
         load_model(RandomModel(folds=folds).write(tmp_path / str(len(folds)))) for folds in (("0",), ("0", "1", "2"))
     )
     weights = 4 * footprint._parameters(one.architecture)
-    more = footprint.engine_bytes(three, PLAIN, 3) - footprint.engine_bytes(one, PLAIN, 3)
+    more = footprint.engine_bytes(three, PLAIN, 3, 1) - footprint.engine_bytes(one, PLAIN, 3, 1)
     assert more == pytest.approx(2 * 1.2 * weights, abs=2)

@@ -23,7 +23,7 @@ PATIENCE_MS = 20_000
 class GatedEngine:
     """Counts its passes and holds each one until it is allowed, or the gate is open; may fail at one of them."""
 
-    name, device, precision, threads, folds = "gated", "cpu", "f32", 1, 1
+    name, device, precision, threads, streams, folds = "gated", "cpu", "f32", 1, 1, 1
     reason, agreement, head_layer = "a test's", None, None
 
     def __init__(self, heads: int = 3) -> None:

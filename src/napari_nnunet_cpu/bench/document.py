@@ -20,6 +20,7 @@ def bench(
     images: Sequence[Path],
     *,
     presets: Sequence[str],
+    streams: Sequence[int],
     engine: str,
     theirs: Theirs,
     pairs: int,
@@ -37,6 +38,8 @@ def bench(
         The user's own.
     presets, engine : sequence of str, str
         As `segment` takes them.
+    streams : sequence of int
+        Also so many passes at a time, of each preset.
     theirs : Theirs
         nnU-Net's side.
     pairs : int
@@ -56,7 +59,7 @@ def bench(
     SettingsError, ModelError, CaseError
         When there is no such case, or the user's own can't be opened.
     """
-    ways = [way for preset in presets for way in Ours.ways(preset, engine)]
+    ways = [way for preset in presets for way in Ours.ways(preset, engine, streams)]
     measured = []
 
     def measure(case: BenchCase) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,22 +44,26 @@ class Ours:
         As `segment` takes them. Nothing is mirrored, as on the other side.
     kind : {"first", "same image", "cached"}
         Whether the cache is empty, was filled by a run of the same image, or by one of another image.
+    streams : int, optional
+        Passes at a time; as many as `segment` takes of its own when None.
     """
 
     preset: str
     engine: str
     kind: str
+    streams: int | None = None
 
     @classmethod
-    def ways(cls, preset: str, engine: str) -> list[Ours]:
-        """Those of a preset, in the order in which the cache comes to be as they need it."""
+    def ways(cls, preset: str, engine: str, streams: Sequence[int] = ()) -> list[Ours]:
+        """Those of a preset, in the order in which the cache comes to be as they need it; last with these streams."""
         checks = Settings.from_preset(preset).precision == "int8"
-        return [cls(preset, engine, kind) for kind in ("first", *["same image"] * checks, "cached")]
+        plain = [cls(preset, engine, kind) for kind in ("first", *["same image"] * checks, "cached")]
+        return [*plain, *(cls(preset, engine, "cached", number) for number in streams)]
 
     @property
     def name(self) -> str:
         """In tables."""
-        return f"{self.preset}, {self.kind}"
+        return ", ".join([self.preset, self.kind, *([] if self.streams is None else [f"{self.streams} streams"])])
 
     def run(self, case: BenchCase, cache: Path, out: Path) -> Measured:
         """Segment the case with this cache folder; the labels go to `out`, with the ending of the image."""
@@ -72,7 +77,8 @@ class Ours:
             sys.executable, "-m", "napari_nnunet_cpu", "segment", *map(str, case.images), "-m", str(model.folder),
             "-c", model.configuration_name, "-f", model.folds[0], "--checkpoint", model.checkpoints[0].name,
             "--preset", self.preset, "--engine", self.engine, "--device", "cpu", "--no-mirror",
-            "--threads", str(usable_cores()), *case.options, "-o", str(labels), "--report", str(report),
+            "--threads", str(usable_cores()), *([] if self.streams is None else ["--streams", str(self.streams)]),
+            *case.options, "-o", str(labels), "--report", str(report),
         ]  # fmt: skip
         ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})
         if ended.failure is not None:

@@ -46,6 +46,9 @@ def bench_command(
         list[str] | None, typer.Option(metavar="|".join(PRESETS), help="Ours, without mirroring; may be given twice.")
     ] = None,
     engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="What computes our network.")] = "auto",
+    streams: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="Also so many passes at a time; may be given twice.")
+    ] = None,
     work: Annotated[Path | None, typer.Option(metavar="DIR", help="Keeps images and models for the next time.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="OUT.md", help="Also write a page, as docs/benchmarks.md.")
@@ -57,7 +60,7 @@ def bench_command(
 ) -> None:
     """Measure time, memory and labels next to nnU-Net's; ours alone where nnunetv2 is not installed."""
     with exit_codes(as_json):
-        names, images, presets = cases or [], image or [], preset or ["exact"]
+        names, images, presets, more = cases or [], image or [], preset or ["exact"], streams or []
         if not names and model is None:
             names = list(_LIVE if live else _DEFAULT)
         for wanted in presets:
@@ -81,14 +84,15 @@ def bench_command(
             typer.echo(reference_line(theirs.describe()))
         with tempfile.TemporaryDirectory() if work is None else nullcontext(work) as folder:
             document = bench(
-                names, model, images, presets=presets, engine=engine, theirs=theirs, pairs=pairs, work=Path(folder),
+                names, model, images, presets=presets, streams=more, engine=engine, theirs=theirs, pairs=pairs,
+                work=Path(folder),
                 on_run=_ignore if as_json else _print_run,
                 on_case=_ignore if as_json else _print_case,
             )  # fmt: skip
         if out is not None:
             own = [] if model is None else ["-m", "MODEL", "--image", "IMAGE"]
             with replacing(out) as temporary:
-                temporary.write_text(page(document, _command([*names, *own], presets, pairs)), encoding="utf-8")
+                temporary.write_text(page(document, _command([*names, *own], presets, more, pairs)), encoding="utf-8")
         if as_json:
             print_json(document)
 
@@ -124,9 +128,10 @@ def _live(
     Console().print(table)
 
 
-def _command(measured: list[str], presets: list[str], pairs: int) -> str:
+def _command(measured: list[str], presets: list[str], streams: list[int], pairs: int) -> str:
     """The command that measures the same again, without the paths of this machine."""
     chosen = [word for preset in presets for word in ("--preset", preset)]
+    chosen += [word for number in streams for word in ("--streams", str(number))]
     rest = ["--pairs", str(pairs), "--reference", "PYTHON", "--out", "docs/benchmarks.md"]
     return " ".join(["nnunet-cpu", "bench", *measured, *chosen, *rest])
 

@@ -74,6 +74,9 @@ def segment_command(
         typer.Option("--mirror/--no-mirror", help="Average over mirrored patches, or not; the preset's choice else."),
     ] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads (every core).")] = None,
+    streams: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes at a time: 2 may be faster, and take more memory (1).")
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Memory for the run, as 4GB, besides the image (most of what is free)."),
@@ -129,6 +132,7 @@ def segment_command(
             step=step,
             mirror=mirror,
             threads=threads,
+            streams=streams,
             memory=None if memory is None else parse_memory(memory),
             box=None if box is None else parse_box(box),
             postprocess=postprocess,

@@ -1,6 +1,13 @@
 """What computes the network: the `Engine` protocol, its implementations and the choice between them."""
 
-from napari_nnunet_cpu.engines.choose import Choice, choose_engine, plan_engine, threads_of
+from napari_nnunet_cpu.engines.choose import (
+    Choice,
+    choose_engine,
+    most_streams,
+    plan_engine,
+    takes_openvino,
+    threads_of,
+)
 from napari_nnunet_cpu.engines.devices import Device, available_devices, resolve_device
 from napari_nnunet_cpu.engines.engine import Engine
 
@@ -10,7 +17,9 @@ __all__ = [
     "Engine",
     "available_devices",
     "choose_engine",
+    "most_streams",
     "plan_engine",
     "resolve_device",
+    "takes_openvino",
     "threads_of",
 ]

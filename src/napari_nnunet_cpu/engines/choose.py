@@ -17,12 +17,14 @@ from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.engines.pace import measure_pace, read_pace
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.resources import usable_cores
+from napari_nnunet_cpu.resources import installed_version, usable_cores
 from napari_nnunet_cpu.settings import Settings
 
 _ASKED_FOR = "asked for"
 # Where OpenVINO was faster for every network tried. On other processors it depends, so that a pass is timed.
 _OPENVINO_IS_FASTER = ("x86_64", "amd64")
+# Small layers keep no more threads busy.
+_THREADS_OF_A_STREAM = 8
 
 
 def _no_crops(_size: tuple[int, ...], _most: int) -> Iterator[npt.NDArray[np.float32]]:
@@ -101,7 +103,9 @@ def _plan_f32(model: TrainedModel, settings: Settings) -> Choice:
     return Choice("openvino", device, f"to be compared with torch in the first run, on {machine}", to_measure=True)
 
 
-def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_crops, features: bool = False) -> Engine:
+def choose_engine(
+    model: TrainedModel, settings: Settings, crops: Crops = _no_crops, features: bool = False, streams: int = 1
+) -> Engine:
     """Make the engine that the settings ask for, with the model's weights in it.
 
     Parameters
@@ -112,6 +116,8 @@ def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_cr
         Parts of the image to be segmented: int8 needs them.
     features : bool
         Whether it is to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
+    streams : int
+        Passes at a time, see `most_streams`; torch computes one.
 
     Returns
     -------
@@ -133,8 +139,8 @@ def choose_engine(model: TrainedModel, settings: Settings, crops: Crops = _no_cr
         return _torch(model, choice.device, threads, reason, features)
     try:
         if choice.precision == "int8":
-            return int8_or_f32(model, threads, settings.agreement, crops, choice.reason, features)
-        engine = OpenVINOEngine(model, threads, reason, features=features)
+            return int8_or_f32(model, threads, settings.agreement, crops, choice.reason, features, streams)
+        engine = OpenVINOEngine(model, threads, reason, features=features, streams=streams)
         return _faster(model, threads, engine, choice.precision_reason) if choice.to_measure else engine
     except EngineError as error:
         if settings.engine == "openvino":
@@ -163,3 +169,17 @@ def _joined(*reasons: str) -> str:
 def threads_of(settings: Settings) -> int:
     """CPU threads of a run."""
     return settings.threads or usable_cores()
+
+
+def most_streams(settings: Settings) -> int:
+    """Passes of a run at a time, at most: as many as asked for, or one for every 8 threads up to 4."""
+    if not takes_openvino(settings):
+        return 1
+    threads = threads_of(settings)
+    return min(settings.streams or min(threads // _THREADS_OF_A_STREAM, 4) or 1, threads)
+
+
+def takes_openvino(settings: Settings) -> bool:
+    """Whether OpenVINO is to compute, as far as that is known before a network is read."""
+    asked_for = settings.engine != "torch" and settings.device in ("auto", "cpu")
+    return asked_for and installed_version("openvino") is not None

@@ -22,7 +22,7 @@ _HASH_BYTES = hashlib.sha256().digest_size
 
 
 def compiled(
-    network: openvino.Model, shape: Sequence[int], threads: int, keep_in: Path | None = None
+    network: openvino.Model, shape: Sequence[int], threads: int, keep_in: Path | None = None, streams: int = 1
 ) -> openvino.CompiledModel:
     """Make a network ready for one shape of its input, in float32.
 
@@ -33,9 +33,11 @@ def compiled(
     shape : sequence of int
         Of the input (1, C, *patch).
     threads : int
-        CPU threads of one pass, at most; OpenVINO takes no more than there are cores.
+        CPU threads, at most; OpenVINO takes no more than there are cores.
     keep_in : Path, optional
         A folder that belongs to this network alone, where it is kept ready for the next time.
+    streams : int
+        Passes at a time, which share the threads.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def compiled(
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",  # else bf16 or f16 where the CPU has it
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,  # else all processes with one thread share the first core
     }

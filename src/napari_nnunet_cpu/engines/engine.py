@@ -25,6 +25,8 @@ class Engine(Protocol):
         "f32", "int8".
     threads : int
         CPU threads it uses.
+    streams : int
+        Passes that it computes at a time, at most, in as many threads that call `forward`.
     folds : int
         Networks it holds.
     reason : str
@@ -39,6 +41,7 @@ class Engine(Protocol):
     device: str
     precision: str
     threads: int
+    streams: int
     folds: int
     reason: str
     agreement: Agreement | None
@@ -57,7 +60,8 @@ class Engine(Protocol):
         Returns
         -------
         numpy.ndarray
-            Shape (heads, *patch), or with a `head_layer` (features, *patch); may be overwritten by the next call.
+            Shape (heads, *patch), or with a `head_layer` (features, *patch); may be overwritten by the next call of the
+            same thread.
 
         Raises
         ------

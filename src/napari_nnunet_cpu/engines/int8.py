@@ -53,7 +53,7 @@ def why_not_int8(engine: str) -> str:
 
 
 def int8_or_f32(
-    model: TrainedModel, threads: int, least: float, crops: Crops, reason: str, features: bool
+    model: TrainedModel, threads: int, least: float, crops: Crops, reason: str, features: bool, streams: int
 ) -> OpenVINOEngine:
     """The engine in int8 if it agrees with float32 on parts of this image, else in float32.
 
@@ -69,8 +69,8 @@ def int8_or_f32(
         Gives parts of the image, see `Crops`.
     reason : str
         Why this engine; what is found about int8 is added.
-    features : bool
-        Whether it is to give features, see `OpenVINOEngine`.
+    features, streams
+        As `OpenVINOEngine` takes them.
 
     Raises
     ------
@@ -85,9 +85,12 @@ def int8_or_f32(
         if agreement.dice < least:
             raise EngineError(f"it agrees too little with f32, Dice {least:g} is asked for: {agreement}")
         found = f"{reason}; int8, which agrees with f32: {agreement}"
-        engine = OpenVINOEngine(model, threads, found, int8, precision="int8", features=features, keep_in=folders)
+        engine = OpenVINOEngine(
+            model, threads, found, int8, precision="int8", features=features, keep_in=folders, streams=streams
+        )
     except EngineError as error:
-        return OpenVINOEngine(model, threads, f"{reason}; f32, not int8: {error}", f32(), features=features)
+        found = f"{reason}; f32, not int8: {error}"
+        return OpenVINOEngine(model, threads, found, f32(), features=features, streams=streams)
     engine.agreement = agreement
     return engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -28,15 +29,16 @@ if TYPE_CHECKING:
 class OpenVINOEngine:
     """Runs the folds of a model with OpenVINO.
 
-    Networks that were converted before come from the cache, and torch is not needed then. All folds
-    share their input and output; what a pass needs besides is given back when another fold takes over.
+    Networks that were converted before come from the cache, and torch is not needed then. All folds share their input
+    and output, of which every thread has its own; what a pass needs besides is given back when another fold takes over,
+    unless passes of several run at a time.
 
     Parameters
     ----------
     model : TrainedModel
         Its weights are read here, unless the cache has them.
     threads : int
-        CPU threads of one pass, at most; OpenVINO takes no more than there are cores.
+        CPU threads, at most; OpenVINO takes no more than there are cores.
     reason : str
         Why this engine.
     networks : iterable of openvino.Model, optional
@@ -49,6 +51,8 @@ class OpenVINOEngine:
         Whether to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
     keep_in : sequence of Path
         Folders of the networks that were given, see `compiled`.
+    streams : int
+        Passes at a time, which share the threads.
 
     Raises
     ------
@@ -74,27 +78,20 @@ class OpenVINOEngine:
         patch: tuple[int, ...] | None = None,
         features: bool = False,
         keep_in: Sequence[Path] = (),
+        streams: int = 1,
     ) -> None:
         self.reason = reason
         self.precision = precision
         self.folds = len(model.folds)
-        patch = patch or model.configuration.patch_size
-        library: Any = load_openvino()
-        self._patch = np.zeros((1, model.input_channels, *patch), np.float32)
-        self._output = np.zeros((1, 0, *patch), np.float32)
+        self.streams = streams
+        self._shape = (1, model.input_channels, *(patch or model.configuration.patch_size))
         self._compiled: list[openvino.CompiledModel] = []
-        self._requests: list[openvino.InferRequest] = []
+        self._own = _Own()
         given = f32_networks(model, threads) if networks is None else networks
         for network, folder in zip_longest(given, keep_in):
             with _engine_errors("preparing the network"):
-                ready = compiled(self._cut(network) if features else network, self._patch.shape, threads, folder)
-                if not self._output.size:  # shared by all
-                    self._output = np.zeros(ready.output(0).shape, np.float32)
-                request = ready.create_infer_request()
-                request.set_input_tensor(0, library.Tensor(self._patch, shared_memory=True))
-                request.set_output_tensor(0, library.Tensor(self._output, shared_memory=True))
+                ready = compiled(self._cut(network) if features else network, self._shape, threads, folder, streams)
             self._compiled.append(ready)
-            self._requests.append(request)
             release_weights()
         self.threads = int(self._compiled[0].get_property("INFERENCE_NUM_THREADS"))
         self._last = 0
@@ -106,15 +103,41 @@ class OpenVINOEngine:
 
     def forward(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
-        if patch.shape != self._patch.shape[1:]:
-            raise EngineError(f"running the network failed: it takes {self._patch.shape[1:]}, found {patch.shape}")
-        self._patch[0] = patch
+        if patch.shape != self._shape[1:]:
+            raise EngineError(f"running the network failed: it takes {self._shape[1:]}, found {patch.shape}")
         with _engine_errors("running the network"):
-            if fold != self._last:
+            if self._own.requests is None:
+                self._own.requests = _Requests(self._compiled)
+            if self.streams == 1 and fold != self._last:
                 self._compiled[self._last].release_memory()
                 self._last = fold
-            self._requests[fold].infer(share_outputs=True)  # else it gives back a copy
-        return check_finite(self._output[0])
+            output = self._own.requests.infer(patch, fold)
+        return check_finite(output)
+
+
+class _Requests:
+    """The passes of one thread: input and output, which the networks of all folds share."""
+
+    def __init__(self, networks: Sequence[openvino.CompiledModel]) -> None:
+        library: Any = load_openvino()
+        self._patch = np.zeros(networks[0].input(0).shape, np.float32)
+        self._output = np.zeros(networks[0].output(0).shape, np.float32)
+        self._requests = [network.create_infer_request() for network in networks]
+        for request in self._requests:
+            request.set_input_tensor(0, library.Tensor(self._patch, shared_memory=True))
+            request.set_output_tensor(0, library.Tensor(self._output, shared_memory=True))
+
+    def infer(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
+        self._patch[0] = patch
+        self._requests[fold].infer(share_outputs=True)  # else it gives back a copy
+        output: npt.NDArray[np.float32] = self._output[0]
+        return output
+
+
+class _Own(threading.local):
+    """What each thread has of its own."""
+
+    requests: _Requests | None = None
 
 
 def f32_networks(model: TrainedModel, threads: int) -> Iterator[openvino.Model]:

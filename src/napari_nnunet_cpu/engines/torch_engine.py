@@ -43,6 +43,7 @@ class TorchEngine:
 
     name = "torch"
     precision = "f32"
+    streams = 1
     agreement: Agreement | None = None
     head_layer: HeadLayer | None = None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
+from napari_nnunet_cpu.engines import takes_openvino
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.models.architecture import Architecture, PerAxis
-from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
 # Measured: feature maps of full resolution that are there at a time, copies of the weights, and the library itself.
@@ -14,17 +14,20 @@ _OPENVINO = (4.5, 1.2, 75 * 10**6)
 _TORCH = (8.0, 1.4, 25 * 10**6)
 
 
-def engine_bytes(model: TrainedModel, settings: Settings, channels: int) -> int:
-    """Memory of the engine during a pass that gives so many channels, about; on a GPU some of it is the GPU's."""
-    openvino = settings.engine != "torch" and settings.device in ("auto", "cpu")
-    maps, copies, library = _OPENVINO if openvino and installed_version("openvino") else _TORCH
+def engine_bytes(model: TrainedModel, settings: Settings, channels: int, streams: int) -> int:
+    """Memory of the engine during passes, so many at a time, that give so many channels, about.
+
+    On a GPU some of it is the GPU's.
+    """
+    maps, copies, library = _OPENVINO if takes_openvino(settings) else _TORCH
     architecture, patch = model.architecture, prod(model.configuration.patch_size)
     if isinstance(architecture, Architecture):
         weights, features = 4 * _parameters(architecture), architecture.features_per_stage[0]
     else:  # a transformer, whose few feature maps are small
         weights, features = model.checkpoints[0].stat().st_size, model.input_channels
-    # The channels once more, as the network itself lays them out.
-    return int(library + len(model.folds) * copies * weights + 4 * patch * (maps * features + channels))
+    # The channels once more, as the network itself lays them out. One stream gives back what another fold took.
+    at_a_time = streams if streams == 1 else streams * len(model.folds)
+    return int(library + len(model.folds) * copies * weights + 4 * at_a_time * patch * (maps * features + channels))
 
 
 def _parameters(architecture: Architecture) -> int:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.engines import most_streams
 from napari_nnunet_cpu.errors import MemoryBudgetError
 from napari_nnunet_cpu.events import size
 from napari_nnunet_cpu.export import LabelExport
@@ -41,6 +42,8 @@ class MemoryPlan:
         Rows of the sums.
     probabilities_on_disk : bool
         Where the probabilities are, if any are kept.
+    streams : int
+        Passes through the network.
     bytes : int
         Memory at the peak of the run, on top of what the process held before, about.
     """
@@ -48,6 +51,7 @@ class MemoryPlan:
     kind: Kind
     depth: int
     probabilities_on_disk: bool
+    streams: int
     bytes: int
 
 
@@ -70,7 +74,7 @@ def plan_memory(
     """The first plan that fits the budget in bytes. If none does, the smallest.
 
     Where tiles come row by row only rows are held, which costs nothing, or all of them on disk; where they come in any
-    order all must be held. So many channels are summed.
+    order all must be held. So many channels are summed. Sums in memory are worth more than passes at a time.
     """
     starts = (grid.covering if settings.cover else grid.starts)[0]
     whole, window = grid.padded[0], window_depth(grid, export, geometry.cropped_shape[0], starts)
@@ -83,16 +87,21 @@ def plan_memory(
         sums[0] = ("rows", window, row * window)
     # Probabilities go to disk first, which are written once; sums are written again and again.
     kept = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
-    preparing, predicting = _peaks(case, model, settings, geometry, grid, channels)
+    preparing, predicting = _peaks(case, model, geometry)
     doubt = doubt_export(model, settings, geometry)
     if doubt is None:
         predicting += export.working_bytes
     else:  # which is measured after the labels, kept, and copied for the result
         predicting += max(export.working_bytes, doubt.working_bytes) + 2 * 4 * prod(case.shape)
+    passes = {
+        streams: streams * _tile_bytes(model, settings, channels) + engine_bytes(model, settings, channels, streams)
+        for streams in range(most_streams(settings), 0, -1)
+    }
     plans = [
-        MemoryPlan(kind, depth, on_disk, max(preparing, predicting + held + probabilities))
+        MemoryPlan(kind, depth, on_disk, streams, max(preparing, predicting + network + held + probabilities))
         for on_disk, probabilities in kept
         for kind, depth, held in sums
+        for streams, network in passes.items()
         if kind != "disk" or (on_disk, probabilities) == kept[-1]
     ]
     return next((plan for plan in plans if plan.bytes <= budget), min(plans, key=lambda plan: plan.bytes))
@@ -114,17 +123,20 @@ def check_budget(plan: MemoryPlan, budget: int, case: Case, settings: Settings) 
         )
 
 
-def _peaks(
-    case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, grid: Grid, channels: int
-) -> tuple[int, int]:
-    """Memory while the image is prepared, and while tiles are computed but for what is held of sums and results."""
+def _peaks(case: Case, model: TrainedModel, geometry: Geometry) -> tuple[int, int]:
+    """Memory while the image is prepared, and while tiles are computed but for passes, sums and probabilities."""
     image = 4 * model.input_channels * prod(geometry.shape)
     # A channel as float32, and on its way to another grid.
     preparing = image + 4 * prod(case.shape) + 2 * 4 * max(prod(geometry.shape), prod(geometry.cropped_shape))
+    return preparing, image + 2 * np.dtype(model.labels.dtype).itemsize * prod(case.shape)
+
+
+def _tile_bytes(model: TrainedModel, settings: Settings, channels: int) -> int:
+    """Memory of a tile at hand."""
+    patch = 4 * prod(model.configuration.patch_size)
     # The patch and its mirror image, what the engine gives and, of several passes, their mean.
     several = len(model.folds) > 1 or (settings.mirror and model.mirror_axes)
-    tile = 4 * prod(grid.patch) * (2 * model.input_channels + (2 if several else 1) * channels)
+    arrays = 2 * model.input_channels + (2 if several else 1) * channels
     if beside(settings):  # the probabilities of a pass, their sum or mean, and entropies
-        tile += 4 * prod(grid.patch) * (2 * model.labels.heads + 4)
-    labels = 2 * np.dtype(model.labels.dtype).itemsize * prod(case.shape)
-    return preparing, image + labels + tile + engine_bytes(model, settings, channels)
+        arrays += 2 * model.labels.heads + 4
+    return patch * arrays

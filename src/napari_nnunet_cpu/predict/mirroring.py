@@ -49,7 +49,7 @@ def mean_output(
     -------
     numpy.ndarray or None
         Shape (heads or features, *patch), float32; None when told to stop. It is the engine's own array where there
-        is but one pass, and then lasts until the next.
+        is but one pass, and then lasts until the next in the same thread.
     """
     combinations = mirror_combinations(mirror_axes)
     passes = engine.folds * len(combinations)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from napari_nnunet_cpu.predict.choice import kept_box
 from napari_nnunet_cpu.predict.doubt import check_passes
 from napari_nnunet_cpu.predict.grid import Tile
 from napari_nnunet_cpu.predict.identity import identity_of
+from napari_nnunet_cpu.predict.lanes import in_lanes
 from napari_nnunet_cpu.predict.memory import check_budget
 from napari_nnunet_cpu.predict.mirroring import mean_output
 from napari_nnunet_cpu.predict.order import Focus
@@ -153,6 +156,7 @@ class Run:
         check_budget(plan.memory, plan.budget, self.case, self.settings)
         self.grid, self.estimate = plan.grid, plan.estimate
         self._export, self._memory, self._budget = plan.export, plan.memory, plan.budget
+        self._engine.streams = plan.memory.streams
         self._tiles = RunTiles(plan.grid, plan.export, geometry, plan.tiles, in_rows=self._memory.kind == "rows")
 
     def _taken_up(self, file: RunFolder) -> Saving:
@@ -247,7 +251,7 @@ class Run:
             Which tiles, and in which order; when None those of the run, the ones first that decide the `focus`.
             None is computed twice.
         should_stop : callable, optional
-            Asked before every pass through the network; once it says yes the tile at hand is
+            Asked before every pass through the network; once it says yes the tiles at hand are
             dropped and the iterator ends. What is done stays: calling again goes on.
 
         Yields
@@ -273,28 +277,30 @@ class Run:
             yield TileDone(len(done), total, seconds * len(todo) / max(len(self.tiles), 1), final=final)
         # Where nobody waits for a slice the labels of a row of tiles are made at once, which costs less.
         in_row = Counter(tile.start[0] for tile in todo) if self._memory.kind == "rows" else Counter[int]()
+        output_of = partial(self._channels_of, engine=engine, should_stop=should_stop)
         start = time.perf_counter()
         try:
-            for tile in self._tiles.in_turn(todo, lambda: self.focus if order is None else None):
-                if not self._output.sums.holds(tile):
-                    raise SettingsError(
-                        f"{tile} is too far from the rows at hand: memory holds only some; "
-                        "compute tiles in the order of run.tiles, or allow more memory"
-                    )
-                with self._stopwatch.timing(Stage.PREDICT):
-                    channels = self._channels_of(tile, engine, should_stop)
+            tiles = self._tiles.in_turn(todo, lambda: self.focus if order is None else None)
+            with closing(in_lanes(tiles, output_of, engine.streams)) as computed:
+                for tile, channels in self._stopwatch.timed(Stage.PREDICT, computed):
                     if channels is None:
                         return
-                    self._output.sums.add(tile, channels)
-                    done.add(tile.index)
-                    self._output.finality.done(tile)
-                in_row[tile.start[0]] -= 1
-                final = self._export_ready(tile, in_row[tile.start[0]] <= 0)
-                if len(done) == total and self.complete:
-                    self._remember()
-                left = sum(tile.index not in done for tile in todo)
-                pace = (time.perf_counter() - start) / (len(todo) - left)
-                yield TileDone(len(done), total, pace * left, final=final)
+                    if not self._output.sums.holds(tile):
+                        raise SettingsError(
+                            f"{tile} is too far from the rows at hand: memory holds only some; "
+                            "compute tiles in the order of run.tiles, or allow more memory"
+                        )
+                    with self._stopwatch.timing(Stage.PREDICT):
+                        self._output.sums.add(tile, channels)
+                        done.add(tile.index)
+                        self._output.finality.done(tile)
+                    in_row[tile.start[0]] -= 1
+                    final = self._export_ready(tile, in_row[tile.start[0]] <= 0)
+                    if len(done) == total and self.complete:
+                        self._remember()
+                    left = sum(tile.index not in done for tile in todo)
+                    pace = (time.perf_counter() - start) / (len(todo) - left)
+                    yield TileDone(len(done), total, pace * left, final=final)
         finally:
             if self.saving is not None:
                 self.saving.save()
@@ -377,6 +383,7 @@ class Run:
             "precision": self.engine.precision,
             "agreement": None if self.engine.agreement is None else asdict(self.engine.agreement),
             "threads": self.engine.threads,
+            "streams": self.engine.streams,
             "tiles": len(self.tiles),
             "tiles_done": self.tiles_done,
             "tiles_taken_up": self._taken_up_count,

@@ -35,9 +35,12 @@ class RunEngine:
         Networks that it holds.
     patches : Patches
         Of the image, once that is prepared: parts of it decide about int8.
+    streams : int
+        Passes at a time that there is memory for, once that is planned.
     """
 
     patches: Patches
+    streams = 1
 
     def __init__(self, model: TrainedModel, settings: Settings, stopwatch: Stopwatch, given: Engine | None) -> None:
         self._model = model
@@ -59,7 +62,7 @@ class RunEngine:
         if self._engine is None:
             with self._stopwatch.timing(Stage.LOAD):
                 features = sums_features(self._model, self._settings)
-                self._engine = choose_engine(self._model, self._settings, self.patches.spread, features)
+                self._engine = choose_engine(self._model, self._settings, self.patches.spread, features, self.streams)
         return self._engine
 
     def head_layer(self) -> HeadLayer | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Stop = Callable[[], bool]  # asked now and then, from the thread of the run
+Stop = Callable[[], bool]  # asked now and then, from threads of the run
 
 
 def never() -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_nnunet_cpu.engines.concatenation import convolve_apart
 from napari_nnunet_cpu.engines.instance_norm import normalize_exactly
 from napari_nnunet_cpu.engines.library import load_openvino
 from napari_nnunet_cpu.remembered import hash_of
@@ -58,6 +59,7 @@ def compiled(
         if kept is not None:
             return kept
     network.reshape(list(shape))
+    convolve_apart(network)
     normalize_exactly(network)
     ready = core.compile_model(network, "CPU", options)
     if file is not None:

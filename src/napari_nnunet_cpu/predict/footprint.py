@@ -10,7 +10,8 @@ from napari_nnunet_cpu.models.architecture import Architecture, PerAxis
 from napari_nnunet_cpu.settings import Settings
 
 # Measured: feature maps of full resolution that are there at a time, copies of the weights, and the library itself.
-_OPENVINO = (4.5, 1.2, 75 * 10**6)
+_OPENVINO = (3.5, 1.2, 75 * 10**6)
+_CALIBRATING = (4.5, 1.2, 75 * 10**6)  # for int8, which takes less from the second run on
 _TORCH = (8.0, 1.4, 25 * 10**6)
 
 
@@ -19,7 +20,8 @@ def engine_bytes(model: TrainedModel, settings: Settings, channels: int, streams
 
     On a GPU some of it is the GPU's.
     """
-    maps, copies, library = _OPENVINO if takes_openvino(settings) else _TORCH
+    openvino = _OPENVINO if settings.precision == "f32" else _CALIBRATING
+    maps, copies, library = openvino if takes_openvino(settings) else _TORCH
     architecture, patch = model.architecture, prod(model.configuration.patch_size)
     if isinstance(architecture, Architecture):
         weights, features = 4 * _parameters(architecture), architecture.features_per_stage[0]

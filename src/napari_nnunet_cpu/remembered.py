@@ -54,11 +54,17 @@ def remember(kind: str, key: str, document: Mapping[str, Any]) -> None:
     file = _file(kind, key)
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".json", dir=file.parent)
+    write_whole(file, json.dumps(document).encode())
+
+
+def write_whole(file: Path, *parts: bytes | memoryview) -> None:
+    """Write a file; where that is not possible (no room, no right to write) what was there before is still there."""
+    with contextlib.suppress(OSError):
+        handle, name = tempfile.mkstemp(prefix=".", dir=file.parent)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as temporary:
-                json.dump(document, temporary)
-            os.replace(name, file)
+            with os.fdopen(handle, "wb") as temporary:
+                temporary.writelines(parts)
+            Path(name).replace(file)
         finally:
             Path(name).unlink(missing_ok=True)
 

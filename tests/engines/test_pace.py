@@ -12,7 +12,7 @@ from napari_nnunet_cpu.engines.pace import Pace, measure_pace, read_pace
 class Timed:
     """An engine whose first pass takes longer than those after it, on a clock of its own."""
 
-    name, device, precision, threads, folds, reason = "timed", "cpu", "f32", 1, 1, ""
+    name, device, precision, threads, streams, folds, reason = "timed", "cpu", "f32", 1, 1, 1, ""
     now = 0.0
 
     def __init__(self, seconds: float) -> None:
@@ -40,6 +40,14 @@ def test_the_second_pass_counts(model: TrainedModel, cache: Path) -> None:
     pace = measure_pace(model, 2, openvino, torch)
     assert pace == Pace(openvino=0.5, torch=0.25)
     assert openvino.shapes == torch.shapes == [(1, 8, 8, 8)] * 2
+
+
+def test_a_pass_of_two_at_a_time_counts_half(model: TrainedModel, cache: Path) -> None:
+    two = Timed(0.5)
+    two.streams = 2
+    pace = measure_pace(model, 2, two, Timed(0.375))
+    assert pace == Pace(openvino=0.25, torch=0.375)
+    assert pace.faster == "openvino"
 
 
 def test_it_is_remembered_for_the_network_and_the_threads(model: TrainedModel, cache: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nnunet_cpu.engines.concatenation import convolve_apart
 from napari_nnunet_cpu.engines.instance_norm import normalize_exactly
 from napari_nnunet_cpu.engines.library import load_openvino
-from napari_nnunet_cpu.remembered import hash_of
+from napari_nnunet_cpu.remembered import hash_of, write_whole
 
 if TYPE_CHECKING:
     import openvino
@@ -87,14 +85,6 @@ def _read(file: Path, options: Mapping[str, Any], core: openvino.Core) -> openvi
 
 
 def _keep(ready: openvino.CompiledModel, file: Path) -> None:
-    """Write the file as a whole or, where that is not possible, not at all."""
-    with contextlib.suppress(OSError, RuntimeError):  # the latter is openvino's
+    with contextlib.suppress(RuntimeError):  # openvino's, which does not export every network
         data = ready.export_model().getbuffer()
-        handle, name = tempfile.mkstemp(prefix=".", dir=file.parent)
-        try:
-            with os.fdopen(handle, "wb") as temporary:
-                temporary.write(hashlib.sha256(data).digest())
-                temporary.write(data)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_whole(file, hashlib.sha256(data).digest(), data)

@@ -51,7 +51,7 @@ class Settings:
         CPU threads of the network and of the export; None takes every core this process may use.
     streams : int or None
         Passes through the network at a time, which share the threads; each has memory of its own. OpenVINO alone takes
-        more than one. None takes one, and where there are 16 threads or more and the memory, one for 8 threads up to 4.
+        more than one. None takes one, and on 16 cores or more one for every 8 up to 4, where there is memory for it.
     memory : int or None
         Bytes that the run may take on top of what the process holds when it begins, which is the
         image, too. None takes most of what is free.

@@ -23,8 +23,7 @@ from napari_nnunet_cpu.settings import Settings
 _ASKED_FOR = "asked for"
 # Where OpenVINO was faster for every network tried. On other processors it depends, so that a pass is timed.
 _OPENVINO_IS_FASTER = ("x86_64", "amd64")
-# Small layers keep no more threads busy.
-_THREADS_OF_A_STREAM = 8
+_CORES_OF_A_STREAM = 8  # small layers keep no more of them busy
 
 
 def _no_crops(_size: tuple[int, ...], _most: int) -> Iterator[npt.NDArray[np.float32]]:
@@ -172,11 +171,12 @@ def threads_of(settings: Settings) -> int:
 
 
 def most_streams(settings: Settings) -> int:
-    """Passes of a run at a time, at most: as many as asked for, or one for every 8 threads up to 4."""
+    """Passes of a run at a time, at most: as many as asked for, or one for every 8 cores up to 4."""
     if not takes_openvino(settings):
         return 1
     threads = threads_of(settings)
-    return min(settings.streams or min(threads // _THREADS_OF_A_STREAM, 4) or 1, threads)
+    cores = threads + 1  # the viewer leaves one to the window
+    return min(settings.streams or min(cores // _CORES_OF_A_STREAM, 4) or 1, threads)
 
 
 def takes_openvino(settings: Settings) -> bool:

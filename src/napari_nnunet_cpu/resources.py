@@ -98,6 +98,11 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def is_x86() -> bool:
+    """Whether the processor is Intel's or AMD's."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
 def int8_is_fast() -> bool:
     """Whether the CPU computes several times faster with 8-bit integers than with float32: x86 with VNNI or AMX."""
     if _CPU.is_file():

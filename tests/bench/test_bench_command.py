@@ -8,6 +8,7 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu.bench.cases import WRITERS
 from napari_nnunet_cpu.bench.theirs import Theirs
 from napari_nnunet_cpu.errors import SettingsError
+from napari_nnunet_cpu.resources import usable_cores
 
 LACKING = "exit 1"  # an interpreter without nnunetv2
 
@@ -20,11 +21,11 @@ def tiny_by_name(tiny, monkeypatch):
 def test_ours_alone(nnunet, interpreter, tiny_by_name, tmp_path):
     page = tmp_path / "page.md"
     options = ["--pairs", 2, "--reference", interpreter(LACKING), "--work", tmp_path / "work", "--out", page]
-    done = nnunet("bench", "tiny", *options, "--json")
+    done = nnunet("bench", "tiny", *options, "--streams", 2, "--streams", 2, "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     (case,) = document["cases"]
-    assert [row["way"] for row in case["rows"]] == ["exact, first", "exact, cached"]
+    assert [row["way"] for row in case["rows"]] == ["exact, first", "exact, cached", "exact, cached, 2 streams"]
     assert case["classes"] == 4
     assert case["image"] == {"shape": [24, 30, 28], "spacing_mm": [2.0, 1.5, 1.5]}
     for row in case["rows"]:
@@ -32,15 +33,21 @@ def test_ours_alone(nnunet, interpreter, tiny_by_name, tmp_path):
         assert row["seconds"] == sum(run["seconds"] for run in runs) / 2
         assert all(run["seconds"] > sum(run["stages"].values()) > 0 for run in runs)
         assert row["ratio"] is row["equal"] is row["failure"] is None
-    first, cached = case["rows"]
-    if case["rounds"][0]["runs"]["exact, first"]["details"]["engine"] == "openvino":
+    first, cached, _ = case["rows"]
+    details = {way: run["details"] for way, run in case["rounds"][0]["runs"].items()}
+    assert details["exact, cached"]["streams"] == 1
+    most = min(2, usable_cores()) if details["exact, first"]["engine"] == "openvino" else 1
+    assert details["exact, cached, 2 streams"]["streams"] == most
+    assert details["exact, first"]["tiles"] >= 8
+    if details["exact, first"]["engine"] == "openvino":
         assert first["stages"]["load"] > cached["stages"]["load"]  # the conversion
     assert document["reference"]["nnunetv2"] is None
     assert document["machine"]["cores"] >= 1
     assert document["versions"]["torch"]
     text = page.read_text(encoding="utf-8")
     assert "nnU-Net was not measured: nnunetv2 is not installed in the interpreter named" in text
-    assert "nnunet-cpu bench tiny --preset exact --pairs 2 --reference PYTHON --out docs/benchmarks.md" in text
+    options = "--preset exact --streams 2 --pairs 2 --reference PYTHON --out docs/benchmarks.md"
+    assert f"nnunet-cpu bench tiny {options}" in text
     assert "2 times each" in text
     assert str(tmp_path) not in text
 
@@ -68,6 +75,7 @@ def test_own_model_for_people(nnunet, interpreter, tmp_path):
         (["sample", "-m", "model"], "a model of your own needs an image"),
         (["sample", "--image", "image.nii"], "give both -m and --image"),
         (["sample", "--preset", "quick"], "unknown preset 'quick'"),
+        (["sample", "--live", "--streams", "2"], "--streams is for runs side by side: leave it out, or --live"),
         (["sample", "--engine", "steam"], "unknown engine 'steam'"),
         (["sample", "--reference", "/no/such/python"], "/no/such/python can't be run"),
     ],

@@ -120,6 +120,7 @@ def test_json_is_the_report_and_nothing_else(nnunet, image, model, tmp_path):
         (["--no-mirror", "--step", "1"], Settings.exact(mirror=False, step=1.0, threads=1)),
         (["--engine", "torch", "--device", "cpu"], Settings.exact(engine="torch", device="cpu", threads=1)),
         (["--engine", "openvino"], Settings.exact(engine="openvino", threads=1)),
+        (["--streams", "2"], Settings.exact(threads=1, streams=2)),
         (["--preset", "fast", "--precision", "f32"], Settings.fast(precision="f32", threads=1)),
         (["--precision", "int8", "--agreement", "0.9"], Settings.exact(precision="int8", agreement=0.9, threads=1)),
     ],

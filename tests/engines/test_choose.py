@@ -101,6 +101,12 @@ def test_the_engine_is_the_one_asked_for(model: TrainedModel, name: str) -> None
     assert (engine.threads, engine.folds, engine.reason) == (1, 2, "asked for")
 
 
+@pytest.mark.parametrize(("name", "streams"), [("openvino", 2), ("torch", 1)])
+def test_passes_at_a_time(model: TrainedModel, name: str, streams: int) -> None:
+    engine = choose_engine(model, Settings(engine=name, device="cpu", threads=2), streams=2)
+    assert engine.streams == streams
+
+
 def test_the_engine_is_the_one_that_was_planned(model: TrainedModel, machine: Callable[..., None]) -> None:
     machine()
     engine = choose_engine(model, ON_CPU)

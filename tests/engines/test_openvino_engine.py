@@ -170,6 +170,28 @@ def test_what_a_thread_was_given_lasts_until_its_next_pass(model: TrainedModel) 
     assert np.abs(given - before).max() > 0.1
 
 
+def test_threads_that_are_gone_leave_what_they_had(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, made = OpenVINOEngine(model, 2, streams=2), []
+    create = load_openvino().CompiledModel.create_infer_request
+    monkeypatch.setattr(
+        load_openvino().CompiledModel, "create_infer_request", lambda self: made.append(self) or create(self)
+    )
+    expected = engine.forward(patch_of(model), 0).copy()
+    found = []
+    for _ in range(5):
+        thread = threading.Thread(target=lambda: found.append(engine.forward(patch_of(model), 0).copy()))
+        thread.start()
+        thread.join()
+    assert len(made) == engine.folds  # those of one more thread
+    for logits in found:
+        np.testing.assert_array_equal(logits, expected)
+
+
+def test_streams_are_those_it_gets(model: TrainedModel) -> None:
+    engine = OpenVINOEngine(model, 1, streams=4)
+    assert engine.streams <= engine.threads == 1
+
+
 def test_threads_are_those_it_takes(model: TrainedModel) -> None:
     assert 1 <= OpenVINOEngine(model, usable_cores()).threads <= usable_cores()
 

@@ -44,7 +44,7 @@ def run_as(
         plan = plan_memory(*arguments)
         depth = plan.depth
         if kind == "rows":
-            *_, geometry, grid, export, _, _, _ = arguments
+            _, _, _, geometry, grid, export, *_ = arguments
             starts = (grid.covering if settings.cover else grid.starts)[0]
             depth = window_depth(grid, export, geometry.cropped_shape[0], starts)
         return replace(plan, kind=kind, depth=depth, probabilities_on_disk=on_disk)

@@ -38,7 +38,7 @@ def plan(
     geometry = plan_geometry(case, model)
     grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
     export, channels = export_of(model, settings, geometry), channels_summed(model, settings)
-    return plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels)
+    return plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels, len(grid))
 
 
 def test_rows_where_tiles_come_row_by_row(many: TrainedModel) -> None:
@@ -118,6 +118,13 @@ def test_one_for_every_eight_cores(threads: int, streams: int, many: TrainedMode
     assert plan(10**12, many, settings=replace(PLAIN, threads=threads)).streams == streams
     assert plan(10**12, many, settings=replace(PLAIN, threads=threads, engine="torch")).streams == 1
     assert plan(10**12, many, settings=replace(PLAIN, threads=threads, streams=2)).streams == min(threads, 2)
+
+
+def test_few_tiles_are_not_worth_it(many: TrainedModel) -> None:
+    seven, eight = (Case(np.zeros((1, 8 + 4 * more, 64, 64), np.float32), (1.0, 1.0, 1.0)) for more in (6, 7))
+    two = replace(PLAIN, threads=2, streams=2)
+    assert plan(10**12, many, eight, two).streams == 2
+    assert plan(10**12, many, seven, two).streams == 1
 
 
 def test_the_budget_is_given_or_most_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def run_as(
 
     def planned(*arguments: Any) -> MemoryPlan:
         plan = plan_memory(*arguments)
-        *_, geometry, grid, export, _, any_order, _ = arguments
+        _, _, _, geometry, grid, export, _, any_order, *_ = arguments
         depth = plan.depth
         if kind == "rows" and not any_order:
             starts = (grid.covering if settings.cover else grid.starts)[0]

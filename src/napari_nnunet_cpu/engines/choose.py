@@ -17,13 +17,12 @@ from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.engines.pace import measure_pace, read_pace
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.resources import installed_version, usable_cores
+from napari_nnunet_cpu.resources import installed_version, is_x86, usable_cores
 from napari_nnunet_cpu.settings import Settings
 
 _ASKED_FOR = "asked for"
-# Where OpenVINO was faster for every network tried. On other processors it depends, so that a pass is timed.
-_OPENVINO_IS_FASTER = ("x86_64", "amd64")
 _CORES_OF_A_STREAM = 8  # small layers keep no more of them busy
+_TILES_OF_A_STREAM = 4  # else those that have nothing left to do at the end cost more than is gained
 
 
 def _no_crops(_size: tuple[int, ...], _most: int) -> Iterator[npt.NDArray[np.float32]]:
@@ -94,7 +93,8 @@ def _plan_f32(model: TrainedModel, settings: Settings) -> Choice:
     except EngineError as error:
         return Choice("torch", device, str(error))
     machine = platform.machine()
-    if machine.lower() in _OPENVINO_IS_FASTER:
+    # Where OpenVINO was faster for every network tried. On other processors it depends, so that a pass is timed.
+    if is_x86():
         return Choice("openvino", device, f"the faster one on {machine} processors")
     pace = read_pace(model, threads_of(settings))
     if pace is not None:
@@ -170,13 +170,14 @@ def threads_of(settings: Settings) -> int:
     return settings.threads or usable_cores()
 
 
-def most_streams(settings: Settings) -> int:
-    """Passes of a run at a time, at most: as many as asked for, or one for every 8 cores up to 4."""
+def most_streams(settings: Settings, tiles: int) -> int:
+    """Passes of a run of so many tiles at a time, at most: as many as asked for, or one for every 8 cores up to 4."""
     if not takes_openvino(settings):
         return 1
     threads = threads_of(settings)
     cores = threads + 1  # the viewer leaves one to the window
-    return min(settings.streams or min(cores // _CORES_OF_A_STREAM, 4) or 1, threads)
+    wanted = settings.streams or min(cores // _CORES_OF_A_STREAM, 4)
+    return max(1, min(wanted, threads, tiles // _TILES_OF_A_STREAM))
 
 
 def takes_openvino(settings: Settings) -> bool:

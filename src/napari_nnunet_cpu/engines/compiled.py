@@ -12,11 +12,12 @@ from napari_nnunet_cpu.engines.concatenation import convolve_apart
 from napari_nnunet_cpu.engines.instance_norm import normalize_exactly
 from napari_nnunet_cpu.engines.library import load_openvino
 from napari_nnunet_cpu.remembered import hash_of, write_whole
+from napari_nnunet_cpu.resources import is_x86
 
 if TYPE_CHECKING:
     import openvino
 
-_MAKING = 1  # raise it when the same network is made ready in another way
+_MAKING = 2  # raise it when the same network is made ready in another way
 _HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -57,7 +58,8 @@ def compiled(
         if kept is not None:
             return kept
     network.reshape(list(shape))
-    convolve_apart(network)
+    if is_x86():  # elsewhere openvino does not add to what is there
+        convolve_apart(network)
     normalize_exactly(network)
     ready = core.compile_model(network, "CPU", options)
     if file is not None:

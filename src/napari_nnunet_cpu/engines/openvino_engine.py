@@ -83,10 +83,8 @@ class OpenVINOEngine:
         self.reason = reason
         self.precision = precision
         self.folds = len(model.folds)
-        self.streams = streams
         self._shape = (1, model.input_channels, *(patch or model.configuration.patch_size))
         self._compiled: list[openvino.CompiledModel] = []
-        self._own = _Own()
         given = f32_networks(model, threads) if networks is None else networks
         for network, folder in zip_longest(given, keep_in):
             with _engine_errors("preparing the network"):
@@ -94,7 +92,11 @@ class OpenVINOEngine:
             self._compiled.append(ready)
             release_weights()
         self.threads = int(self._compiled[0].get_property("INFERENCE_NUM_THREADS"))
+        self.streams = int(self._compiled[0].get_property("NUM_STREAMS"))
         self._last = 0
+        self._lock = threading.Lock()
+        with _engine_errors("preparing the network"):
+            self._requests = {threading.get_ident(): _Requests(self._compiled)}
 
     def _cut(self, network: openvino.Model) -> openvino.Model:
         """The network without its last layer, which is kept."""
@@ -106,13 +108,25 @@ class OpenVINOEngine:
         if patch.shape != self._shape[1:]:
             raise EngineError(f"running the network failed: it takes {self._shape[1:]}, found {patch.shape}")
         with _engine_errors("running the network"):
-            if self._own.requests is None:
-                self._own.requests = _Requests(self._compiled)
+            requests = self._requests_of_this_thread()
             if self.streams == 1 and fold != self._last:
                 self._compiled[self._last].release_memory()
                 self._last = fold
-            output = self._own.requests.infer(patch, fold)
+            output = requests.infer(patch, fold)
         return check_finite(output)
+
+    def _requests_of_this_thread(self) -> _Requests:
+        """Its own or, where as many as there are streams have some, those of the one that has not called for longest.
+
+        They are not thread-local: a thread of Qt's that ends with requests of its own takes the process with it.
+        """
+        with self._lock:
+            thread = threading.get_ident()
+            own = self._requests.pop(thread, None)
+            if own is None and len(self._requests) == self.streams:
+                own = self._requests.pop(next(iter(self._requests)))
+            self._requests[thread] = own = own or _Requests(self._compiled)
+            return own
 
 
 class _Requests:
@@ -132,12 +146,6 @@ class _Requests:
         self._requests[fold].infer(share_outputs=True)  # else it gives back a copy
         output: npt.NDArray[np.float32] = self._output[0]
         return output
-
-
-class _Own(threading.local):
-    """What each thread has of its own."""
-
-    requests: _Requests | None = None
 
 
 def f32_networks(model: TrainedModel, threads: int) -> Iterator[openvino.Model]:

@@ -7,11 +7,12 @@ from math import prod
 from napari_nnunet_cpu.engines import takes_openvino
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.models.architecture import Architecture, PerAxis
+from napari_nnunet_cpu.resources import is_x86
 from napari_nnunet_cpu.settings import Settings
 
 # Measured: feature maps of full resolution that are there at a time, copies of the weights, and the library itself.
-_OPENVINO = (3.5, 1.2, 75 * 10**6)
-_CALIBRATING = (4.5, 1.2, 75 * 10**6)  # for int8, which takes less from the second run on
+_OPENVINO = (4.5, 1.2, 75 * 10**6)
+_WITHOUT_CONCATENATION = (3.5, 1.2, 75 * 10**6)
 _TORCH = (8.0, 1.4, 25 * 10**6)
 
 
@@ -20,9 +21,12 @@ def engine_bytes(model: TrainedModel, settings: Settings, channels: int, streams
 
     On a GPU some of it is the GPU's.
     """
-    openvino = _OPENVINO if settings.precision == "f32" else _CALIBRATING
-    maps, copies, library = openvino if takes_openvino(settings) else _TORCH
     architecture, patch = model.architecture, prod(model.configuration.patch_size)
+    maps, copies, library = _TORCH
+    if takes_openvino(settings):
+        # A residual decoder keeps both parts for its shortcut. Int8 takes less, but more where it is calibrated.
+        apart = is_x86() and settings.precision == "f32" and architecture.family != "ResidualUNet"
+        maps, copies, library = _WITHOUT_CONCATENATION if apart else _OPENVINO
     if isinstance(architecture, Architecture):
         weights, features = 4 * _parameters(architecture), architecture.features_per_stage[0]
     else:  # a transformer, whose few feature maps are small

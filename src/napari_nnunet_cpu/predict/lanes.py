@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
+from types import TracebackType
 from typing import TypeVar
+
+from napari_nnunet_cpu.predict.stop import Stop
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -49,3 +54,46 @@ def in_lanes(
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
+
+
+class Gate:
+    """What the work in lanes asks before every step: whether to stop. It waits there while nobody takes what it gives.
+
+    As a context manager it tells them to stop at its end, be that by an error.
+
+    Parameters
+    ----------
+    should_stop : callable
+        Says, too, that they should.
+    """
+
+    def __init__(self, should_stop: Stop) -> None:
+        self._should_stop = should_stop
+        self._open = threading.Event()
+        self._open.set()
+        self._left = False
+
+    def stops(self) -> bool:
+        """Whether to stop, once the gate is open."""
+        self._open.wait()
+        return self._left or self._should_stop()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Let nothing through inside the block, nor after it where it ends with an error."""
+        self._open.clear()
+        try:
+            yield
+        except BaseException:
+            self._left = True
+            raise
+        finally:
+            self._open.set()
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left = True

@@ -70,11 +70,13 @@ def plan_memory(
     budget: int,
     any_order: bool,
     channels: int,
+    tiles: int,
 ) -> MemoryPlan:
     """The first plan that fits the budget in bytes. If none does, the smallest.
 
     Where tiles come row by row only rows are held, which costs nothing, or all of them on disk; where they come in any
-    order all must be held. So many channels are summed. Sums in memory are worth more than passes at a time.
+    order all must be held. So many channels of so many tiles are summed. Sums in memory are worth more than passes at a
+    time.
     """
     starts = (grid.covering if settings.cover else grid.starts)[0]
     whole, window = grid.padded[0], window_depth(grid, export, geometry.cropped_shape[0], starts)
@@ -95,7 +97,7 @@ def plan_memory(
         predicting += max(export.working_bytes, doubt.working_bytes) + 2 * 4 * prod(case.shape)
     passes = {
         streams: streams * _tile_bytes(model, settings, channels) + engine_bytes(model, settings, channels, streams)
-        for streams in range(most_streams(settings), 0, -1)
+        for streams in range(most_streams(settings, tiles), 0, -1)
     }
     plans = [
         MemoryPlan(kind, depth, on_disk, streams, max(preparing, predicting + network + held + probabilities))

@@ -103,7 +103,7 @@ def plan_run(
     export = export_of(model, settings, geometry)
     tiles = chosen_tiles(grid, export, geometry, settings)
     budget = budget_bytes(settings)
-    memory = plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels)
+    memory = plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels, len(tiles))
     passes = len(tiles) * (2 ** len(model.mirror_axes) if settings.mirror else 1) * len(model.folds)
     times = read_times(model, settings)
     seconds = None if times is None else times.of(Work.counted(case, model, settings, geometry, passes))

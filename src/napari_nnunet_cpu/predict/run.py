@@ -25,7 +25,7 @@ from napari_nnunet_cpu.predict.choice import kept_box
 from napari_nnunet_cpu.predict.doubt import check_passes
 from napari_nnunet_cpu.predict.grid import Tile
 from napari_nnunet_cpu.predict.identity import identity_of
-from napari_nnunet_cpu.predict.lanes import in_lanes
+from napari_nnunet_cpu.predict.lanes import Gate, in_lanes
 from napari_nnunet_cpu.predict.memory import check_budget
 from napari_nnunet_cpu.predict.mirroring import mean_output
 from napari_nnunet_cpu.predict.order import Focus
@@ -277,14 +277,17 @@ class Run:
             yield TileDone(len(done), total, seconds * len(todo) / max(len(self.tiles), 1), final=final)
         # Where nobody waits for a slice the labels of a row of tiles are made at once, which costs less.
         in_row = Counter(tile.start[0] for tile in todo) if self._memory.kind == "rows" else Counter[int]()
-        output_of = partial(self._channels_of, engine=engine, should_stop=should_stop)
+        gate = Gate(should_stop)
+        output_of = partial(self._channels_of, engine=engine, should_stop=gate.stops)
         start = time.perf_counter()
         try:
             tiles = self._tiles.in_turn(todo, lambda: self.focus if order is None else None)
-            with closing(in_lanes(tiles, output_of, engine.streams)) as computed:
+            with closing(in_lanes(tiles, output_of, engine.streams)) as computed, gate:
                 for tile, channels in self._stopwatch.timed(Stage.PREDICT, computed):
                     if channels is None:
                         return
+                    if tile.index in done:  # by another iterator meanwhile
+                        continue
                     if not self._output.sums.holds(tile):
                         raise SettingsError(
                             f"{tile} is too far from the rows at hand: memory holds only some; "
@@ -300,7 +303,8 @@ class Run:
                         self._remember()
                     left = sum(tile.index not in done for tile in todo)
                     pace = (time.perf_counter() - start) / (len(todo) - left)
-                    yield TileDone(len(done), total, pace * left, final=final)
+                    with gate.shut():  # a run that is paused here computes nothing
+                        yield TileDone(len(done), total, pace * left, final=final)
         finally:
             if self.saving is not None:
                 self.saving.save()

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from napari_nnunet_cpu.cases import Case
-from napari_nnunet_cpu.engines import most_streams, threads_of
+from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.engines.network_cache import describe_network
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.prepare import Geometry
@@ -103,7 +103,7 @@ def _key(model: TrainedModel, settings: Settings) -> str:
         "device": settings.device,
         "precision": settings.precision,
         "threads": threads_of(settings),
-        "streams": most_streams(settings),
+        "streams": settings.streams,
         "probabilities": settings.probabilities,
         "doubt": settings.doubt,
         "openvino": installed_version("openvino"),

@@ -156,9 +156,9 @@ class LiveRun:
         worker.errored.connect(of_this(self._on_error))
         worker.finished.connect(of_this(self._on_finished))
         _RUNNING.add(self)
-        self.preview.show()
         self._watch.start()
         worker.start()
+        self.preview.show()  # which takes a while; what the worker tells waits for the event loop
 
     def cancel(self) -> None:
         """Stop before the next pass through the network; what is computed is kept."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import platformdirs
 import psutil
@@ -178,10 +178,11 @@ class Stopwatch:
 
     def timed(self, name: str, steps: Iterable[Step]) -> Iterator[Step]:
         """Go through the steps, and add the time until each comes to `name`."""
-        upcoming, end = iter(steps), object()
+        upcoming = iter(steps)
         while True:
             with self.timing(name):
-                step = next(upcoming, end)
-            if step is end:
-                return
-            yield cast(Step, step)
+                try:
+                    step = next(upcoming)
+                except StopIteration:
+                    return
+            yield step

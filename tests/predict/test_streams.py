@@ -176,7 +176,7 @@ def test_the_gate() -> None:
         assert not gate.stops()
     assert gate.stops()
     other = Gate(stop.is_set)
-    with pytest.raises(KeyboardInterrupt), other.shut():
+    with pytest.raises(KeyboardInterrupt), other, other.shut():
         raise KeyboardInterrupt
     assert other.stops()
 

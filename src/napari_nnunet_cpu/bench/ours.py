@@ -56,14 +56,13 @@ class Ours:
     @classmethod
     def ways(cls, preset: str, engine: str, streams: Sequence[int] = ()) -> list[Ours]:
         """Those of a preset, in the order in which the cache comes to be as they need it; last with these streams."""
-        checks = Settings.from_preset(preset).precision == "int8"
-        plain = [cls(preset, engine, kind) for kind in ("first", *["same image"] * checks, "cached")]
+        plain = [cls(preset, engine, kind) for kind in ("first", *["same image"] * _in_int8(preset), "cached")]
         return [*plain, *(cls(preset, engine, "cached", number) for number in streams)]
 
     @property
     def name(self) -> str:
         """In tables."""
-        return ", ".join([self.preset, self.kind, *([] if self.streams is None else [f"{self.streams} streams"])])
+        return f"{self.preset}, {self.kind}" + ("" if self.streams is None else f", {self.streams} streams")
 
     def run(self, case: BenchCase, cache: Path, out: Path) -> Measured:
         """Segment the case with this cache folder; the labels go to `out`, with the ending of the image."""
@@ -80,7 +79,7 @@ class Ours:
             "--threads", str(usable_cores()), *([] if self.streams is None else ["--streams", str(self.streams)]),
             *case.options, "-o", str(labels), "--report", str(report),
         ]  # fmt: skip
-        if self.streams is not None and Settings.from_preset(self.preset).precision == "int8":
+        if self.streams is not None and _in_int8(self.preset):
             run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})  # keeps the network for so many streams
             shutil.rmtree(cache / AGREEMENTS, ignore_errors=True)
         ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})
@@ -98,6 +97,10 @@ class Ours:
             labels,
             details=_details(document, idle_mb),
         )
+
+
+def _in_int8(preset: str) -> bool:
+    return Settings.from_preset(preset).precision == "int8"
 
 
 @functools.cache

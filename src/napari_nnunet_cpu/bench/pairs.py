@@ -106,7 +106,7 @@ class Pairs:
                 continue
             self._on_run(f"{which}: {way.name}")
             cache = self._work / f"cache-{way.preset}"
-            out = self._work / f"ours-{way.name.replace(', ', '-').replace(' ', '-')}"
+            out = self._work / f"ours-{way.name.replace(',', '').replace(' ', '-')}"
             self._note(way.name, found, way.run(self.case, cache, out))
 
     def _note(self, name: str, found: Round, run: Measured) -> None:

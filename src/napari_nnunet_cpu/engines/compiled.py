@@ -87,6 +87,7 @@ def _read(file: Path, options: Mapping[str, Any], core: openvino.Core) -> openvi
 
 
 def _keep(ready: openvino.CompiledModel, file: Path) -> None:
+    """Write what `_read` reads, as a whole or, where that is not possible, not at all."""
     with contextlib.suppress(RuntimeError):  # openvino's, which does not export every network
         data = ready.export_model().getbuffer()
         write_whole(file, hashlib.sha256(data).digest(), data)

@@ -12,7 +12,7 @@ from napari_nnunet_cpu.settings import Settings
 
 # Measured: feature maps of full resolution that are there at a time, copies of the weights, and the library itself.
 _OPENVINO = (4.5, 1.2, 75 * 10**6)
-_WITHOUT_CONCATENATION = (3.5, 1.2, 75 * 10**6)
+_CONCATENATION = 1.0  # of these maps, see `convolve_apart`
 _TORCH = (8.0, 1.4, 25 * 10**6)
 
 
@@ -22,11 +22,11 @@ def engine_bytes(model: TrainedModel, settings: Settings, channels: int, streams
     On a GPU some of it is the GPU's.
     """
     architecture, patch = model.architecture, prod(model.configuration.patch_size)
-    maps, copies, library = _TORCH
-    if takes_openvino(settings):
-        # A residual decoder keeps both parts for its shortcut. Int8 takes less, but more where it is calibrated.
-        apart = is_x86() and settings.precision == "f32" and architecture.family != "ResidualUNet"
-        maps, copies, library = _WITHOUT_CONCATENATION if apart else _OPENVINO
+    openvino = takes_openvino(settings)
+    maps, copies, library = _OPENVINO if openvino else _TORCH
+    # A residual decoder keeps both parts for its shortcut. Int8 takes less, but more where it is calibrated.
+    if openvino and is_x86() and settings.precision == "f32" and architecture.family != "ResidualUNet":
+        maps -= _CONCATENATION
     if isinstance(architecture, Architecture):
         weights, features = 4 * _parameters(architecture), architecture.features_per_stage[0]
     else:  # a transformer, whose few feature maps are small

@@ -59,7 +59,7 @@ def in_lanes(
 class Gate:
     """What the work in lanes asks before every step: whether to stop. It waits there while nobody takes what it gives.
 
-    As a context manager it tells them to stop at its end, be that by an error.
+    As a context manager it tells the lanes at its end to stop, whether it was open or shut.
 
     Parameters
     ----------
@@ -80,15 +80,10 @@ class Gate:
 
     @contextmanager
     def shut(self) -> Iterator[None]:
-        """Let nothing through inside the block, nor after it where it ends with an error."""
+        """Let nothing through inside the block; an error leaves it shut, until the end of the gate itself."""
         self._open.clear()
-        try:
-            yield
-        except BaseException:
-            self._left = True
-            raise
-        finally:
-            self._open.set()
+        yield
+        self._open.set()
 
     def __enter__(self) -> Gate:
         return self
@@ -97,3 +92,4 @@ class Gate:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._left = True
+        self._open.set()

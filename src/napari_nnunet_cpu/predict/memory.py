@@ -43,7 +43,7 @@ class MemoryPlan:
     probabilities_on_disk : bool
         Where the probabilities are, if any are kept.
     streams : int
-        Passes through the network.
+        Passes through the network at a time.
     bytes : int
         Memory at the peak of the run, on top of what the process held before, about.
     """

@@ -288,15 +288,7 @@ class Run:
                         return
                     if tile.index in done:  # by another iterator meanwhile
                         continue
-                    if not self._output.sums.holds(tile):
-                        raise SettingsError(
-                            f"{tile} is too far from the rows at hand: memory holds only some; "
-                            "compute tiles in the order of run.tiles, or allow more memory"
-                        )
-                    with self._stopwatch.timing(Stage.PREDICT):
-                        self._output.sums.add(tile, channels)
-                        done.add(tile.index)
-                        self._output.finality.done(tile)
+                    self._add(tile, channels)
                     in_row[tile.start[0]] -= 1
                     final = self._export_ready(tile, in_row[tile.start[0]] <= 0)
                     if len(done) == total and self.complete:
@@ -414,6 +406,17 @@ class Run:
             return None
         channels = list(mean.reshape(-1, *tile.size))
         return channels if passes is None else [*channels, passes.value().reshape(tile.size)]
+
+    def _add(self, tile: Tile, channels: list[npt.NDArray[np.float32]]) -> None:
+        if not self._output.sums.holds(tile):
+            raise SettingsError(
+                f"{tile} is too far from the rows at hand: memory holds only some; "
+                "compute tiles in the order of run.tiles, or allow more memory"
+            )
+        with self._stopwatch.timing(Stage.PREDICT):
+            self._output.sums.add(tile, channels)
+            self._tiles.done.add(tile.index)
+            self._output.finality.done(tile)
 
     def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Bounds, ...]:
         """Make the labels that are final now, with this tile, and forget the sums that no others need; save it.

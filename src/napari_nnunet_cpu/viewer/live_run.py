@@ -157,8 +157,10 @@ class LiveRun:
         worker.finished.connect(of_this(self._on_finished))
         _RUNNING.add(self)
         self._watch.start()
+        # before the worker begins: making a layer ignores warnings for a moment, as loading an engine does in the
+        # worker, and until Python 3.14 each of two threads that do so at once may undo what the other ignores
+        self.preview.show()
         worker.start()
-        self.preview.show()  # which takes a while; what the worker tells waits for the event loop
 
     def cancel(self) -> None:
         """Stop before the next pass through the network; what is computed is kept."""

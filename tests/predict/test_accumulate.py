@@ -71,6 +71,22 @@ def test_order_of_tiles_does_not_matter(random: object) -> None:
         np.testing.assert_allclose(mean(straight, grid, head), mean(shuffled, grid, head), rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("strip", [1, 2**7, 2**17])
+def test_it_does_not_matter_how_channels_lie_in_memory(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_nnunet_cpu.predict.accumulate._STRIP_PRODUCTS", strip)
+    grid = Grid.for_image((7, 9, 6), (6, 5, 4), 0.5)
+    rng = np.random.default_rng(3)
+    first, last = Accumulator(grid, 3), Accumulator(grid, 3)
+    expected = np.zeros((3, *grid.padded), np.float32)
+    for tile in grid.tiles():
+        channels = rng.normal(size=(3, *tile.size)).astype(np.float32)
+        first.add(tile, channels)
+        last.add(tile, np.moveaxis(np.ascontiguousarray(np.moveaxis(channels, 0, -1)), -1, 0))
+        expected[:, *tile.slices()] += channels * gaussian_window(grid.patch)
+    for accumulator in (first, last):
+        assert np.array_equal(accumulator.copy_of(whole(grid.padded))[:3], expected)
+
+
 def test_add_leaves_its_input_alone() -> None:
     grid = Grid.for_image((4, 4, 4), (4, 4, 4), 0.5)
     logits = np.ones((2, 4, 4, 4), np.float32)

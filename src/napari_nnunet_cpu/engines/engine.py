@@ -60,8 +60,8 @@ class Engine(Protocol):
         Returns
         -------
         numpy.ndarray
-            Shape (heads, *patch), or with a `head_layer` (features, *patch); may be overwritten by the next call of the
-            same thread.
+            Shape (heads, *patch), or with a `head_layer` (features, *patch), in any layout; may be overwritten by the
+            next call of the same thread.
 
         Raises
         ------
@@ -71,13 +71,14 @@ class Engine(Protocol):
 
 
 def check_finite(output: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The output itself.
+    """The output (C, *patch) itself.
 
     Raises
     ------
     EngineError
         When a number is not finite.
     """
-    if not all(np.isfinite(channel).all() for channel in output):  # one by one, in little memory
+    # Plane by plane, in little memory, and once through it however channels lie there.
+    if not all(np.isfinite(output[:, plane]).all() for plane in range(output.shape[1])):
         raise EngineError("the network gave numbers that are not finite; its weights may be damaged")
     return output

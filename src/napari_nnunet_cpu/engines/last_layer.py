@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_nnunet_cpu.engines.library import load_openvino
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.head_layer import HeadLayer
@@ -25,7 +27,9 @@ def last_convolution(network: openvino.Model) -> openvino.Node | None:
 
 
 def without_last_layer(network: openvino.Model) -> tuple[openvino.Model, HeadLayer]:
-    """A network that gives features, and what makes logits of them.
+    """A network that gives features (1, *patch, features), and what makes logits of them.
+
+    Channels come last, as within OpenVINO's convolutions: bringing them first took up to a fifth of a pass in int8.
 
     Parameters
     ----------
@@ -37,6 +41,8 @@ def without_last_layer(network: openvino.Model) -> tuple[openvino.Model, HeadLay
     EngineError
         When there is no such last layer.
     """
+    from openvino import opset13 as ops
+
     convolution = last_convolution(network)
     if convolution is None:
         raise EngineError(
@@ -50,5 +56,7 @@ def without_last_layer(network: openvino.Model) -> tuple[openvino.Model, HeadLay
         raise EngineError(
             "the weights of the network's last layer are no constants, so that its features can't be summed"
         )
-    features = load_openvino().Model([convolution.input_value(0)], network.get_parameters())
-    return features, HeadLayer.of(weights.data, bias.data)
+    features = convolution.input_value(0)
+    axes = range(len(features.partial_shape))
+    last = ops.transpose(features, np.array([0, *axes[2:], 1]), name=f"{features.get_node().get_friendly_name()}/last")
+    return load_openvino().Model([last], network.get_parameters()), HeadLayer.of(weights.data, bias.data)

@@ -113,7 +113,7 @@ class OpenVINOEngine:
                 self._compiled[self._last].release_memory()
                 self._last = fold
             output = requests.infer(patch, fold)
-        return check_finite(output)
+        return check_finite(output if self.head_layer is None else np.moveaxis(output, -1, 0))
 
     def _requests_of_this_thread(self) -> _Requests:
         """Its own or, where as many as there are streams have some, those of the one that has not called for longest.

@@ -7,7 +7,7 @@ is ever written to, so no caller can meet "Inplace update to inference tensor".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -18,9 +18,9 @@ from napari_nnunet_cpu.export.store import Store
 from napari_nnunet_cpu.models.head_layer import HeadLayer
 from napari_nnunet_cpu.predict.grid import Grid, Tile, Triple
 
-# Voxels that are multiplied before they are added: few enough to stay in the cache. Adding waits for memory, so that
-# more threads were no faster.
-_STRIP_VOXELS = 2**18
+# What is multiplied before it is added, voxels times channels: few enough to stay in the cache. Adding waits for
+# memory, so that more threads were no faster.
+_STRIP_PRODUCTS = 2**17
 
 
 class Accumulator:
@@ -70,17 +70,19 @@ class Accumulator:
         start = tile.start[0]
         return self._first <= start and start + tile.size[0] <= min(self._needed, start) + self._depth
 
-    def add(self, tile: Tile, channels: Iterable[Array]) -> None:
-        """Add the channels (Z, Y, X) of one tile, for which there is room; those beside come last. They stay as is."""
+    def add(self, tile: Tile, channels: Array, beside: Sequence[Array] = ()) -> None:
+        """Add one tile, for which there is room: its channels (C, Z, Y, X), and those beside (Z, Y, X). They stay so.
+
+        That is done strip by strip, each of all channels, so that it matters little how these lie in memory.
+        """
         if tile.start[0] + tile.size[0] > self._first + self._depth:
             self._move(min(self._needed, tile.start[0]))
         rows, lines, columns = tile.slices()
         place = (slice(rows.start - self._first, rows.stop - self._first), lines, columns)
         self._sums[self._channels][place] += self._window
-        summed = [sums for number, sums in enumerate(self._sums) if number != self._channels]
-        for sums, channel in zip(summed, channels, strict=True):
-            self._add_weighted(sums[place], channel)
-            self._store.release()
+        self._add_weighted(self._sums[: self._channels, *place], channels)
+        for sums, channel in zip(self._sums[self._channels + 1 :], beside, strict=True):
+            self._add_weighted(sums[None, *place], channel[None])
 
     def logits(self, box: Bounds) -> Logits:
         """The sums in a box of the image, none of its rows forgotten: views, where they are all held."""
@@ -143,14 +145,17 @@ class Accumulator:
         rows, y, x = slices(((max(start - self._first, 0), max(stop - self._first, 0)), lines, columns))
         return self._sums[:, rows, y, x]
 
-    def _add_weighted(self, sums: Array, channel: Array) -> None:
-        planes = max(_STRIP_VOXELS // self._window[0].size, 1)
-        product = np.empty((planes, *self._window.shape[1:]), np.float32)
-        for first in range(0, len(channel), planes):
-            weights = self._window[first : first + planes]
-            part = product[: len(weights)]
-            np.multiply(channel[first : first + planes], weights, out=part)
-            sums[first : first + planes] += part
+    def _add_weighted(self, sums: Array, channels: Array) -> None:
+        lines = max(_STRIP_PRODUCTS // channels[:, 0, 0].size, 1)
+        products = np.empty((len(channels), min(lines, channels.shape[2]), channels.shape[3]), np.float32)
+        for plane in range(channels.shape[1]):
+            for line in range(0, channels.shape[2], lines):
+                strip = (plane, slice(line, line + lines))
+                weights = self._window[strip]
+                product = products[:, : len(weights)]
+                np.multiply(channels[:, *strip], weights, out=product)
+                sums[:, *strip] += product
+            self._store.release()
 
     def _move(self, first: int) -> None:
         """Let the rows held start with this one; those that come in are 0."""

@@ -62,8 +62,8 @@ def mean_output(
             output = np.flip(engine.forward(np.ascontiguousarray(np.flip(patch, axes)), fold), axes)
             if passes == 1:
                 return output
-            # A copy once, since the engine may overwrite what it gave; then in place.
-            total = np.array(output, np.float32, order="C") if total is None else np.add(total, output, out=total)
+            # A copy once, as it lies in memory, since the engine may overwrite what it gave; then in place.
+            total = np.array(output, np.float32, order="K") if total is None else np.add(total, output, out=total)
             if watch is not None:
                 watch(output)
     return None if total is None else np.divide(total, np.float32(passes), out=total)

@@ -44,6 +44,7 @@ from napari_nnunet_cpu.resources import Stopwatch, resident_bytes
 from napari_nnunet_cpu.settings import Settings
 
 Array = npt.NDArray[Any]
+Channels = tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]  # the network's, and those beside
 
 
 class Run:
@@ -396,7 +397,7 @@ class Run:
             "seconds": {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
         }
 
-    def _channels_of(self, tile: Tile, engine: Engine, should_stop: Stop) -> list[npt.NDArray[np.float32]] | None:
+    def _channels_of(self, tile: Tile, engine: Engine, should_stop: Stop) -> Channels | None:
         """What is summed of a tile: its logits or features and, where asked for, how far its passes disagree."""
         measured = self._output.measured
         passes = None if measured is None else measured.of_a_tile()
@@ -404,17 +405,17 @@ class Run:
         mean = mean_output(engine, self._patches.of(tile), self.mirror_axes, should_stop, watch)
         if mean is None:
             return None
-        channels = list(mean.reshape(-1, *tile.size))
-        return channels if passes is None else [*channels, passes.value().reshape(tile.size)]
+        beside = [] if passes is None else [passes.value().reshape(tile.size)]
+        return mean.reshape(-1, *tile.size), beside
 
-    def _add(self, tile: Tile, channels: list[npt.NDArray[np.float32]]) -> None:
+    def _add(self, tile: Tile, channels: Channels) -> None:
         if not self._output.sums.holds(tile):
             raise SettingsError(
                 f"{tile} is too far from the rows at hand: memory holds only some; "
                 "compute tiles in the order of run.tiles, or allow more memory"
             )
         with self._stopwatch.timing(Stage.PREDICT):
-            self._output.sums.add(tile, channels)
+            self._output.sums.add(tile, *channels)
             self._tiles.done.add(tile.index)
             self._output.finality.done(tile)
 

@@ -65,14 +65,31 @@ def test_a_planar_case_has_one_slice():
         a_case(planar=True)
 
 
-def test_stated_spacing_scales_each_column_of_the_affine():
+def test_a_stated_spacing_is_for_computing_and_moves_nothing():
     case = a_case(affine=OBLIQUE, spacing_source=SpacingSource.ASSUMED).with_spacing((6.0, 0.5, 1.0))
     assert case.spacing_mm == (6.0, 0.5, 1.0)
     assert case.spacing_known
+    np.testing.assert_array_equal(case.to_world, OBLIQUE)
+
+
+def test_a_file_to_train_on_has_the_stated_spacing():
+    case = a_case(affine=OBLIQUE).with_spacing((6.0, 0.5, 1.0)).on_grid_of_spacing()
     # Columns are x, y, z: x stays, y shrinks to a third, z doubles, the origin stays.
     expected = [[0.0, -0.5, 0.0, 7.0], [0.6, 0.0, -4.8, -3.0], [0.8, 0.0, 3.6, 11.0], [0, 0, 0, 1]]
     np.testing.assert_allclose(case.affine, expected, rtol=1e-14)
     np.testing.assert_allclose(np.linalg.norm(case.affine[:3, :3], axis=0)[::-1], case.spacing_mm, rtol=1e-14)
+    original = a_case(affine=OBLIQUE)
+    assert original.on_grid_of_spacing() is original
+
+
+@pytest.mark.parametrize("source", SpacingSource)
+def test_a_stated_spacing_fills_in_for_none_but_not_for_that_of_the_file(source):
+    case = a_case(spacing_mm=(3.0, 2.0, 1.0), spacing_source=source).with_spacing((6.0, 5.0, 4.0))
+    kept = (6.0, 5.0, 4.0) if source is SpacingSource.ASSUMED else (3.0, 2.0, 1.0)
+    assert case.grid_spacing_mm == kept
+    assert case.to_world.diagonal().tolist() == [*kept[::-1], 1.0]
+    again = case.with_spacing((1.0, 1.0, 1.0))
+    assert again.spacing_mm == (1.0, 1.0, 1.0)
 
 
 def test_stated_spacing_leaves_the_original_alone():
@@ -92,6 +109,27 @@ def test_channels_are_stacked_in_the_order_given():
     assert case.name == "t1"
 
 
+def moved(voxels):
+    """OBLIQUE, with x as many voxels further along."""
+    affine = OBLIQUE.copy()
+    affine[:, 3] += affine[:, 0] * voxels
+    return affine
+
+
+@pytest.mark.parametrize(("voxels", "noted"), [(1e-4, False), (0.09, True), (-0.09, True)])
+def test_channels_that_lie_almost_at_one_place_are_taken_with_a_note(voxels, noted):
+    case = stack_channels([a_case(affine=OBLIQUE, name="t1"), a_case(affine=moved(voxels), name="t2")])
+    np.testing.assert_array_equal(case.affine, OBLIQUE)
+    assert case.notes == (("t2 lies up to 0.09 voxels away from t1, whose place is taken",) if noted else ())
+
+
+def test_a_channel_that_is_turned_a_little_is_measured_at_its_far_corner():
+    turned = OBLIQUE.copy()
+    turned[:3, 0] += OBLIQUE[:3, 1] * 0.05  # three voxels along x, so 0.15 along y
+    with pytest.raises(CaseError, match=r"t2 is up to 0.15 voxels away from t1"):
+        stack_channels([a_case(affine=OBLIQUE, name="t1"), a_case(affine=turned, name="t2")])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -100,7 +138,7 @@ def test_channels_are_stacked_in_the_order_given():
             {"spacing_mm": (3.0, 1.5, 1.001)},
             r"differ in spacing \(Z, Y, X\): t1 \(3.0, 1.5, 1.0\) mm, t2 \(3.0, 1.5, 1.001\) mm",
         ),
-        ({"affine": OBLIQUE + np.eye(4)[:, [3, 0, 1, 2]] * 0.01}, "lie at different places: the affines of t1 and t2"),
+        ({"affine": moved(0.11)}, r"lie at different places: t2 is up to 0.11 voxels away from t1; register"),
     ],
     ids=["shape", "spacing", "affine"],
 )

@@ -4,6 +4,7 @@ import struct
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,23 @@ def test_the_fourth_axis_is_channels(tmp_path):
     np.testing.assert_allclose(case.spacing_mm, (3.0, 1.5, 1.0), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("shape", "read"), [((2, 3, 4, 1, 1), (1, 4, 3, 2)), ((2, 3, 4, 5, 1, 1, 1), (5, 4, 3, 2)),
+    ((2, 3, 1, 1), (1, 1, 3, 2))])  # fmt: skip
+def test_further_axes_of_one_voxel_are_left_out(tmp_path, shape, read):
+    case = read_case(written(tmp_path / "a.nii", counting(*shape), np.eye(4)))
+    assert case.channels.shape == read
+    np.testing.assert_array_equal(case.channels.ravel()[:3], counting(*shape).ravel("F")[:3])
+
+
+@pytest.mark.parametrize("axes", [(3, 0, 0, 0, 0), (4, 0, 0, 0, 0), (5, -1, 0, 0, 0), (7, 0, 0, -5, 0)])
+def test_a_length_of_zero_is_one_as_in_itk(tmp_path, axes):
+    path = written(tmp_path / "a.nii", counting(2, 3, 4), np.eye(4))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<h3h4h", content, 40, axes[0], 2, 3, 4, *axes[1:])
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_case(path).channels[0], sitk.GetArrayFromImage(sitk.ReadImage(path)))
+
+
 @pytest.mark.parametrize("shape", [(5,), (2, 2, 2, 2, 2)], ids=["1D", "5D"])
 def test_other_numbers_of_axes_are_refused(tmp_path, shape):
     with pytest.raises(CaseError, match=rf"has {len(shape)} axes \({shape[0]}.*2, 3 or 4 axes is needed"):
@@ -86,6 +104,21 @@ def test_slope_and_intercept_are_applied(tmp_path):
     struct.pack_into("<ff", content, 112, 2.0, -3.0)  # scl_slope, scl_inter
     path.write_bytes(content)
     np.testing.assert_array_equal(read_case(path).channels[0].T, counting(2, 3, 4) * 2.0 - 3.0)
+
+
+numbers = st.sampled_from([0.0, -0.0, 1.0, 2.5, -3.0, 1e-3, np.nan, np.inf, -np.inf])
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(numbers, numbers, st.sampled_from(["i2", "u1", "f4", "f8", "i4"]), st.sampled_from(["<", ">"]))
+def test_slope_and_intercept_mean_what_they_mean_to_itk(tmp_path, slope, intercept, dtype, order):
+    header = nib.Nifti1Header(endianness=order)
+    header.set_data_shape((2, 3, 4))
+    header.set_data_dtype(np.dtype(order + dtype))
+    header["vox_offset"], header["scl_slope"], header["scl_inter"] = 352, slope, intercept
+    path = tmp_path / "a.nii"
+    path.write_bytes(header.binaryblock + bytes(4) + (counting(2, 3, 4).T * 3 + 7).astype(order + dtype).tobytes())
+    np.testing.assert_array_equal(read_case(path).channels[0], sitk.GetArrayFromImage(sitk.ReadImage(path)))
 
 
 def test_complex_and_colour_voxels_are_refused(tmp_path):
@@ -136,12 +169,36 @@ def test_labels_lie_where_the_image_lies(tmp_path, affine, dtype):
     assert image.header.get_xyzt_units()[0] == "mm"
 
 
-def test_labels_of_an_image_in_microns_are_in_millimetres(tmp_path):
+def test_labels_of_an_image_in_microns_are_in_microns(tmp_path):
     case = read_case(written(tmp_path / "image.nii", counting(2, 3, 4), np.diag([2.0, 4.0, 8.0, 1.0]), "micron"))
     image = nib.load(write_labels(tmp_path / "labels.nii", np.zeros((4, 3, 2), np.uint8), case))
-    assert image.header.get_xyzt_units()[0] == "mm"
-    np.testing.assert_allclose(image.header.get_zooms(), (0.002, 0.004, 0.008), rtol=1e-6)
-    np.testing.assert_allclose(image.affine, np.diag([0.002, 0.004, 0.008, 1.0]), rtol=1e-6)
+    assert image.header.get_xyzt_units()[0] == "micron"
+    np.testing.assert_array_equal(image.header.get_zooms(), (2, 4, 8))
+    np.testing.assert_array_equal(image.affine, np.diag([2, 4, 8, 1]))
+
+
+def test_nibabels_readers_take_microns_for_millimetres_but_volumes_do_not(tmp_path):
+    case = read_case(written(tmp_path / "image.nii", counting(2, 3, 4), np.diag([200.0, 400.0, 800.0, 1.0]), "micron"))
+    assert case.notes == ()
+    seen = case.seen_by("NibabelIO")
+    assert (case.spacing_mm, seen.spacing_mm) == ((0.8, 0.4, 0.2), (800, 400, 200))
+    assert case.voxel_ml == pytest.approx(0.8 * 0.4 * 0.2 / 1000)
+    assert seen.voxel_ml == pytest.approx(case.voxel_ml)
+    (note,) = seen.notes
+    assert note.startswith("image is measured in micrometres, which NibabelIO takes for millimetres: ")
+    assert note.endswith("the spacing (Z, Y, X) is taken as 800, 400, 200, as in nnU-Net")
+    assert seen.seen_by("NibabelIO") is seen
+    assert seen.with_spacing((1, 1, 1)).seen_by("NibabelIO").voxel_ml == pytest.approx(1 / 1000)
+
+
+def test_labels_of_an_image_without_a_header_get_both_forms(tmp_path):
+    for affine, qform in ((OBLIQUE, 1), (OBLIQUE @ (np.eye(4) + np.eye(4, k=1) * [0, 0.3, 0, 0]), 0)):
+        case = Case(np.zeros((1, 4, 3, 2), np.float32), tuple(np.linalg.norm(affine[:3, :3], axis=0)[::-1]), affine)
+        header = nib.load(write_labels(tmp_path / "labels.nii", np.zeros((4, 3, 2), np.uint8), case)).header
+        assert (header["qform_code"], header["sform_code"]) == (qform, 1)
+        np.testing.assert_allclose(header.get_sform(), affine, rtol=1e-6)
+        if qform:
+            np.testing.assert_allclose(header.get_qform(), affine, atol=1e-5)
 
 
 def test_labels_without_an_affine_keep_the_spacing(tmp_path):

@@ -132,7 +132,9 @@ def test_a_voxel_stays_at_its_place_whatever_its_axes_are_called(text: str) -> N
 
 def test_typed_axes_win_over_the_header_and_keep_the_place() -> None:
     array = np.random.default_rng(0).normal(size=(4, 5, 6))
-    metadata = {"affine": np.diag([1.0, 1.25, 2, 1]), "header": _header(np.diag([-1.0, -1.25, 2, 1]))}
+    in_file = np.diag([-1.0, -1.25, 2, 1])
+    in_file[:2, 3] = 5  # the last voxels of 6 along x and of 5 along y
+    metadata = {"affine": np.diag([1.0, 1.25, 2, 1]), "header": _header(in_file)}
     layer = ViewerModel().add_image(array, scale=(-2, -1.25, -1), metadata=metadata)
     found, typed = image_from_layers([layer]).case(), image_from_layers([layer], axes="X, Y, -Z").case()
     np.testing.assert_array_equal(found.channels[0], array[:, ::-1, ::-1])

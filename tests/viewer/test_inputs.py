@@ -10,7 +10,9 @@ from conftest import PATIENCE_MS, messages, type_into
 from random_model import RandomModel
 
 from napari_nnunet_cpu.engines import available_devices
+from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.layers import image_from_layers
 
 
 def _run_says(widget, *words: str) -> None:
@@ -254,3 +256,16 @@ def test_costs_of_the_presets_are_shown(viewer, widget, choose, model_folder, im
     # 20 x 27 x 25 voxels in 16-voxel patches 8 apart: 2 x 3 x 3 starts
     assert "exact: up to 18 tiles, 144 passes" in widget.cost.value
     assert "fast: up to 18 tiles, 18 passes" in widget.cost.value
+
+
+@pytest.mark.parametrize(("voxels", "noted"), [(1e-5, False), (0.05, True)])
+def test_channels_that_lie_almost_at_one_place_are_taken_with_a_note(
+    viewer, channels, voxels: float, noted: bool
+) -> None:
+    first = viewer.add_image(channels[0], name="t1", scale=(2, 1, 1))
+    second = viewer.add_image(channels[0], name="t2", scale=(2, 1, 1), translate=(2 * voxels, 0, 0))
+    notes = image_from_layers([first, second]).case().notes
+    assert notes == (("t2 lies up to 0.05 voxels away from t1, whose place is taken",) if noted else ())
+    second.scale = (2, 1, 1.05)
+    with pytest.raises(CaseError, match=r"different places: t2 is up to [\d.]+ voxels away from t1"):
+        image_from_layers([first, second])

@@ -77,6 +77,58 @@ def opened(npe2pm) -> Callable[[Path, str], Image]:
     return opened
 
 
+def contradicting(kind: str) -> nib.Nifti1Image:
+    """An image whose header states its geometry in several ways."""
+    image = nib.Nifti1Image(smooth_image((18, 22, 26), seed=7)[0].transpose(2, 1, 0), AFFINES["LAI"])
+    image.set_sform(AFFINES["LAI"], 2)
+    image.set_qform(AFFINES["LAI"], 1)
+    if kind == "voxel sizes of another scale":
+        image.header["pixdim"][1:4] = (2.5, 1.25, 2)
+    elif kind == "forms at different places":
+        image.header.set_qform(AFFINES["tilted-permuted"], 1)
+    elif kind == "no forms":
+        image.header["qform_code"] = image.header["sform_code"] = 0
+    elif kind == "skewed, and a qform":
+        image.header.set_sform(AFFINES["LAI"] @ (np.eye(4) + np.eye(4, k=1) * [0, 0.4, 0, 0]), 1)
+    elif kind == "micrometres":
+        image.header.set_xyzt_units("micron")
+    image.header["pixdim"][1:4] *= 1 if kind != "forms at different places" else 1.5
+    return image
+
+
+KINDS = ("voxel sizes of another scale", "forms at different places", "no forms", "skewed, and a qform", "micrometres")
+
+
+@pytest.mark.parametrize("nnunet_reader", ["SimpleITKIO", "NibabelIO", "NibabelIOWithReorient"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_header_that_contradicts_itself_says_the_same_in_file_and_layer(
+    tmp_path: Path, opened, reader: str, kind: str, nnunet_reader: str
+) -> None:
+    image = contradicting(kind)
+    path = tmp_path / "scan.nii"
+    header = image.header.copy()
+    header["vox_offset"] = 352
+    path.write_bytes(header.binaryblock + bytes(4) + np.asarray(image.dataobj).tobytes("F"))
+    layer = opened(path, reader)
+    ours, expected = (case.seen_by(nnunet_reader) for case in (image_from_layers([layer]).case(), read_case(path)))
+    np.testing.assert_array_equal(ours.channels, expected.channels)
+    np.testing.assert_allclose(ours.spacing_mm, expected.spacing_mm, rtol=1e-4)
+    np.testing.assert_allclose(ours.affine, expected.affine, rtol=1e-4, atol=1e-4)
+    assert ours.voxel_ml == pytest.approx(expected.voxel_ml, rel=1e-3)
+
+
+def test_a_layer_that_was_rescaled_is_computed_at_its_scale(tmp_path: Path, opened) -> None:
+    path = tmp_path / "scan.nii"
+    nib.save(contradicting("voxel sizes of another scale"), path)
+    layer = opened(path, "napari-nifti")
+    layer.scale = tuple(np.asarray(layer.scale) * 2)
+    case = image_from_layers([layer]).case().seen_by("NibabelIOWithReorient")
+    np.testing.assert_allclose(case.spacing_mm, (4, 2.5, 2))
+    assert case.spacing_source is SpacingSource.USER
+    np.testing.assert_allclose(case.to_world, nib.load(path).affine, atol=1e-5)
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_a_layer_becomes_the_case_of_its_file(scan: Path, opened, reader: str) -> None:
     image, expected = image_from_layers([opened(scan, reader)]), read_case(scan)

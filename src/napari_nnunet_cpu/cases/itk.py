@@ -123,7 +123,7 @@ def _affine(image: Any) -> npt.NDArray[np.float64]:
 
 def _grid(path: Path, case: Case) -> tuple[list[float], list[float], list[float]]:
     """Spacing (x, y, z), origin and direction of an ITK image on the grid of `case`."""
-    lps = _RAS @ case.to_world
+    lps = _RAS @ case.seen_by("SimpleITKIO").to_world
     axes = 2 if case.planar else 3
     spacing = np.linalg.norm(lps[:axes, :axes], axis=0)
     if not np.allclose(spacing, np.linalg.norm(lps[:3, :axes], axis=0), rtol=1e-4):

@@ -98,6 +98,8 @@ class RawDataset:
         OutputError
             When the folder holds another kind of dataset, or can't be written.
         """
+        # nnU-Net finds the spacing in the files, so one that the user stated goes into them.
+        case = case.seen_by("SimpleITKIO").on_grid_of_spacing()
         if len(channel_names) != len(case.channels):
             raise CaseError(f"{case.name} has {len(case.channels)} channels, but {list(channel_names)} are named")
         ending = _ending(case, reader)

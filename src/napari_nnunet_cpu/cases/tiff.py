@@ -71,7 +71,7 @@ def read_tiff(path: Path, name: str) -> Case:
 
 def write_tiff(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
     """Write labels (Z, Y, X) as an ImageJ stack whose metadata state the spacing."""
-    z, y, x = case.spacing_mm
+    z, y, x = case.grid_spacing_mm
     metadata: dict[str, Any] = {"axes": "YX" if case.planar else "ZYX"}
     resolution = None
     if case.spacing_known:

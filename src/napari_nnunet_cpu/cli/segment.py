@@ -175,6 +175,8 @@ def segment_command(
             assumed = "1 mm is assumed, as nnU-Net does: use --spacing"
             typer.echo(printable(f"spacing is not stated in {images[0]}; {assumed}"), err=True)
         whole = Segmentation(case, trained, settings, given, folder=run_folder)
+        for note in whole.case.notes:
+            typer.echo(printable(note), err=True)
         result = run(whole, visible=not as_json)
         written = {"labels": result.save(out)}
         if probabilities is not None:

@@ -9,7 +9,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +120,7 @@ class Result:
 
         A 2D image has no volume: there, and where the spacing is not known, "ml" is NaN.
         """
-        known = self.case.spacing_known and not self.case.planar
-        voxel_ml = prod(self.case.spacing_mm) / 1000 if known else float("nan")
+        voxel_ml = self.case.voxel_ml
         counts = np.bincount(self.labels.ravel(), minlength=max(self.label_names) + 1)
         return {
             name: {"label": value, "voxels": int(counts[value]), "ml": float(counts[value]) * voxel_ml}
@@ -166,6 +164,7 @@ def provenance(
             "shape": list(case.shape),
             "spacing_mm": list(case.spacing_mm),
             "spacing_known": case.spacing_known,
+            "notes": list(case.notes),
         },
         "settings": settings.as_dict(),
         "runs": list(runs),

@@ -108,7 +108,7 @@ class Run:
         any_order: bool = True,
         folder: Path | None = None,
     ) -> None:
-        self.case = case
+        self.case = case = case.seen_by(model.plans.image_reader_writer)
         self.model = model
         self.settings = settings or Settings()
         self.focus: Focus | None = None

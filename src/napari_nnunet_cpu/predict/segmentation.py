@@ -74,9 +74,9 @@ class Segmentation:
         any_order: bool = False,
         folder: Path | None = None,
     ) -> None:
-        self.case = case
         self.settings = settings or Settings()
         self.members = members_of(model)
+        self.case = case = case.seen_by(self.members[0].plans.image_reader_writer)
         check_members(self.settings, self.members)
         self.run: Run | None = None
         self._focus: Focus | None = None

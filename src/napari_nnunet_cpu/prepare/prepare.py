@@ -166,14 +166,16 @@ def reader_order(case: Case, model: TrainedModel) -> AxisOrder:
     CaseError
         When the reader turns images and the case has no affine.
     """
-    return to_ras(case) if model.plans.image_reader_writer in REORIENTING_READERS else AxisOrder()
+    reader = model.plans.image_reader_writer
+    return to_ras(case.seen_by(reader)) if reader in REORIENTING_READERS else AxisOrder()
 
 
 def spacing_seen_by_reader(case: Case, model: TrainedModel) -> Spacing:
-    """The case's spacing; 1 where the model's reader does not look at pixel sizes."""
-    if model.plans.image_reader_writer in VOXEL_READERS and case.spacing_source is SpacingSource.PIXEL_SIZE:
+    """The spacing that the model's reader finds: 1 where it does not look at pixel sizes."""
+    reader = model.plans.image_reader_writer
+    if reader in VOXEL_READERS and case.spacing_source is SpacingSource.PIXEL_SIZE:
         return planar_spacing((1.0, 1.0)) if case.planar else (1.0, 1.0, 1.0)
-    return case.spacing_mm
+    return case.seen_by(reader).spacing_mm
 
 
 def check_first_stage(labels: npt.NDArray[Any] | None, case: Case, model: TrainedModel) -> npt.NDArray[Any]:

@@ -50,6 +50,12 @@ class Axes:
         return ", ".join(f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True))
 
     @property
+    def names(self) -> tuple[str | None, ...]:
+        """Per axis its name, as "-Y"; None for an axis that is not of space."""
+        signed = (f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True))
+        return tuple(None if letter in "TC" else name for letter, name in zip(self.letters, signed, strict=True))
+
+    @property
     def time(self) -> int | None:
         """Number of the time axis."""
         return self.letters.index("T") if "T" in self.letters else None

@@ -208,7 +208,7 @@ class ChannelChoice(Container[Widget]):
             self.axes.show_found(str(image.axes))
             self.spacing.show_found(spacing)
             self.time.visible = len(image.times) > 1
-            self.note.value = f"axes {self._axes_note(image)}\nspacing {spacing_note}"
+            self.note.value = "\n".join([f"axes {self._axes_note(image)}", f"spacing {spacing_note}", *image.notes])
         self._on_change()
 
     def _axes_note(self, image: LayerImage) -> str:
@@ -225,7 +225,9 @@ class ChannelChoice(Container[Widget]):
     def _spacing_of(self, image: LayerImage) -> tuple[str, str]:
         """The image's own spacing as the model sees it, and where it comes from."""
         reader = None if self._model is None else self._model.plans.image_reader_writer
-        shown = ", ".join(f"{length:g}" for length in image.spacing_mm)
+        # A plane's has a thickness that nnU-Net made up.
+        seen = image.spacing_mm if reader is None or image.axes.planar else image.outline().seen_by(reader).spacing_mm
+        shown = ", ".join(f"{length:g}" for length in seen)
         if self.spacing.typed is not None:
             return shown, "as typed"
         if reader in VOXEL_READERS and image.spacing_source is not SpacingSource.STATED:

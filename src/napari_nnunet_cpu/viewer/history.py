@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
 Array = npt.NDArray[np.float64]
 
-_NIFTI_TO_MM = {"micron": 1e-3, "meter": 1e3}
 _NRRD_TO_RAS = {"right-anterior-superior": (1, 1, 1), "left-posterior-superior": (-1, -1, 1)}
 # Names that ITK's readers of medical formats leave beside the geometry; those of TIFF or PNG leave none of these.
 _ITK_HEADER = ("ITK_", "NRRD_")
@@ -34,12 +34,19 @@ class History:
         Millimetres in a unit of the layer's world, where the layer itself names none.
     source : str
         What says so, for people.
+    nifti : NiftiSpace or None
+        The geometry in the file's NIfTI header.
     """
 
     names: tuple[str | None, ...]
     affine: Array
     to_mm: float
     source: str
+    nifti: NiftiSpace | None = None
+
+    def keeps(self, lengths: Array) -> bool:
+        """Whether the layer's voxel sizes, in mm along its axes of space, are still those that its reader gave it."""
+        return np.allclose(lengths, np.linalg.norm(self.affine[:3, :3], axis=0)[::-1], rtol=1e-4)
 
 
 def layer_history(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> History | None:
@@ -97,14 +104,15 @@ def _from_affine(metadata: Mapping[Any, Any], ndim: int) -> History | None:
     if affine is None:
         return None
     header = metadata.get("header")
-    in_file = _affine(_header_affine(header))
+    nifti = NiftiSpace(header) if isinstance(header, nib.Nifti1Header) else None
+    in_file = _affine(_header_affine(header)) if nifti is None else nifti.nibabel.affine
     turns = None if in_file is None else _turns(in_file, affine)
     if turns is None:
         names = (*[None] * (ndim - 3), "Z", "Y", "X")
         return None if extra_last else History(names, affine, 1.0, "the affine in the layer's metadata")
-    to_mm = _nifti_to_mm(header)
+    to_mm = 1.0 if nifti is None else nifti.nibabel.unit_mm  # napari-nifti does not look at the unit
     names = (*turns, *[None] * (ndim - 3))
-    return History(names, affine * [[to_mm], [to_mm], [to_mm], [1.0]], to_mm, "the file's header")
+    return History(names, affine * [[to_mm], [to_mm], [to_mm], [1.0]], to_mm, "the file's header", nifti)
 
 
 def _turns(in_file: Array, affine: Array) -> tuple[str, str, str] | None:
@@ -122,9 +130,7 @@ def _turns(in_file: Array, affine: Array) -> tuple[str, str, str] | None:
 
 
 def _header_affine(header: Any) -> Any:
-    """Voxel (x, y, z, 1) of the file to RAS+, in the file's unit, from a NIfTI or NRRD header."""
-    if isinstance(header, nib.Nifti1Header):
-        return header.get_best_affine()
+    """Voxel (x, y, z, 1) of the file to RAS+, from a NRRD header."""
     if not isinstance(header, dict):
         return None
     signs = _NRRD_TO_RAS.get(str(header.get("space")).lower().removesuffix("-time"))
@@ -136,16 +142,6 @@ def _header_affine(header: Any) -> Any:
     except (KeyError, TypeError, ValueError):
         return None
     return None if signs is None else affine * [[signs[0]], [signs[1]], [signs[2]], [1]]
-
-
-def _nifti_to_mm(header: Any) -> float:
-    """Millimetres in the header's unit of length, which napari-nifti does not look at."""
-    if not isinstance(header, nib.Nifti1Header):
-        return 1.0
-    try:
-        return _NIFTI_TO_MM.get(header.get_xyzt_units()[0], 1.0)
-    except KeyError:  # a code that NIfTI does not know
-        return 1.0
 
 
 def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> History | None:
@@ -174,7 +170,25 @@ def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> Hi
     lps[:3, :3] = (direction[-3:, -3:] * spacing[-3:])[::-1, ::-1]
     lps[:3, 3] = origin[-3:][::-1]
     names_of_axes = (*[None] * (ndim - 3), "Z", "Y", "X")
-    return History(names_of_axes, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, 1.0, "the file's header")
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+    return History(names_of_axes, ras, 1.0, "the file's header", _nifti_fields(metadata))
+
+
+def _nifti_fields(metadata: Mapping[Any, Any]) -> NiftiSpace | None:
+    """The NIfTI header whose fields ITK left as texts; None where there are none."""
+    header = nib.Nifti1Header()
+    try:
+        for name in ("xyzt_units", "qform_code", "sform_code"):
+            header[name] = int(metadata[name])
+        for name in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
+            header[name] = float(metadata[name])
+        for name in ("srow_x", "srow_y", "srow_z"):
+            header[name] = [float(number) for number in metadata[name].split()]
+        header["dim"] = [int(metadata[f"dim[{axis}]"]) for axis in range(8)]
+        header["pixdim"] = [float(metadata["qfac"]), *(float(metadata[f"pixdim[{axis}]"]) for axis in range(1, 8))]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return NiftiSpace(header)
 
 
 def _without_fourth(value: Any) -> Any:

@@ -32,6 +32,12 @@ def layer_spacing(layer: Image, axes: Axes, history: History | None) -> tuple[Sp
         note = f"from the layer's scale, in {units[-1]}"
     elif history is not None:
         lengths = lengths * history.to_mm
+        if history.nifti is not None and axes.names == history.names:
+            if history.keeps(lengths):
+                stated = history.nifti.spacing_stated
+                source = SpacingSource.STATED if stated else SpacingSource.ASSUMED
+                return history.nifti.itk.spacing, source, "from the file's header"
+            source, note = SpacingSource.USER, "from the layer's scale, which is not that of its file"
     elif np.allclose(lengths, 1):
         source, note = SpacingSource.ASSUMED, ""
     if history is None and note:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from napari.layers import Image
 
 from napari_nnunet_cpu.boxes import Bounds, slices
-from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
+from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, check_apart, planar_spacing, voxels_apart
+from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.axes import Axes, guess_axes, parse_axes
 from napari_nnunet_cpu.viewer.history import History, layer_history, turned
@@ -46,10 +47,14 @@ class LayerImage:
         Where it comes from, for people; empty when it is not known and 1 mm is assumed.
     affine : numpy.ndarray or None
         Of the file, as in `Case`.
+    nifti : NiftiSpace or None
+        Of the file, as in `Case`.
     placement : Placement
         Where the labels will lie.
     metadata : dict
         The layer's metadata.
+    notes : tuple of str
+        What the user should know of the layers, as in `Case`.
     """
 
     name: str
@@ -62,8 +67,10 @@ class LayerImage:
     spacing_source: SpacingSource
     spacing_note: str
     affine: npt.NDArray[np.float64] | None
+    nifti: NiftiSpace | None
     placement: Placement
     metadata: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -145,7 +152,18 @@ class LayerImage:
 
     def _case(self, channels: npt.NDArray[Any], spacing_mm: Spacing | None) -> Case:
         spacing = planar_spacing(self.spacing_mm[1:]) if self.axes.planar else self.spacing_mm
-        case = Case(channels, spacing, self.affine, self.name, self.spacing_source, self.axes.planar)
+        in_file = self.nifti.itk.spacing if self.nifti is not None else None
+        case = Case(
+            channels,
+            spacing,
+            self.affine,
+            self.name,
+            self.spacing_source,
+            self.axes.planar,
+            self.nifti,
+            in_file if self.spacing_source is SpacingSource.USER else None,
+            notes=self.notes,
+        )
         return case if spacing_mm is None else case.with_spacing(spacing_mm)
 
     def _channels(self, array: Any, time: int) -> list[npt.NDArray[Any]]:
@@ -201,7 +219,7 @@ def image_from_layers(
             raise CaseError(f"{getattr(layer, 'name', layer)!s} is not an image layer; choose one")
     first = layers[0]
     arrays = tuple(layer.data[0] if layer.multiscale else layer.data for layer in layers)
-    _check_one_grid(layers, arrays)
+    notes = _check_one_grid(layers, arrays)
     shape = tuple(int(length) for length in arrays[0].shape[: first.ndim])
     history = layer_history(first.metadata, first.scale, first.translate)
     alone = len(layers) == 1 and not first.rgb
@@ -215,6 +233,7 @@ def image_from_layers(
             "choose one layer for all channels, or name the axis T"
         )
     spacing, spacing_source, note = layer_spacing(first, found, history)
+    affine, nifti = _in_file(found, spacing, history, shape)
     return LayerImage(
         name=first.name,
         arrays=arrays,
@@ -225,9 +244,11 @@ def image_from_layers(
         spacing_mm=spacing,
         spacing_source=spacing_source,
         spacing_note=note,
-        affine=_file_affine(found, spacing, history, shape),
+        affine=affine,
+        nifti=nifti,
         placement=layer_placement(first, found, shape),
         metadata=dict(first.metadata),
+        notes=notes,
     )
 
 
@@ -242,9 +263,9 @@ def _found_axes(
     return axes, "from the layer's axis labels" if history is None else f"from {history.source}"
 
 
-def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> None:
-    """Raise `CaseError` when the layers can't be channels of one image."""
-    first = layers[0]
+def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> tuple[str, ...]:
+    """Raise `CaseError` when the layers can't be channels of one image; else what the user should know of them."""
+    first, notes = layers[0], []
     for layer, array in zip(layers, arrays, strict=True):
         if layer.rgb and len(layers) > 1:
             raise CaseError(f"{layer.name} is an RGB layer, which holds all channels; choose it alone or split it")
@@ -255,20 +276,26 @@ def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> None:
             )
         if layer.ndim != first.ndim or layer.units != first.units:
             raise CaseError(f"{first.name} and {layer.name} have different axes or units; make them the same first")
-        if not np.allclose(data_to_world(layer), data_to_world(first), rtol=1e-4, atol=1e-4):
-            raise CaseError(f"{first.name} and {layer.name} lie at different places or scales; align them first")
         if array.shape != arrays[0].shape:
             raise CaseError(f"channels differ in shape: {first.name} {arrays[0].shape}, {layer.name} {array.shape}")
+        places = [np.vstack([data_to_world(one), np.eye(first.ndim + 1)[-1]]) for one in (first, layer)]
+        apart = voxels_apart(places[0], places[1], arrays[0].shape[: first.ndim])
+        note = check_apart(apart, first.name, layer.name)
+        if note is not None:
+            notes.append(note)
+    return tuple(notes)
 
 
-def _file_affine(
+def _in_file(
     axes: Axes, spacing_mm: Spacing, history: History | None, shape: tuple[int, ...]
-) -> npt.NDArray[np.float64] | None:
-    """Voxel (x, y, z, 1) of the file to RAS+ mm: as the user says, else as the file's header did."""
+) -> tuple[npt.NDArray[np.float64] | None, NiftiSpace | None]:
+    """Voxel (x, y, z, 1) of the file to RAS+ mm, as the user says, else as the file's header did; and that header."""
     if axes.anatomical:
-        return axes.affine(spacing_mm)
+        return axes.affine(spacing_mm), None
     if history is None or axes.planar:
-        return None
+        return None, None
     if axes.space != tuple(number for number, name in enumerate(history.names) if name is not None):
-        return None
-    return turned(history.affine, axes.order, tuple(shape[number] for number in axes.space))
+        return None, None
+    if history.nifti is not None and axes.names == history.names:
+        return history.nifti.itk.affine, history.nifti
+    return turned(history.affine, axes.order, tuple(shape[number] for number in axes.space)), None

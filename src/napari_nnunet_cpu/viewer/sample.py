@@ -20,13 +20,14 @@ def case_layer(case: Case) -> Image:
     World coordinates are those of DICOM (S, P, L), so that the axial slice stands as radiologists
     have it; an oblique affine is shown without its rotation.
     """
+    case = case.seen_by("SimpleITKIO")  # in mm, whatever nnU-Net's reader made of the file's unit
     flips = np.array([1.0, -1.0, -1.0])
     origin = np.zeros(3) if case.affine is None else case.affine[:3, 3][::-1]
     metadata = {} if case.affine is None else {"affine": case.affine}
     return Image(
         case.channels[0],
         name=case.name,
-        scale=flips * case.spacing_mm,
+        scale=flips * case.grid_spacing_mm,
         translate=flips * origin,
         units=("mm",) * 3,
         metadata=metadata,

@@ -114,7 +114,9 @@ def _as_model_sees(case: Case, model: TrainedModel) -> Case:
     """The case at the spacing that the model's reader gives it; a plane's is not read where it does not matter."""
     reader_order(case, model)  # a model that turns images has to know how they lie in the body
     spacing = spacing_seen_by_reader(case, model)
-    return case if case.planar or spacing == case.spacing_mm else replace(case, spacing_mm=spacing, affine=None)
+    if case.planar or spacing == case.seen_by(model.plans.image_reader_writer).spacing_mm:
+        return case
+    return replace(case, spacing_mm=spacing, affine=None, nifti=None)
 
 
 def _name(image: LayerImage, time: int) -> str:

@@ -1,0 +1,251 @@
+"""How a NIfTI file lies in space: one header, as ITK reads it and as nibabel reads it.
+
+A header states the geometry up to three times: voxel sizes (pixdim), a rotation (qform) and an affine
+(sform). Where they contradict each other, every library believes another one. nnU-Net trains and predicts
+with what its reader believes, so a model has to see an image through the same eyes.
+
+Sources: `itkNiftiImageIO.cxx` and `itkImageFileReader.hxx` of ITK 5.4, `nifti1_io.c` of its niftilib,
+`nifti1.py` of nibabel 5.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.quaternions import quat2mat
+
+Array = npt.NDArray[np.float64]
+
+# What a header's unit code means, in mm. All other codes count as mm, for ITK as for us.
+_UNIT_MM = {1: 1e3, 2: 1.0, 3: 1e-3}
+_UNIT_NAMES = {1: "metre", 3: "micrometre"}
+_UNIT_BITS = 0x07
+_SCANNER = 1  # the code of a form in the scanner's own coordinates
+
+# What labels take over from the header of their image, as it stands there.
+_FIELDS_OF_SPACE = (
+    "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+    "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
+
+_silent = logging.getLogger(f"{__name__}.silent")
+_silent.disabled = True
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where voxels lie, as one reader sees it.
+
+    Attributes
+    ----------
+    spacing : tuple of float
+        Distance of neighbouring voxels along the file's axes (Z, Y, X), in the reader's unit.
+    affine : numpy.ndarray or None
+        Shape (4, 4): voxel index (x, y, z, 1) to the RAS+ frame, in the reader's unit; None where
+        the file does not say, or says it with a matrix that has no inverse.
+    unit_mm : float
+        Millimetres in the reader's unit: nnU-Net's nibabel readers take lengths as they stand.
+    """
+
+    spacing: tuple[float, float, float]
+    affine: Array | None
+    unit_mm: float = 1.0
+
+
+class NiftiSpace:
+    """The header of a NIfTI file, read for its geometry.
+
+    Parameters
+    ----------
+    header : nibabel.Nifti1Header
+        As it stands in the file; unchecked, for nibabel's checks change it.
+    """
+
+    def __init__(self, header: nib.Nifti1Header) -> None:
+        self._header = header.copy()
+        self._raw = self._header.structarr
+
+    @property
+    def unit_name(self) -> str | None:
+        """The unit of length, where it is another one than mm."""
+        return _UNIT_NAMES.get(self._unit)
+
+    @property
+    def spacing_stated(self) -> bool:
+        """Whether the header has a length for each axis of space; if not, 1 stands in, as in ITK."""
+        return all(_is_length(float(size)) for size in self._raw["pixdim"][1 : 1 + self._axes])
+
+    def seen_by(self, reader: str) -> Frame:
+        """The frame that one of nnU-Net's readers sees, by its name in the plans."""
+        if not reader.startswith("Nibabel"):
+            return self.itk
+        frame = self.nibabel
+        if reader.endswith("WithReorient") and frame.affine is not None and not _runs_along_ras(frame.affine):
+            # nibabel gives an image that it turns a new header, whose voxel sizes are the affine's.
+            x, y, z = np.linalg.norm(frame.affine[:3, :3], axis=0).tolist()
+            return Frame((z, y, x), frame.affine, frame.unit_mm)
+        return frame
+
+    @cached_property
+    def itk(self) -> Frame:
+        """The frame that ITK sees, always in mm."""
+        sizes = self._sizes * self._unit_mm
+        x, y, z = np.abs(sizes).tolist()
+        form = self._itk_form()
+        if form is None:
+            # ITK refuses such a file. Its voxel sizes can be used, and so can an affine that is merely skewed.
+            affine = self.nibabel.affine
+            return Frame((z, y, x), None if affine is None else affine * _rows(self._unit_mm))
+        affine = np.eye(4)
+        # Of the form only the directions count. ITK turns an axis of negative size round.
+        affine[:3, :3] = form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) * sizes
+        affine[:3, 3] = form[:3, 3] * self._unit_mm
+        return Frame((z, y, x), affine)
+
+    @cached_property
+    def nibabel(self) -> Frame:
+        """The frame that nibabel sees, in the file's own unit."""
+        checked = self._header.copy()
+        checked.check_fix(logger=_silent, error_level=math.inf)
+        sizes = np.array(checked.structarr["pixdim"][1:4], dtype=np.float64)
+        x, y, z = np.where(np.isfinite(sizes) & (sizes > 0), sizes, 1.0).tolist()
+        affine: Array | None
+        if checked.structarr["sform_code"] != 0:
+            affine = np.array(checked.get_sform(), dtype=np.float64)
+        elif checked.structarr["qform_code"] != 0:
+            # nibabel's own method refuses a quaternion that is a rounding error too long.
+            affine = self._qform(np.array([x, y, z]), float(checked.structarr["pixdim"][0]))
+        else:
+            affine = np.array(checked.get_base_affine(), dtype=np.float64)
+        return Frame((z, y, x), affine if _has_inverse(affine) else None, self._unit_mm)
+
+    def copy_to(self, header: nib.Nifti1Header) -> None:
+        """Give another header this geometry, field by field: whatever a program believes, it sees both in one place."""
+        for name in _FIELDS_OF_SPACE:
+            header.structarr[name] = self._raw[name]
+
+    @property
+    def _axes(self) -> int:
+        """How many of the axes x, y, z there are."""
+        return int(min(max(self._raw["dim"][0], 1), 3))
+
+    @property
+    def _unit(self) -> int:
+        return int(self._raw["xyzt_units"]) & _UNIT_BITS
+
+    @property
+    def _unit_mm(self) -> float:
+        return _UNIT_MM.get(self._unit, 1.0)
+
+    @property
+    def _sizes(self) -> Array:
+        """Voxel sizes along x, y, z with their signs; 1 where there is none."""
+        sizes = np.ones(3)
+        stated = np.array(self._raw["pixdim"][1 : 1 + self._axes], dtype=np.float64)
+        sizes[: self._axes] = np.where(np.isfinite(stated) & (stated != 0), stated, 1.0)
+        return sizes
+
+    def _qform(self, sizes: Array, handedness: float) -> Array:
+        """The affine of the qform with these voxel sizes; of a quaternion that is too long the direction counts."""
+        raw = self._raw
+        b, c, d = (_finite(float(raw[f"quatern_{letter}"])) for letter in "bcd")
+        rest = 1.0 - (b * b + c * c + d * d)
+        if rest < 1e-7:
+            length = math.sqrt(b * b + c * c + d * d)
+            a, b, c, d = 0.0, b / length, c / length, d / length
+        else:
+            a = math.sqrt(rest)
+        affine = np.eye(4)
+        affine[:3, :3] = quat2mat([a, b, c, d]) * sizes
+        affine[:3, 2] *= -1.0 if handedness < 0 else 1.0
+        affine[:3, 3] = [_finite(float(raw[f"qoffset_{letter}"])) for letter in "xyz"]
+        return affine
+
+    @property
+    def _sform(self) -> Array:
+        rows = [self._raw[f"srow_{letter}"] for letter in "xyz"]
+        return np.array([*rows, [0, 0, 0, 1]], dtype=np.float64)
+
+    def _itk_form(self) -> Array | None:
+        """The form whose directions and origin ITK takes, in the file's unit; None where it finds none."""
+        has_qform, has_sform = self._raw["qform_code"] > 0, self._raw["sform_code"] > 0
+        if not has_qform and not has_sform:
+            # ITK begins at 0 and runs along its own axes L, P, S.
+            return np.diag([-1.0, -1.0, 1.0, 1.0])
+        sizes = np.where(self._sizes > 0, self._sizes, 1.0)
+        sform, qform = self._sform, self._qform(sizes, float(self._raw["pixdim"][0]))
+        if (
+            has_sform
+            and has_right_angles(sform)
+            and (not has_qform or self._raw["sform_code"] == _SCANNER or _itk_finds_equal(sform, qform))
+        ):
+            return sform
+        return qform if has_qform else None
+
+
+def _is_length(size: float) -> bool:
+    return math.isfinite(size) and size != 0
+
+
+def _finite(value: float) -> float:
+    """The value, or the 0 that niftilib puts in the place of NaN and infinity."""
+    return value if math.isfinite(value) else 0.0
+
+
+def _rows(factor: float) -> Array:
+    return np.array([[factor], [factor], [factor], [1.0]])
+
+
+def _has_inverse(affine: Array | None) -> bool:
+    """Whether an affine leads back to voxels, in the 32 bits that a header keeps it in."""
+    if affine is None or not np.isfinite(affine).all():
+        return False
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(lengths.min() > 0 and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
+
+
+def has_right_angles(affine: Array) -> bool:
+    """Whether axes are at right angles, to the 1e-4 that ITK allows."""
+    if not _has_inverse(affine):
+        return False
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(directions @ directions.T - np.eye(3)).max() <= 1e-4)
+
+
+def _runs_along_ras(affine: Array) -> bool:
+    return np.array_equal(nib.io_orientation(affine), [[0, 1], [1, 1], [2, 1]])
+
+
+def _itk_finds_equal(sform: Array, qform: Array) -> bool:
+    """Whether ITK takes two forms for the same: then it believes the sform, which is more precise."""
+    same_place = np.abs(sform[:3, 3] - qform[:3, 3]).max() <= 1e-4
+    sizes = [np.sort(np.linalg.norm(form[:3, :3], axis=0)) for form in (sform, qform)]
+    same_sizes = np.abs(sizes[0] - sizes[1]).max() <= 1e-4
+    turn = _left_singular(sform) @ _left_singular(qform).T
+    return bool(same_place and same_sizes and np.abs(turn - np.eye(3)).max() <= 1e-4)
+
+
+def _left_singular(form: Array) -> Array:
+    """The left singular vectors of axes at right angles, with the signs and in the order that ITK's LINPACK gives.
+
+    They are the directions of the axes, the longest first. Signs come from Householder's reflections.
+    """
+    columns = form[:3, :3].copy()
+    lengths = np.linalg.norm(columns, axis=0)
+    vectors = columns / lengths
+    for step in range(3):
+        head = columns[step:, step]
+        sign = math.copysign(1.0, head[0]) if head[0] != 0 else 1.0
+        vectors[:, step] *= -sign
+        mirror = head.copy()
+        mirror[0] += sign * np.linalg.norm(head)
+        if step < 2 and mirror.any():
+            columns[step:, step:] -= np.outer(mirror, 2 * mirror @ columns[step:, step:] / (mirror @ mirror))
+    longest_first: Array = vectors[:, np.argsort(-lengths, kind="stable")]
+    return longest_first

@@ -47,6 +47,11 @@ Trained are the sample model, and two models for a CT and an MR scan of patients
 (tests/parity/data/NOTICE.txt). "File" means that each side reads the same file with its own reader; otherwise both
 get the same array. The worst case is last.
 
+Headers of NIfTI files often contradict themselves: voxel sizes of another scale than the affine, two affines at
+different places or none, units and numbers that are none. ITK and nibabel then see different images, and nnU-Net sees
+what its reader sees. Rows that name such a header compare four more things: the same file opened as a layer by
+napari-nifti gives the same labels, and the file of our labels lies on the image for ITK, for nibabel and in napari.
+
 """
 FAILURE_TITLE = """
 ## Where nnU-Net fails

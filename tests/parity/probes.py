@@ -14,6 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import reference
+from contradictions import write_contradiction
 from images import affine_of, read_labels, write_image, write_spacing
 from random_model import RandomModel, smooth_image
 
@@ -83,11 +84,16 @@ def spacing_of_a_plane(reader: Any, folder: Path) -> list[float]:
     return numbers(reader.read_images([str(folder / "plane.nii.gz")])[1]["spacing"])
 
 
-def spacing_in_micrometres(reader: Any, folder: Path) -> list[float]:
-    image = nib.Nifti1Image(CUBE[0].T, np.diag([1.0, 1.5, 2.0, 1.0]))
-    image.header.set_xyzt_units("micron")
-    nib.save(image, folder / "micron.nii.gz")
-    return numbers(reader.read_images([str(folder / "micron.nii.gz")])[1]["spacing"])
+def labelled_with(kind: str) -> Callable[[Any, Path], list[float]]:
+    """Spacing of a file whose header is wrong in this way, if labels of it can be written too."""
+
+    def use(reader: Any, folder: Path) -> list[float]:
+        path = write_contradiction(folder / "scan.nii.gz", CUBE[0].T, np.diag([1.0, 1.5, 2.0, 1.0]), kind)
+        image, properties = reader.read_images([str(path)])
+        reader.write_seg(np.zeros(image.shape[1:]), str(folder / "labels.nii.gz"), properties)
+        return numbers(properties["spacing"])
+
+    return use
 
 
 def spacing_of_a_sheared_image(reader: Any, folder: Path) -> list[float]:
@@ -139,7 +145,9 @@ PROBES: dict[str, Callable[[Path], Any]] = {
     "labels_above_255": by_reader(largest_value_written),
     "channels_in_one_file": by_reader(labels_of_channels_in_one_file),
     "planes": by_reader(spacing_of_a_plane),
-    "micrometres": by_reader(spacing_in_micrometres),
+    "micrometres": by_reader(labelled_with("micrometres")),
+    "long_quaternions": by_reader(labelled_with("quaternion too long")),
+    "singular_forms": by_reader(labelled_with("singular sform, and a qform")),
     "json_beside_a_tiff": spacings_beside_a_tiff,
     "sheared_images": by_reader(spacing_of_a_sheared_image),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contradictions import write_contradiction
 from images import LOOKS, Affine, read_labels, write_image, write_imagej_stack, write_ome_stack, write_spacing
 from random_model import DATASET, RandomModel, postprocessing_document
 
@@ -24,6 +25,7 @@ class Subject:
     or with an `affine`, it is a file that each side reads with its own reader. `spacing_in` says where a TIFF stack
     has its spacing: in "json" beside it, in the pixel sizes of "imagej" or "ome", in "both" (JSON and ImageJ, which
     differ) or in "nothing".
+    `contradiction` names what is wrong with the geometry in the header of a NIfTI file.
     `stacked` puts all channels into one file, which nnU-Net reads, but can't write labels for. `postprocessing` is
     that of the ensemble, as RandomModel's is that of a model.
     """
@@ -38,6 +40,7 @@ class Subject:
     look: str = "scan"
     affine: Affine | None = None
     ending: str | None = None
+    contradiction: str | None = None
     spacing_in: str = "json"
     stacked: bool = False
     image: Path | None = None
@@ -87,7 +90,7 @@ class Subject:
             "mirror": self.mirror,
             "step": self.step,
             "members": [[self._stage(folder, part) for part in stages] for stages in self._stages()],
-            "files": [str(path) for path in self._files(folder)],
+            "files": [str(path) for path in self.files(folder)],
             "spacing": list(self._spacing()),
             "ending": self.label_ending,
             "postprocessing": str(postprocessing),
@@ -104,7 +107,7 @@ class Subject:
         return models[0] if len(models) == 1 else models
 
     def open_case(self, folder: Path) -> Case:
-        files = self._files(folder)
+        files = self.files(folder)
         if files:
             return read_case(*files)
         return Case(np.load(folder / "image.npy"), self._spacing(), name=self.name, planar=self.planar)
@@ -141,7 +144,8 @@ class Subject:
         z, y, x = self.spacing_mm
         return planar_spacing((y, x)) if self.planar else (z, y, x)
 
-    def _files(self, folder: Path) -> list[Path]:
+    def files(self, folder: Path) -> list[Path]:
+        """The image, a file per channel or one of all; none where both sides get an array."""
         if self.image is not None:
             return [self.image]
         return sorted(folder.glob(f"case_????{self.file_ending}")) if self.file_ending else []
@@ -158,7 +162,9 @@ class Subject:
         other_spacing = [length * 0.4 for length in self.spacing_mm]
         for number, part in enumerate([image] if in_one else image[:, None]):
             path = folder / f"case_{number:04}{ending}"
-            if self.spacing_in in ("imagej", "both"):
+            if self.contradiction is not None:
+                write_contradiction(path, part[0].T, np.array(self.affine), self.contradiction)
+            elif self.spacing_in in ("imagej", "both"):
                 write_imagej_stack(path, part, other_spacing)
             elif self.spacing_in == "ome":
                 write_ome_stack(path, part, other_spacing)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contradictions import CONTRADICTIONS
 from images import affine_of, rotation
 from random_model import RandomModel
 from subject import Subject
@@ -314,6 +315,26 @@ FILES: Sequence[Subject] = (
             ending=".tif", spacing_in="nothing"),
 )  # fmt: skip
 
+# nibabel refuses the first, and nnU-Net's writer fails on the second.
+NOT_BY_NIBABEL = {"quaternion too long", "singular sform, and a qform"}
+READERS = ("SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient")
+
+
+def contradicting(kind: str, reader: str) -> Subject:
+    """A file whose header contradicts itself; ITK alone knows what a micrometre is."""
+    unit = 1000 if kind == "micrometres" and reader.startswith("SimpleITK") else 1
+    affine = affine_of((1.1 * unit, 0.9 * unit, 1.2 * unit), FLIPPED)
+    model = RandomModel(spacing=(1.0, 1.0, 1.1), reader=reader)
+    return Subject(f"file, {reader}, {kind}", model, (22, 27, 31), affine=affine, contradiction=kind)
+
+
+HEADERS: Sequence[Subject] = tuple(
+    contradicting(kind, reader)
+    for kind in CONTRADICTIONS
+    for reader in READERS
+    if reader.startswith("SimpleITK") or kind not in NOT_BY_NIBABEL
+)
+
 TRAINED: Sequence[Subject] = (
     Subject("sample model, sample head", sample_model(), image=sample_image()),
     Subject("sample model, sample head, mirrored", sample_model(), image=sample_image(), mirror=True),
@@ -323,5 +344,5 @@ TRAINED: Sequence[Subject] = (
 )
 
 SUBJECTS = (
-    *WINDOWS, *NETWORKS, *INTENSITIES, *RESAMPLING, *LABELS, *CASCADES, *ENSEMBLES, *FILES, *TRAINED,
+    *WINDOWS, *NETWORKS, *INTENSITIES, *RESAMPLING, *LABELS, *CASCADES, *ENSEMBLES, *FILES, *HEADERS, *TRAINED,
 )  # fmt: skip

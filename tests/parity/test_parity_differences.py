@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contradictions import write_contradiction
 from images import affine_of, read_labels, write_image, write_spacing
 from probes import (
     BROKEN,
@@ -32,6 +33,10 @@ from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.prepare import plan_geometry
 
 MILLIMETRES = (1.0, 1.0, 1.0)
+
+
+def contradicting(folder: Path, kind: str) -> Case:
+    return read_case(write_contradiction(folder / "scan.nii.gz", CUBE[0].T, np.diag([1.0, 1.5, 2.0, 1.0]), kind))
 
 
 def labelled(model: RandomModel, folder: Path, image: np.ndarray = CUBE, **settings: Any) -> Result:
@@ -141,14 +146,33 @@ def test_region_values_above_255(answer: Any, tmp_path: Path) -> None:
 
 
 def test_micrometres(answer: Any, tmp_path: Path) -> None:
-    import nibabel as nib
-
+    case = contradicting(tmp_path, "micrometres")
     converted, taken = [0.002, 0.0015, 0.001], [2.0, 1.5, 1.0]
     assert answer == {name: converted if name.startswith("SimpleITK") else taken for name in READERS}
-    image = nib.Nifti1Image(CUBE[0].T, np.diag([1.0, 1.5, 2.0, 1.0]))
-    image.header.set_xyzt_units("micron")
-    nib.save(image, tmp_path / "micron.nii.gz")
-    np.testing.assert_allclose(read_case(tmp_path / "micron.nii.gz").spacing_mm, converted, rtol=1e-6)
+    for name in READERS:
+        seen = case.seen_by(name)
+        np.testing.assert_allclose(seen.spacing_mm, answer[name], rtol=1e-6)
+        assert seen.voxel_ml == pytest.approx(np.prod(converted) / 1000)
+        assert len(seen.notes) == (0 if name.startswith("SimpleITK") else 1)
+
+
+def test_long_quaternions(answer: Any, tmp_path: Path) -> None:
+    case = contradicting(tmp_path, "quaternion too long")
+    assert [answer[name] for name in READERS[:2]] == [[2.0, 1.5, 1.0]] * 2
+    assert all("w2 should be positive" in answer[name] for name in READERS[2:])
+    for name in READERS:
+        assert case.seen_by(name).spacing_mm == (2.0, 1.5, 1.0)
+        np.testing.assert_allclose(case.seen_by(name).affine, np.diag([-1.0, -1.5, 2.0, 1.0]), atol=1e-6)
+
+
+def test_singular_forms(answer: Any, tmp_path: Path) -> None:
+    case = contradicting(tmp_path, "singular sform, and a qform")
+    assert [answer[name] for name in READERS[:2]] == [[2.0, 1.5, 1.0]] * 2
+    assert all("Error: " in answer[name] for name in READERS[2:])
+    plain, turning = (load_model(RandomModel(reader=name).write(tmp_path / name)) for name in READERS[2:])
+    assert segment(case, plain).save(tmp_path / "labels.nii.gz").is_file()
+    with pytest.raises(CaseError, match="scan does not say how it lies in space, but this model turns images to RAS"):
+        segment(case, turning)
 
 
 def test_json_beside_a_tiff(answer: Any, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from contradictions import CONTRADICTIONS, write_contradiction
 from napari.components import ViewerModel
 from napari.layers import Image
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, TrainedModel, load_model, read_case, segment, segment_layer
+from napari_nnunet_cpu.cases import write_labels
 from napari_nnunet_cpu.cases.case import SpacingSource
 from napari_nnunet_cpu.viewer.layers import image_from_layers
 
@@ -77,50 +79,50 @@ def opened(npe2pm) -> Callable[[Path, str], Image]:
     return opened
 
 
-def contradicting(kind: str) -> nib.Nifti1Image:
-    """An image whose header states its geometry in several ways."""
-    image = nib.Nifti1Image(smooth_image((18, 22, 26), seed=7)[0].transpose(2, 1, 0), AFFINES["LAI"])
-    image.set_sform(AFFINES["LAI"], 2)
-    image.set_qform(AFFINES["LAI"], 1)
-    if kind == "voxel sizes of another scale":
-        image.header["pixdim"][1:4] = (2.5, 1.25, 2)
-    elif kind == "forms at different places":
-        image.header.set_qform(AFFINES["tilted-permuted"], 1)
-    elif kind == "no forms":
-        image.header["qform_code"] = image.header["sform_code"] = 0
-    elif kind == "skewed, and a qform":
-        image.header.set_sform(AFFINES["LAI"] @ (np.eye(4) + np.eye(4, k=1) * [0, 0.4, 0, 0]), 1)
-    elif kind == "micrometres":
-        image.header.set_xyzt_units("micron")
-    image.header["pixdim"][1:4] *= 1 if kind != "forms at different places" else 1.5
-    return image
+# napari-nifti opens neither: nibabel refuses the quaternion, and it refuses a matrix without inverse itself.
+UNREADABLE = {"quaternion too long", "singular sform, and a qform"}
+OPENED = [(reader, kind) for reader in READERS for kind in CONTRADICTIONS
+          if reader != "napari-nifti" or kind not in UNREADABLE]  # fmt: skip
 
 
-KINDS = ("voxel sizes of another scale", "forms at different places", "no forms", "skewed, and a qform", "micrometres")
+@pytest.fixture
+def contradicting(tmp_path: Path) -> Callable[[str], Path]:
+    def written(kind: str) -> Path:
+        array = smooth_image((18, 22, 26), seed=7)[0].transpose(2, 1, 0)
+        return write_contradiction(tmp_path / "scan.nii.gz", array, AFFINES["LAI"], kind)
+
+    return written
 
 
-@pytest.mark.parametrize("nnunet_reader", ["SimpleITKIO", "NibabelIO", "NibabelIOWithReorient"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(("reader", "kind"), OPENED)
 def test_a_header_that_contradicts_itself_says_the_same_in_file_and_layer(
-    tmp_path: Path, opened, reader: str, kind: str, nnunet_reader: str
+    opened, contradicting, reader: str, kind: str
 ) -> None:
-    image = contradicting(kind)
-    path = tmp_path / "scan.nii"
-    header = image.header.copy()
-    header["vox_offset"] = 352
-    path.write_bytes(header.binaryblock + bytes(4) + np.asarray(image.dataobj).tobytes("F"))
-    layer = opened(path, reader)
-    ours, expected = (case.seen_by(nnunet_reader) for case in (image_from_layers([layer]).case(), read_case(path)))
-    np.testing.assert_array_equal(ours.channels, expected.channels)
-    np.testing.assert_allclose(ours.spacing_mm, expected.spacing_mm, rtol=1e-4)
-    np.testing.assert_allclose(ours.affine, expected.affine, rtol=1e-4, atol=1e-4)
-    assert ours.voxel_ml == pytest.approx(expected.voxel_ml, rel=1e-3)
+    path = contradicting(kind)
+    layer_case, file_case = image_from_layers([opened(path, reader)]).case(), read_case(path)
+    np.testing.assert_array_equal(layer_case.channels, file_case.channels)
+    for nnunet_reader in ("SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient"):
+        ours, expected = (case.seen_by(nnunet_reader) for case in (layer_case, file_case))
+        np.testing.assert_allclose(ours.spacing_mm, expected.spacing_mm, rtol=1e-4)
+        assert (ours.affine is None) == (expected.affine is None)
+        if expected.affine is not None:
+            np.testing.assert_allclose(ours.affine, expected.affine, rtol=1e-4, atol=1e-4)
+        assert ours.voxel_ml == pytest.approx(expected.voxel_ml, rel=1e-3)
 
 
-def test_a_layer_that_was_rescaled_is_computed_at_its_scale(tmp_path: Path, opened) -> None:
-    path = tmp_path / "scan.nii"
-    nib.save(contradicting("voxel sizes of another scale"), path)
+@pytest.mark.parametrize(("reader", "kind"), OPENED)
+def test_labels_of_such_a_file_lie_on_it_in_napari(opened, contradicting, reader: str, kind: str) -> None:
+    path = contradicting(kind)
+    case = read_case(path, spacing_mm=(3, 3, 3))
+    out = write_labels(path.with_name("labels.nii.gz"), np.ones(case.shape, np.uint8), case)
+    image, labels = opened(path, reader), opened(out, reader)
+    assert labels.data.shape == image.data.shape
+    for corner in ((0, 0, 0), np.subtract(image.data.shape, 1)):
+        np.testing.assert_array_equal(labels.data_to_world(corner), image.data_to_world(corner))
+
+
+def test_a_layer_that_was_rescaled_is_computed_at_its_scale(opened, contradicting) -> None:
+    path = contradicting("voxel sizes of another scale")
     layer = opened(path, "napari-nifti")
     layer.scale = tuple(np.asarray(layer.scale) * 2)
     case = image_from_layers([layer]).case().seen_by("NibabelIOWithReorient")

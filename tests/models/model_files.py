@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ def put(document: Any, place: str | Sequence[str | int], value: Any) -> None:
     for key in outer:
         document = document[key]
     document[int(last) if isinstance(document, list) else last] = value
+
+
+def places(document: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place in a document, outermost first."""
+    items = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in items:
+        yield (*above, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*above, key))
 
 
 def edit_json(path: Path, changes: dict[str, Any] | None = None, without: str | None = None) -> None:

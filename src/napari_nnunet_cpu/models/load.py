@@ -117,7 +117,8 @@ def _open(found: ModelFolder) -> TrainedModel:
         # As in nnU-Net the first fold says what the model is, whatever the folder is called.
         card = Card(checkpoints[0].configuration, checkpoints[0].trainer, checkpoints[0].mirror_axes)
     configuration = plans.configuration(card.configuration, str(plans_path))
-    _check_channels(len(dataset.channels), configuration.normalization_schemes, plans, str(plans_path))
+    _check_channels(len(dataset.channels), configuration.normalization_schemes, str(plans_path))
+    plans = plans.with_intensities(configuration.normalization_schemes, str(plans_path))
     if any(axis >= len(configuration.patch_size) for axis in card.mirror_axes):
         raise ModelError(f"{found.checkpoints[0]}: mirroring axes {card.mirror_axes} do not fit the patch")
     architecture = network_of(card.trainer, configuration, str(found.checkpoints[0]))
@@ -180,9 +181,6 @@ def _first_stage(model: TrainedModel, found: ModelFolder) -> TrainedModel | None
     return first
 
 
-def _check_channels(channels: int, schemes: tuple[str, ...], plans: Plans, where: str) -> None:
+def _check_channels(channels: int, schemes: tuple[str, ...], where: str) -> None:
     if len(schemes) != channels:
         raise ModelError(f"{where}: {len(schemes)} normalization schemes for {channels} channels of dataset.json")
-    for channel, scheme in enumerate(schemes):
-        if scheme == "CTNormalization" and str(channel) not in plans.foreground_intensity_properties_per_channel:
-            raise ModelError(f"{where}: CTNormalization of channel {channel} needs its intensity statistics")

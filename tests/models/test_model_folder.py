@@ -6,7 +6,7 @@ from model_files import CHECKPOINT, edit_json, zip_model
 from random_model import RandomModel
 
 from napari_nnunet_cpu import load_model
-from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.errors import ModelError, SettingsError
 
 
 @pytest.fixture
@@ -87,15 +87,32 @@ def test_all_numbered_folds_are_used_in_order(with_folds):
 
 
 @pytest.mark.parametrize(
-    ("folds", "expected"), [((2,), ("2",)), (("10", 0), ("10", "0")), (["all"], ("all",))], ids=["one", "two", "all"]
-)
+    ("folds", "expected"),
+    [
+        ((2,), ("2",)), ((10, 0), ("10", "0")), ("10, 0", ("10", "0")), ((0, "all"), ("0", "all")),
+        ("auto", ("0", "2", "10")), ("all", ("all",)), (["all"], ("all",)),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_folds_may_be_chosen(with_folds, folds, expected):
     assert load_model(with_folds, folds=folds).folds == expected
 
 
 def test_fold_all_is_used_where_it_is_the_only_one(folder):
     (folder / "fold_0").rename(folder / "fold_all")
-    assert load_model(folder).folds == ("all",)
+    assert load_model(folder).folds == load_model(folder, folds="all").folds == ("all",)
+
+
+def test_all_means_the_numbered_folds_where_there_is_no_fold_all(with_folds):
+    shutil.rmtree(with_folds / "fold_all")
+    assert load_model(with_folds, folds="all").folds == ("0", "2", "10")
+    with pytest.raises(ModelError, match=r"has no fold_all/checkpoint_final\.pth; folds with it: 0, 2, 10$"):
+        load_model(with_folds, folds=(0, "all"))
+
+
+def test_folds_that_are_no_folds(folder):
+    with pytest.raises(SettingsError, match="folds are 'every'; write auto, all, or numbers with commas, as 0,1,2"):
+        load_model(folder, folds="every")
 
 
 def test_each_fold_has_its_own_weights(tmp_path):

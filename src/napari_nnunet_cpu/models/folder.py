@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.settings import AUTO_FOLDS
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")  # as nnU-Net's trainer saves
 CHECKPOINT = CHECKPOINTS[0]
@@ -39,7 +40,7 @@ class ModelFolder:
 def find_model(
     path: Path,
     configuration: str | None = None,
-    folds: Sequence[str | int] | None = None,
+    folds: str | Sequence[str | int] = AUTO_FOLDS,
     checkpoint: str = CHECKPOINT,
 ) -> ModelFolder:
     """Find the model that a path means.
@@ -51,8 +52,8 @@ def find_model(
         a folder with one model folder in it.
     configuration : str, optional
         Which model folder, where there are several.
-    folds : sequence, optional
-        Which folds; all that have the checkpoint when None.
+    folds : "auto" or sequence
+        Which folds; "auto" takes the numbered ones that have the checkpoint, or fold_all where there are none.
     checkpoint : str
         File name in the fold folders.
 
@@ -72,11 +73,11 @@ def find_model(
     if not path.is_dir():
         raise ModelError(f"{path} does not exist; choose a model folder, a fold folder or an exported zip")
     if path.name.startswith("fold_") and not (path / DOCUMENTS[0]).exists():
-        folds = folds or (path.name.removeprefix("fold_"),)
+        folds = (path.name.removeprefix("fold_"),) if folds == AUTO_FOLDS else folds
         path = path.parent
     path = _model_folder(path, configuration)
     found = available_folds(path, checkpoint)
-    wanted = tuple(str(fold) for fold in folds) if folds is not None else _all_folds(found)
+    wanted = _wanted(folds, found)
     if not wanted:
         raise ModelError(_no_fold(path, checkpoint))
     for fold in wanted:
@@ -86,7 +87,7 @@ def find_model(
                 f"{path} has no fold_{fold}/{checkpoint}; folds with it: {have}{_others(path, checkpoint)}"
             )
     checkpoints = tuple(path / f"fold_{fold}" / checkpoint for fold in wanted)
-    return ModelFolder(path, wanted, checkpoints, chosen=folds is not None)
+    return ModelFolder(path, wanted, checkpoints, chosen=folds != AUTO_FOLDS)
 
 
 def find_first_stage(folder: Path, configuration: str) -> Path | None:
@@ -120,9 +121,12 @@ def available_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]
     return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
 
 
-def _all_folds(found: tuple[str, ...]) -> tuple[str, ...]:
-    """As nnU-Net does, the numbered folds; fold_all only where it is the only one."""
-    return tuple(fold for fold in found if fold != "all") or found
+def _wanted(folds: str | Sequence[str | int], found: tuple[str, ...]) -> tuple[str, ...]:
+    """The folds that are asked for; "all" alone means all numbered ones where there is no fold_all."""
+    wanted = tuple(str(fold) for fold in folds) if folds != AUTO_FOLDS else ()
+    if folds == AUTO_FOLDS or (wanted == ("all",) and "all" not in found):
+        return tuple(fold for fold in found if fold != "all") or found
+    return wanted
 
 
 def find_models(path: Path) -> tuple[Path, ...]:

@@ -24,12 +24,13 @@ from napari_nnunet_cpu.models.plans import Dataset, Plans
 from napari_nnunet_cpu.models.trainers import network_of
 from napari_nnunet_cpu.models.weights import Checkpoint, check_weights, read_checkpoint
 from napari_nnunet_cpu.remembered import file_sha256
+from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
 
 
 def load_model(
     path: str | os.PathLike[str],
     configuration: str | None = None,
-    folds: Sequence[str | int] | None = None,
+    folds: str | Sequence[str | int] = AUTO_FOLDS,
     checkpoint: str = CHECKPOINT,
 ) -> TrainedModel:
     """Open a trained nnU-Net v2 model and check that it can be run.
@@ -43,8 +44,9 @@ def load_model(
         A model folder, a fold folder, a checkpoint, a Dataset folder with one model, or an exported zip.
     configuration : str, optional
         Which model, where the path holds several: "2d", "3d_fullres", ...
-    folds : sequence, optional
-        Which folds to average; by default all there are.
+    folds : str or sequence
+        Which folds to average: "auto", every numbered one, or fold_all where there are none; "all", nnU-Net's
+        fold_all, or every numbered one where there is none; or numbers, as [0, 1] or "0,1".
     checkpoint : str
         File name of the checkpoints in the fold folders.
 
@@ -57,10 +59,13 @@ def load_model(
     ------
     ModelError
         When something is missing, damaged, unsafe or not supported; the message says what.
+    SettingsError
+        When the folds can't be understood.
     """
+    chosen = parse_folds(folds) if isinstance(folds, str) else folds
     try:
         path = _unpacked(path)
-        found = find_model(path, configuration, folds, checkpoint)
+        found = find_model(path, configuration, chosen, checkpoint)
         model = _open(found)
         if model.cascade:
             model = replace(model, first_stage=_first_stage(model, found))
@@ -169,7 +174,7 @@ def _first_stage(model: TrainedModel, found: ModelFolder) -> TrainedModel | None
     folder = find_first_stage(found.path, wanted) if wanted else None
     if folder is None:
         return None
-    first = _open(find_model(folder, None, found.folds if found.chosen else None, found.checkpoints[0].name))
+    first = _open(find_model(folder, None, found.folds if found.chosen else AUTO_FOLDS, found.checkpoints[0].name))
     if first.configuration_name != wanted:
         raise ModelError(
             f"{folder} can't be the first stage of {found.path}: its weights are of {first.configuration_name}"

@@ -153,6 +153,16 @@ def test_the_folds_are_said_before_and_after_and_in_the_report(nnunet, image, tm
         assert json.loads(Path("r.json").read_text())["runs"][0]["model"]["folds"] == expected.split(", ")
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["for-people", "for-machines"])
+def test_an_unknown_trainer_is_told_of(nnunet, image, tmp_path, options):
+    folder = RandomModel(trainer="MyTrainer").write(tmp_path)
+    done = nnunet("segment", image, "-m", folder, "-o", "o.nii", "--preset", "draft", "--report", "r.json", *options)
+    notice = load_model(folder).notice
+    assert notice.startswith("trained by MyTrainer, which is not known here")
+    assert (done.exit_code, complaint(done)) == (0, f"notice: {notice}\n")
+    assert json.loads(Path("r.json").read_text())["runs"][0]["model"]["notice"] == notice
+
+
 def test_configuration_and_checkpoint(nnunet, image, tmp_path):
     wanted = RandomModel(seed=3).write(tmp_path)
     (wanted / "fold_0" / "checkpoint_final.pth").rename(wanted / "fold_0" / "checkpoint_best.pth")

@@ -32,6 +32,7 @@ def test_what_a_model_says_of_itself(folder):
         "configuration": "3d_fullres",
         "first_stage": None,
         "trainer": "nnUNetTrainer",
+        "notice": None,
         "plans": "nnUNetPlans",
         "network": "PlainConvUNet",
         "folds": ["0"],

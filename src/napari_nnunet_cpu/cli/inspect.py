@@ -13,6 +13,7 @@ from rich.text import Text
 
 from napari_nnunet_cpu.cli.exits import exit_codes, print_json, printable
 from napari_nnunet_cpu.cli.options import AsJson, Checkpoint, Configuration, Folds
+from napari_nnunet_cpu.cli.report import print_notice
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import AUTO_FOLDS, Settings, parse_folds
 
@@ -34,7 +35,10 @@ def inspect_command(
         from napari_nnunet_cpu.models import load_model
         from napari_nnunet_cpu.models.folder import CHECKPOINT
 
-        document = describe(load_model(model, configuration, chosen_folds, checkpoint or CHECKPOINT))
+        trained = load_model(model, configuration, chosen_folds, checkpoint or CHECKPOINT)
+        for stage in trained.stages:
+            print_notice(stage.notice)
+        document = describe(trained)
         if as_json:
             print_json(document)
         else:

@@ -71,6 +71,12 @@ def model_line(model: Mapping[str, Any]) -> str:
     return printable(f"model: {model['name']} {model['configuration']}, folds {folds} ({model['checkpoint']})")
 
 
+def print_notice(notice: str | None) -> None:
+    """Say on stderr what to know of a model before its labels are trusted, if there is something."""
+    if notice is not None:
+        typer.echo(printable(f"notice: {notice}"), err=True)
+
+
 def print_document(document: dict[str, Any]) -> None:
     """Print volumes, models, cost and output path of a document of `document_of` for people."""
     table = Table("value", "label", header_style="bold")

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.cli.options import (
     ModelFolders,
 )
 from napari_nnunet_cpu.cli.progress import tile_progress
-from napari_nnunet_cpu.cli.report import document_of, model_line, print_document, write_report
+from napari_nnunet_cpu.cli.report import document_of, model_line, print_document, print_notice, write_report
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.settings import (
     AUTO_FOLDS,
@@ -199,9 +199,10 @@ def segment_command(
 
 
 def _say(model: TrainedModel, visible: bool) -> None:
-    """Say on stderr which model and folds are going to run, if `visible`."""
+    """Say on stderr which model and folds are going to run, if `visible`, and in any case what to know of them."""
     if visible:
         typer.echo(model_line(model.describe()), err=True)
+    print_notice(model.notice)
 
 
 def run(segmentation: Segmentation, visible: bool) -> Result:

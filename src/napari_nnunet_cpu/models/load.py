@@ -145,7 +145,12 @@ def _open(found: ModelFolder) -> TrainedModel:
         checkpoint_sha256=checkpoint_sha256,
     )
     if checkpoints:
-        _check_weights(model, checkpoints)
+        try:
+            _check_weights(model, checkpoints)
+        except ModelError as error:
+            if model.notice is None:
+                raise
+            raise ModelError(f"{error}; its trainer {model.trainer} is not known here and may build another") from error
         keep_card(key, card)
     return model
 

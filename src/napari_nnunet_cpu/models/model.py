@@ -12,6 +12,7 @@ from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.plans import Configuration, Plans
 from napari_nnunet_cpu.models.primus import Primus
+from napari_nnunet_cpu.models.trainers import notice_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,6 +80,11 @@ class TrainedModel:
         return len(self.channel_names) + (len(self.labels.foreground) if self.cascade else 0)
 
     @property
+    def notice(self) -> str | None:
+        """What users have to know before they trust the labels; None where there is nothing."""
+        return notice_of(self.trainer)
+
+    @property
     def stages(self) -> tuple[TrainedModel, ...]:
         """The models that run one after the other: this one, after its first stage where there is one."""
         return (self,) if self.first_stage is None else (self.first_stage, self)
@@ -118,6 +124,7 @@ class TrainedModel:
             if self.first_stage
             else self.configuration.previous_stage,
             "trainer": self.trainer,
+            "notice": self.notice,
             "plans": self.plans_name,
             "network": self.architecture.family,
             "folds": list(self.folds),

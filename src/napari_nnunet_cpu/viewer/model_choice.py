@@ -210,4 +210,5 @@ def _network(model: TrainedModel) -> str:
         before = model.configuration.previous_stage or ""
         found = "found beside it, runs first" if model.first_stage else "not found: choose its labels"
         text += f", after {escape(before)} ({found})"
-    return f"{text}<br>patch {patch}, spacing {spacing} mm"
+    notices = [f"<br><b>Notice:</b> {escape(stage.notice)}" for stage in model.stages if stage.notice is not None]
+    return f"{text}<br>patch {patch}, spacing {spacing} mm{''.join(notices)}"

@@ -15,6 +15,16 @@ ARGUMENTS = f"{CONFIGURATION}.architecture.arch_kwargs"
 CHECKPOINT = Path("fold_0") / "checkpoint_final.pth"
 
 
+class Payload:
+    """Asks pickle to call a function when it is read."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
 def put(document: Any, place: str | Sequence[str | int], value: Any) -> None:
     """Set what lies at a place, such as "labels.liver"."""
     *outer, last = place.split(".") if isinstance(place, str) else place

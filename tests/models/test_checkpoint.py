@@ -236,7 +236,7 @@ def test_an_archive_with_a_name_that_is_no_text_is_refused(folder):
             r"must be axis numbers, found \(0, 3\)",
         ),
         (lambda c: put(c, "inference_allowed_mirroring_axes", "all"), "must be axis numbers, found 'all'"),
-        (lambda c: put(c, "inference_allowed_mirroring_axes", [-1]), r"must be axis numbers, found \[-1\]"),
+        (lambda c: put(c, "inference_allowed_mirroring_axes", [-1]), r"must be axis numbers, found \(-1,\)"),
         (lambda c: put(c, "inference_allowed_mirroring_axes", [True]), r"must be axis numbers, found \[True\]"),
     ],
     ids=[

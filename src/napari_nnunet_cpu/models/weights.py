@@ -43,12 +43,15 @@ class Checkpoint:
         As nnU-Net stored them.
     mirror_axes : tuple of int
         Axes of the patch that may be mirrored; empty where mirroring was not trained.
+    fold : str
+        "0" to "4" or "all", as nnU-Net stored it; "unknown" where it did not.
     """
 
     weights: Mapping[str, Tensor]
     configuration: str
     trainer: str
     mirror_axes: tuple[int, ...]
+    fold: str
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -139,6 +142,7 @@ def _interpret(content: Any, path: Path) -> Checkpoint:
     weights = content["network_weights"]
     arguments = content.get("init_args")
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
+    fold = arguments.get("fold") if isinstance(arguments, dict) else None
     trainer, axes = content.get("trainer_name"), content.get("inference_allowed_mirroring_axes")
     if not isinstance(configuration, str) or not isinstance(trainer, str):
         raise ModelError(f"{path} does not say its configuration and trainer (init_args, trainer_name)")
@@ -160,6 +164,7 @@ def _interpret(content: Any, path: Path) -> Checkpoint:
         configuration,
         trainer,
         tuple(sorted(set(numbers))),
+        str(fold) if type(fold) is int or fold == "all" else "unknown",
     )
 
 

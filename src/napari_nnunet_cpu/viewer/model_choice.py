@@ -202,10 +202,14 @@ def _description(models: tuple[TrainedModel, ...]) -> str:
     return f"{text}<br><i>{NOT_FOR_MEDICAL_USE}</i>" if first.folder == sample_model() else text
 
 
+def _folds(model: TrainedModel) -> str:
+    return escape(f"folds {', '.join(model.folds)} ({model.checkpoints[0].name})")
+
+
 def _network(model: TrainedModel) -> str:
     patch = " × ".join(str(length) for length in model.configuration.patch_size)
     spacing = " × ".join(f"{length:g}" for length in model.configuration.spacing)
-    text = f"<b>{escape(model.name)}</b> {model.configuration_name}, folds {', '.join(model.folds)}"
+    text = f"<b>{escape(model.name)}</b> {escape(model.configuration_name)}, {_folds(model)}"
     if model.cascade:
         before = model.configuration.previous_stage or ""
         found = "found beside it, runs first" if model.first_stage else "not found: choose its labels"

@@ -314,7 +314,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_understood(export, layout, original):
+def test_every_layout_is_understood(export, cache, layout, original):
     model = load_model(renamed(export, LAYOUTS[layout]))
     expected = load_model(original)
     assert (model.folds, model.checkpoint_sha256) == (("0",), expected.checkpoint_sha256)
@@ -322,6 +322,7 @@ def test_every_layout_is_understood(export, layout, original):
     assert model.source.is_relative_to(export)
     assert load_model(model.source) == model
     assert available_models(export) == (model.source,)
+    assert not any(sign in name for name in unpacked(cache) for sign in '\\:*?"<>|')  # Windows has no such names
 
 
 def test_a_path_in_an_archive_is_a_model(export):

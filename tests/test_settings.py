@@ -107,9 +107,10 @@ def test_a_spacing_that_is_none_is_refused(text):
 
 def test_spacing_and_folds_as_typed():
     assert parse_spacing("2.5, 0.8,0.75") == (2.5, 0.8, 0.75)
-    assert parse_folds("all") is None
+    assert parse_folds("auto") == parse_folds(" auto ") == "auto"
+    assert parse_folds("all") == ("all",)
     assert parse_folds(" 0, 2 ") == ("0", "2")
-    with pytest.raises(SettingsError, match="folds are 'first'"):
+    with pytest.raises(SettingsError, match="folds are 'first'; write auto, all, or numbers"):
         parse_folds("first")
 
 

@@ -16,6 +16,7 @@ PRESETS = ("exact", "fast", "draft")
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "int8")
 DOUBTS = ("margin", "entropy", "disagreement")
+AUTO_FOLDS = "auto"  # every numbered fold, or fold_all where there are none
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?)b|b?)", re.IGNORECASE | re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -149,19 +150,19 @@ class Settings:
         return asdict(self)
 
 
-def parse_folds(text: str) -> tuple[str, ...] | None:
-    """Folds as a user types them: "0,1,2", or "all", which is None: every fold there is.
+def parse_folds(text: str) -> str | tuple[str, ...]:
+    """Folds as a user types them: "0,1,2", or "all" for nnU-Net's fold_all; "auto" is left as it is.
 
     Raises
     ------
     SettingsError
-        When it is neither.
+        When it is none of these.
     """
-    if text.strip() == "all":
-        return None
+    if text.strip() == AUTO_FOLDS:
+        return AUTO_FOLDS
     folds = tuple(part.strip() for part in text.split(","))
     if not all(fold.isdigit() or fold == "all" for fold in folds):
-        raise SettingsError(f"folds are {text!r}; write all, or numbers with commas, as 0,1,2")
+        raise SettingsError(f"folds are {text!r}; write auto, all, or numbers with commas, as 0,1,2")
     return folds
 
 

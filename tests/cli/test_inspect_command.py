@@ -35,6 +35,21 @@ def test_folds_and_checkpoint(nnunet, model, tmp_path):
     assert json.loads(best.stdout)["checkpoint"] == "checkpoint_best.pth"
 
 
+@pytest.mark.parametrize("stages", [["3d_fullres"], ["3d_lowres", "3d_cascade_fullres"]], ids=["one", "cascade"])
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["for-people", "for-machines"])
+def test_an_unknown_trainer_is_told_of(nnunet, tmp_path, stages, options):
+    first = RandomModel(trainer="FirstTrainer", called="3d_lowres") if len(stages) > 1 else None
+    folder = RandomModel(trainer="MyTrainer", first_stage=first).write(tmp_path)
+    done = nnunet("inspect", folder, *options)
+    trained = load_model(folder)
+    assert [stage.configuration_name for stage in trained.stages] == stages
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [f"notice: {stage.notice}" for stage in trained.stages]
+    assert "trained by MyTrainer, which is not known here" in done.stderr
+    if options:
+        assert json.loads(done.stdout)["notice"] == trained.notice
+
+
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_configuration(nnunet, tmp_path, configuration):
     RandomModel().write(tmp_path)

@@ -13,6 +13,7 @@ from napari_nnunet_cpu import Settings, estimate, load_model, read_case, segment
 from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.events import duration
 
+MODEL = "model: Dataset999_Random 3d_fullres, folds 0, 1 (checkpoint_final.pth)"
 PLAN = re.compile(r"up to \d+ tiles, \d+ passes, .*, about .* of memory \((dense|rows|disk)\)")
 
 
@@ -28,20 +29,22 @@ def labels_of(path):
 
 
 def complaint(done):
-    """What is on stderr, without the line that says what a run will cost."""
-    return "".join(line for line in done.stderr.splitlines(keepends=True) if not PLAN.fullmatch(line.rstrip()))
+    """What is on stderr, without the lines that say what will run and what it will cost."""
+    lines = done.stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("model: ") and not PLAN.fullmatch(line.rstrip()))
 
 
 def test_the_cost_is_said_before_the_run(nnunet, image, model, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "cache"))
     arguments = ["segment", image, "-m", model, "-o", "o.nii.gz", "--report", "r.json", "--threads", 1]
-    (first,) = nnunet(*arguments).stderr.splitlines()
+    what, first = nnunet(*arguments).stderr.splitlines()
+    assert what == MODEL
     cost = estimate(read_case(image), load_model(model), Settings.exact(threads=1))
     assert first == f"up to 6 tiles, 48 passes, time not known before the first run, about {said(cost)}"
     run = json.loads(Path("r.json").read_text())["runs"][0]
     assert run["memory"] == {"plan": "dense", "rows": 16, "probabilities_on_disk": False}
     assert run["estimate"]["seconds"] is None
-    (second,) = nnunet(*arguments).stderr.splitlines()
+    second = nnunet(*arguments).stderr.splitlines()[1]
     assert second == f"up to 6 tiles, 48 passes, about {duration(cost.seconds)}, about {said(cost)}"
     assert json.loads(Path("r.json").read_text())["runs"][0]["estimate"]["seconds"] > 0
 
@@ -81,6 +84,7 @@ def test_what_people_read(nnunet, image, model, tmp_path):
         row = next(line for line in lines if name in line)
         assert f"{volume['voxels']:,}" in row
         assert f"{volume['ml']:,.2f}" in row
+    assert lines[-4] == MODEL
     assert lines[-3].startswith("engine: ")
     assert lines[-3].endswith("; f32, not int8: this CPU has no VNNI, the instructions for it")
     assert "fast: 2 tiles, 4 passes" in lines[-2]
@@ -130,10 +134,33 @@ def test_options_become_settings(nnunet, image, model, options, expected):
     assert json.loads(done.stdout)["settings"] == expected.as_dict()
 
 
-@pytest.mark.parametrize(("folds", "expected"), [("all", ["0", "1"]), ("1", ["1"]), ("1, 0", ["1", "0"])])
+@pytest.mark.parametrize(
+    ("folds", "expected"), [("auto", ["0", "1"]), ("all", ["0", "1"]), ("1", ["1"]), ("1, 0", ["1", "0"])]
+)
 def test_folds(nnunet, image, model, folds, expected):
     done = nnunet("segment", image, "-m", model, "-o", "o.nii", "-f", folds, "--preset", "draft", "--json")
     assert json.loads(done.stdout)["runs"][0]["model"]["folds"] == expected
+
+
+def test_the_folds_are_said_before_and_after_and_in_the_report(nnunet, image, tmp_path):
+    folder = RandomModel(folds=("0", "1", "all")).write(tmp_path)
+    for folds, expected in ((["-f", "all"], "all"), ([], "0, 1"), (["-f", "1"], "1")):
+        options = ["-o", "o.nii", "--preset", "draft", "--report", "r.json", *folds]
+        done = nnunet("segment", image, "-m", folder, *options)
+        line = f"model: Dataset999_Random 3d_fullres, folds {expected} (checkpoint_final.pth)"
+        assert line in done.stderr.splitlines()
+        assert line in done.stdout.splitlines()
+        assert json.loads(Path("r.json").read_text())["runs"][0]["model"]["folds"] == expected.split(", ")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["for-people", "for-machines"])
+def test_an_unknown_trainer_is_told_of(nnunet, image, tmp_path, options):
+    folder = RandomModel(trainer="MyTrainer").write(tmp_path)
+    done = nnunet("segment", image, "-m", folder, "-o", "o.nii", "--preset", "draft", "--report", "r.json", *options)
+    notice = load_model(folder).notice
+    assert notice.startswith("trained by MyTrainer, which is not known here")
+    assert (done.exit_code, complaint(done)) == (0, f"notice: {notice}\n")
+    assert json.loads(Path("r.json").read_text())["runs"][0]["model"]["notice"] == notice
 
 
 def test_configuration_and_checkpoint(nnunet, image, tmp_path):
@@ -184,7 +211,11 @@ def cascade(tmp_path_factory):
 
 def test_a_cascade_is_one_command(nnunet, image, cascade):
     options = ["-m", cascade, "--preset", "fast", "--threads", 1]
-    assert nnunet("segment", image, *options, "-o", "o.nii.gz", "--save-first-stage", "low.nii.gz").exit_code == 0
+    done = nnunet("segment", image, *options, "-o", "o.nii.gz", "--save-first-stage", "low.nii.gz")
+    assert done.exit_code == 0
+    for said in (done.stderr, done.stdout):
+        models = [line.split(",")[0] for line in said.splitlines() if line.startswith("model: ")]
+        assert models == [f"model: Dataset999_Random {stage}" for stage in ("3d_lowres", "3d_cascade_fullres")]
     expected = segment(read_case(image), load_model(cascade), Settings.fast(threads=1))
     np.testing.assert_array_equal(labels_of("o.nii.gz"), expected.labels)
     np.testing.assert_array_equal(labels_of("low.nii.gz"), expected.first_stage.labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,31 @@ ARGUMENTS = f"{CONFIGURATION}.architecture.arch_kwargs"
 CHECKPOINT = Path("fold_0") / "checkpoint_final.pth"
 
 
+class Payload:
+    """Asks pickle to call a function when it is read."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
 def put(document: Any, place: str | Sequence[str | int], value: Any) -> None:
     """Set what lies at a place, such as "labels.liver"."""
     *outer, last = place.split(".") if isinstance(place, str) else place
     for key in outer:
         document = document[key]
     document[int(last) if isinstance(document, list) else last] = value
+
+
+def places(document: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place in a document, outermost first."""
+    items = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in items:
+        yield (*above, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*above, key))
 
 
 def edit_json(path: Path, changes: dict[str, Any] | None = None, without: str | None = None) -> None:

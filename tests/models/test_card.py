@@ -87,6 +87,7 @@ def test_another_version_of_the_code_checks_anew(
         lambda document: document.update(mirror_axes=["0"]),
         lambda document: document.update(mirror_axes=[-1]),
         lambda document: document.update(trainer=3),
+        lambda document: document.pop("fold"),
     ],
 )
 def test_a_damaged_card_is_written_anew(

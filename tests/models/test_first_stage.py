@@ -37,6 +37,10 @@ def test_chosen_folds_are_those_of_both_stages(folder: Path) -> None:
     assert [stage.folds for stage in load_model(folder).stages] == [("0", "1"), ("0", "1")]
     assert [stage.folds for stage in load_model(folder, folds=[1]).stages] == [("1",), ("1",)]
     assert [stage.folds for stage in load_model(folder / "fold_1").stages] == [("1",), ("1",)]
+    assert [stage.folds for stage in load_model(folder, folds="all").stages] == [("0", "1"), ("0", "1")]
+    (folder / "fold_1").rename(folder / "fold_all")
+    assert [stage.folds for stage in load_model(folder, folds="all").stages] == [("0", "1"), ("all",)]
+    (folder / "fold_all").rename(folder / "fold_1")
     shutil.rmtree(folder.with_name(NAME) / "fold_1")
     assert [stage.folds for stage in load_model(folder).stages] == [("0",), ("0", "1")]
     with pytest.raises(ModelError, match=r"3d_lowres has no fold_1/checkpoint_final\.pth; folds with it: 0"):

@@ -2,11 +2,11 @@ import shutil
 
 import pytest
 import torch
-from model_files import CHECKPOINT, edit_json, zip_model
+from model_files import CHECKPOINT, edit_checkpoint, edit_json, put, zip_model
 from random_model import RandomModel
 
 from napari_nnunet_cpu import load_model
-from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.errors import ModelError, SettingsError
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def test_what_a_model_says_of_itself(folder):
         "configuration": "3d_fullres",
         "first_stage": None,
         "trainer": "nnUNetTrainer",
+        "notice": None,
         "plans": "nnUNetPlans",
         "network": "PlainConvUNet",
         "folds": ["0"],
@@ -87,15 +88,32 @@ def test_all_numbered_folds_are_used_in_order(with_folds):
 
 
 @pytest.mark.parametrize(
-    ("folds", "expected"), [((2,), ("2",)), (("10", 0), ("10", "0")), (["all"], ("all",))], ids=["one", "two", "all"]
-)
+    ("folds", "expected"),
+    [
+        ((2,), ("2",)), ((10, 0), ("10", "0")), ("10, 0", ("10", "0")), ((0, "all"), ("0", "all")),
+        ("auto", ("0", "2", "10")), ("all", ("all",)), (["all"], ("all",)),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_folds_may_be_chosen(with_folds, folds, expected):
     assert load_model(with_folds, folds=folds).folds == expected
 
 
 def test_fold_all_is_used_where_it_is_the_only_one(folder):
     (folder / "fold_0").rename(folder / "fold_all")
-    assert load_model(folder).folds == ("all",)
+    assert load_model(folder).folds == load_model(folder, folds="all").folds == ("all",)
+
+
+def test_all_means_the_numbered_folds_where_there_is_no_fold_all(with_folds):
+    shutil.rmtree(with_folds / "fold_all")
+    assert load_model(with_folds, folds="all").folds == ("0", "2", "10")
+    with pytest.raises(ModelError, match=r"has no fold_all/checkpoint_final\.pth; folds with it: 0, 2, 10$"):
+        load_model(with_folds, folds=(0, "all"))
+
+
+def test_folds_that_are_no_folds(folder):
+    with pytest.raises(SettingsError, match="folds are 'every'; write auto, all, or numbers with commas, as 0,1,2"):
+        load_model(folder, folds="every")
 
 
 def test_each_fold_has_its_own_weights(tmp_path):
@@ -233,3 +251,70 @@ def test_names_come_from_the_documents(folder):
     edit_json(folder / "plans.json", {"dataset_name": "Dataset004_Hippocampus", "plans_name": "myPlans"})
     model = load_model(folder)
     assert (model.name, model.plans_name) == ("Dataset004_Hippocampus", "myPlans")
+
+
+@pytest.fixture
+def flat(folder):
+    """The same model as model hubs have it: no folds, and the plans under their own name."""
+    (folder / "plans.json").rename(folder / "nnUNetPlans.json")
+    (folder / CHECKPOINT).rename(folder / "checkpoint_final.pth")
+    (folder / "fold_0").rmdir()
+    (folder / "dataset_fingerprint.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "named", [lambda f: f, lambda f: f.parent, lambda f: f / "checkpoint_final.pth"], ids=["folder", "dataset", "file"]
+)
+def test_a_flat_folder_is_a_model(flat, original, named):
+    model, expected = load_model(named(flat)), load_model(original)
+    assert (model.folder, model.checkpoints) == (flat, (flat / "checkpoint_final.pth",))
+    assert (model.folds, model.configuration, model.labels) == (("0",), expected.configuration, expected.labels)
+    weights = expected.network(0).state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.network(0).state_dict().items())
+    assert load_model(named(flat)) == model  # its checkpoint is not read again
+
+
+@pytest.mark.parametrize(("stored", "said"), [(3, "3"), ("all", "all"), (None, "unknown"), ("../x", "unknown")])
+def test_its_checkpoint_knows_its_fold(flat, stored, said):
+    edit_checkpoint(flat / "checkpoint_final.pth", lambda content: put(content, "init_args.fold", stored))
+    assert load_model(flat).folds == (said,)
+
+
+def test_its_folds_are_not_to_be_chosen(flat):
+    assert load_model(flat, folds="all").folds == ("0",)
+    with pytest.raises(ModelError, match=r"has no folds, but checkpoint_final\.pth alone; leave the folds 1 away"):
+        load_model(flat, folds=[1])
+
+
+def test_its_checkpoint_may_have_any_name(flat):
+    other = (flat / "checkpoint_final.pth").rename(flat / "weights.pth")
+    assert load_model(flat).checkpoints == (other,)
+    shutil.copy(other, flat / "checkpoint_best.pth")
+    with pytest.raises(ModelError, match=r"other checkpoints there: checkpoint_best\.pth, weights\.pth"):
+        load_model(flat)
+    assert load_model(flat, checkpoint="checkpoint_best.pth").checkpoints == (flat / "checkpoint_best.pth",)
+
+
+def test_the_plans_may_have_a_name_of_their_own_beside_folds(folder):
+    before = load_model(folder).configuration
+    (folder / "plans.json").rename(folder / "nnUNetResEncUNetLPlans.json")
+    assert load_model(folder).configuration == before
+    assert load_model(folder.parent).configuration == before
+    (folder / "nnUNetPlans.json").write_text("{}")
+    with pytest.raises(
+        ModelError, match=r"plans\.json missing, found dataset\.json, fold_0, nnUNetPlans\.json, nnUNetRe"
+    ):
+        load_model(folder)
+
+
+def test_a_folder_of_prepared_images_is_no_model(folder):
+    """nnU-Net's Dataset folder in nnUNet_preprocessed, where results may lie, too."""
+    shutil.copy(folder / "dataset.json", folder.parent)
+    shutil.copy(folder / "plans.json", folder.parent / "nnUNetPlans.json")
+    assert load_model(folder.parent).folder == folder
+    shutil.rmtree(folder)
+    with pytest.raises(
+        ModelError, match=r"is not an nnU-Net v2 model: weights missing, found dataset\.json, nnUNetPlans"
+    ):
+        load_model(folder.parent)

@@ -15,6 +15,7 @@ from random_model import DATASET, RandomModel, postprocessing_document
 
 from napari_nnunet_cpu import Case, Settings, TrainedModel, load_model, read_case
 from napari_nnunet_cpu.cases.case import planar_spacing
+from napari_nnunet_cpu.settings import AUTO_FOLDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Subject:
     spacing_in: str = "json"
     stacked: bool = False
     image: Path | None = None
-    chosen_folds: Sequence[str] | None = None
+    chosen_folds: str | Sequence[str] = AUTO_FOLDS
     postprocessing: Sequence[Any] | None = None
     seed: int = 3
 
@@ -133,7 +134,7 @@ class Subject:
         only_all = list(part.folds) if "all" in part.folds else None  # nnU-Net does not look for that one
         return {
             "folder": str(self._model_folder(folder, part)),
-            "folds": list(self.chosen_folds) if self.chosen_folds else only_all,
+            "folds": only_all if self.chosen_folds == AUTO_FOLDS else list(self.chosen_folds),
             "checkpoint": part.checkpoint_name,
         }
 

@@ -90,6 +90,7 @@ NETWORKS: Sequence[Subject] = (
     Subject("three folds, mirrored", RandomModel(folds=("0", "1", "2"), mirror_axes=(0, 1, 2)), mirror=True),
     Subject("folds 1 and 3 of five", RandomModel(folds=("0", "1", "2", "3", "4")), chosen_folds=("1", "3")),
     Subject("fold_all", RandomModel(folds=("all",))),
+    Subject("fold_all beside others", RandomModel(folds=("0", "1", "all")), chosen_folds=("all",)),
     Subject("checkpoint_best", RandomModel(checkpoint_name="checkpoint_best.pth")),
     Subject("residual encoder", RandomModel(**RESIDUAL)),
     Subject("residual encoder, 2d", RandomModel(**RESIDUAL, **FLAT), (6, 37, 31)),

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.models.documents import parse
 from napari_nnunet_cpu.models.networks import build_network
 from napari_nnunet_cpu.models.plans import Configuration, Plans
 from napari_nnunet_cpu.models.primus import PRIMUS_TRAINERS, Primus
-from napari_nnunet_cpu.models.trainers import network_of
+from napari_nnunet_cpu.models.trainers import network_of, notice_of
 
 SMALLEST = ["nnUNet_Primus_S_Trainer", "nnUNet_PrimusV2S_Trainer", "nnUNet_PrimusV3S_Trainer"]
 
@@ -40,6 +40,7 @@ def test_every_trainer_is_known_for_what_it_builds() -> None:
         except ModelError:
             found[name] = "refused"
             continue
+        assert notice_of(name) is None, name
         found[name] = (
             "transformer"
             if isinstance(network, Primus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from html import escape
 
 import numpy as np
 import pytest
@@ -49,6 +50,14 @@ def test_missing_fold(widget, choose, model_folder) -> None:
 def test_the_model_is_described(widget, choose, model_folder) -> None:
     choose(model_folder)
     for word in ("Dataset999_Random", "3d_fullres", "folds 0", "liver, kidney", "CT", "16 × 16 × 16", "1 × 1 × 1 mm"):
+        assert word in widget.model.info.value
+    assert "Notice" not in widget.model.info.value
+
+
+def test_a_model_of_an_unknown_trainer_has_a_notice(widget, choose, tmp_path) -> None:
+    choose(RandomModel(trainer="MyTrainer").write(tmp_path))
+    assert widget.model.model is not None
+    for word in ("Notice:", "trained by MyTrainer, which is not known here", escape("plans' network")):
         assert word in widget.model.info.value
 
 

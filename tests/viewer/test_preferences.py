@@ -196,7 +196,7 @@ paths = st.lists(st.text("ab c.é'\\n", min_size=1), min_size=1, max_size=3).map
         model=st.none() | paths,
         of_these=st.lists(paths, max_size=3).map(tuple),
         average_with=st.none() | paths,
-        folds=st.sampled_from(["all", "0", "0,1,4", "1, all"]),
+        folds=st.sampled_from(["auto", "all", "0", "0,1,4", "1, all"]),
         checkpoint=st.sampled_from(CHECKPOINTS),
         device=st.sampled_from(["cpu", "cuda:0", "cuda:12", "mps"]),
         preset=st.sampled_from(PRESETS),

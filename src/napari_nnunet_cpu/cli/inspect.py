@@ -13,8 +13,9 @@ from rich.text import Text
 
 from napari_nnunet_cpu.cli.exits import exit_codes, print_json, printable
 from napari_nnunet_cpu.cli.options import AsJson, Checkpoint, Configuration, Folds
+from napari_nnunet_cpu.cli.report import print_notice
 from napari_nnunet_cpu.resources import usable_cores
-from napari_nnunet_cpu.settings import Settings, parse_folds
+from napari_nnunet_cpu.settings import AUTO_FOLDS, Settings, parse_folds
 
 if TYPE_CHECKING:
     from napari_nnunet_cpu.models import TrainedModel
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def inspect_command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, fold folder or exported zip.")],
     configuration: Configuration = None,
-    folds: Folds = "all",
+    folds: Folds = AUTO_FOLDS,
     checkpoint: Checkpoint = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +35,10 @@ def inspect_command(
         from napari_nnunet_cpu.models import load_model
         from napari_nnunet_cpu.models.folder import CHECKPOINT
 
-        document = describe(load_model(model, configuration, chosen_folds, checkpoint or CHECKPOINT))
+        trained = load_model(model, configuration, chosen_folds, checkpoint or CHECKPOINT)
+        for stage in trained.stages:
+            print_notice(stage.notice)
+        document = describe(trained)
         if as_json:
             print_json(document)
         else:

@@ -13,7 +13,12 @@ Configuration = Annotated[
 ]
 Folds = Annotated[
     str,
-    typer.Option("-f", "--folds", metavar="all|0,1,2", help="Folds to average; all means every fold there is."),
+    typer.Option(
+        "-f",
+        "--folds",
+        metavar="auto|all|0,1,2",
+        help="Folds to average: auto takes every numbered one, or fold_all where there are none; all is fold_all.",
+    ),
 ]
 Checkpoint = Annotated[
     str | None,

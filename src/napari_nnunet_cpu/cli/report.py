@@ -65,8 +65,20 @@ def write_report(path: Path, document: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def model_line(model: Mapping[str, Any]) -> str:
+    """Which model it is, and which folds are averaged, out of `TrainedModel.describe`."""
+    folds = ", ".join(model["folds"])
+    return printable(f"model: {model['name']} {model['configuration']}, folds {folds} ({model['checkpoint']})")
+
+
+def print_notice(notice: str | None) -> None:
+    """Say on stderr what to know of a model before its labels are trusted, if there is something."""
+    if notice is not None:
+        typer.echo(printable(f"notice: {notice}"), err=True)
+
+
 def print_document(document: dict[str, Any]) -> None:
-    """Print volumes, cost and output path of a document of `document_of` for people."""
+    """Print volumes, models, cost and output path of a document of `document_of` for people."""
     table = Table("value", "label", header_style="bold")
     table.add_column("voxels", justify="right")
     table.add_column("ml", justify="right")
@@ -74,6 +86,8 @@ def print_document(document: dict[str, Any]) -> None:
         ml = "not known" if volume["ml"] is None else f"{volume['ml']:,.2f}"
         table.add_row(str(volume["label"]), Text(printable(name)), f"{volume['voxels']:,}", ml)
     Console().print(table)
+    for made in document["runs"]:
+        typer.echo(model_line(made["model"]))
     last, threads = document["runs"][-1], document["runs"][-1]["threads"]
     if document["settings"]["precision"] == "int8":  # which is shown with how far it agrees, or why it was not taken
         typer.echo(printable(f"engine: {last['engine_reason']}"))

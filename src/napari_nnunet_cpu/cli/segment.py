@@ -16,9 +16,10 @@ from napari_nnunet_cpu.cli.options import (
     ModelFolders,
 )
 from napari_nnunet_cpu.cli.progress import tile_progress
-from napari_nnunet_cpu.cli.report import document_of, print_document, write_report
+from napari_nnunet_cpu.cli.report import document_of, model_line, print_document, print_notice, write_report
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.settings import (
+    AUTO_FOLDS,
     DOUBTS,
     ENGINES,
     PRECISIONS,
@@ -31,6 +32,7 @@ from napari_nnunet_cpu.settings import (
 )
 
 if TYPE_CHECKING:
+    from napari_nnunet_cpu.models import TrainedModel
     from napari_nnunet_cpu.predict import Result, Segmentation
 
 
@@ -46,7 +48,7 @@ def segment_command(
         Path, typer.Option("-o", "--out", metavar="OUT", help="Labels: .nii.gz, .nii, .nrrd, .mha, .tif or .png.")
     ],
     configuration: Configuration = None,
-    folds: Folds = "all",
+    folds: Folds = AUTO_FOLDS,
     checkpoint: Checkpoint = None,
     preset: Annotated[
         str, typer.Option(metavar="|".join(PRESETS), help="exact is nnU-Net's own way; the others are faster.")
@@ -174,6 +176,9 @@ def segment_command(
         if not case.spacing_known:
             assumed = "1 mm is assumed, as nnU-Net does: use --spacing"
             typer.echo(printable(f"spacing is not stated in {images[0]}; {assumed}"), err=True)
+        for member in trained:
+            for stage in member.stages if given is None else (member,):
+                _say(stage, visible=not as_json)
         whole = Segmentation(case, trained, settings, given, folder=run_folder)
         for note in whole.case.notes:
             typer.echo(printable(note), err=True)
@@ -193,6 +198,13 @@ def segment_command(
             print_json(document)
         else:
             print_document(document)
+
+
+def _say(model: TrainedModel, visible: bool) -> None:
+    """Say on stderr which model and folds are going to run, if `visible`, and in any case what to know of them."""
+    if visible:
+        typer.echo(model_line(model.describe()), err=True)
+    print_notice(model.notice)
 
 
 def run(segmentation: Segmentation, visible: bool) -> Result:

@@ -1,7 +1,8 @@
 """Exported models (zip), unpacked so that nothing can land outside its folder.
 
-Source of the layout: nnU-Net `model_sharing/model_export.py`. Only the files inference needs
-are unpacked: plans.json, dataset.json and the checkpoints.
+Source of the layout: nnU-Net `model_sharing/model_export.py`. Only the files that inference needs
+are looked at and unpacked: plans, dataset.json, the checkpoints and postprocessing.json. Whatever
+else is in the archive, under whatever names, is never touched.
 """
 
 from __future__ import annotations
@@ -11,18 +12,47 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.remembered import file_sha256
+from napari_nnunet_cpu.errors import ModelError, first_line
+from napari_nnunet_cpu.remembered import file_sha256, hash_of
 from napari_nnunet_cpu.resources import cache_folder
 
-_NEEDED = re.compile(r"(plans\.json|dataset\.json|postprocessing\.json|fold_\w+/checkpoint_\w+\.pth)")
-_MAX_ENTRIES = 10_000
+_NEEDED = re.compile(r"plans\.json|[\w-]*Plans[\w-]*\.json|dataset\.json|postprocessing\.json|checkpoint_\w+\.pth")
+_NOT_IN_NAMES = re.compile(r'[<>:"|?*\x01-\x1f]')  # on Windows
+_DRIVE = re.compile(r"[A-Za-z]:")
+_OF_THE_SYSTEM = "__MACOSX"  # where macOS keeps what it has to say of files of the same names
+_MAX_NEEDED = 10_000
 _MAX_RATIO = 200  # JSON shrinks well, weights hardly; nothing honest comes near this
 
 
-def unpack_model(path: Path) -> Path:
+@dataclass(frozen=True)
+class Unpacked:
+    """An archive, and the folder in the cache that its files are unpacked to."""
+
+    archive: Path
+    folder: Path
+
+    def named(self, text: str) -> str:
+        """The text with the archive in place of the folder, as in "export.zip/Dataset001/.../plans.json"."""
+        return text.replace(str(self.folder), str(self.archive))
+
+
+@contextmanager
+def naming_archive(unpacked: Unpacked | None) -> Iterator[None]:
+    """Let errors name the archive and the path in it, where there is one, and never the cache."""
+    try:
+        yield
+    except ModelError as error:
+        if unpacked is None:
+            raise
+        raise ModelError(unpacked.named(str(error))) from error
+
+
+def unpack_model(path: Path) -> Unpacked:
     """Unpack an exported model into the cache, once.
 
     Parameters
@@ -30,28 +60,26 @@ def unpack_model(path: Path) -> Path:
     path : Path
         The zip file.
 
-    Returns
-    -------
-    Path
-        A folder named by the file's hash that holds the Dataset folder; one made before is used again.
-
     Raises
     ------
     ModelError
-        When the file is no zip, is damaged, or holds names, links or sizes that an export never has.
+        When the file is no zip, is damaged, or its model has names, links or sizes that an export never has.
     """
     try:
-        target = cache_folder() / "models" / file_sha256(path)[:32]
+        # The last folder has the archive's name, since messages may call a model by the name of its folder.
+        content = {"archive": file_sha256(path), "name": path.name, "needed": _NEEDED.pattern}
+        target = cache_folder() / "models" / hash_of(content)[:32]
+        unpacked = Unpacked(path, target / path.name)
         if target.is_dir():
-            return target
+            return unpacked
         with zipfile.ZipFile(path) as archive:
-            entries = _checked(archive, path)
+            places = _checked(archive, path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            _check_space(sum(entry.file_size for entry in entries), target.parent, path)
+            _check_space(sum(entry.file_size for entry in places.values()), target.parent, path)
             staging = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
             try:
-                for entry in entries:
-                    _extract(archive, entry, staging)
+                for parts, entry in places.items():
+                    _extract(archive, entry, staging.joinpath(unpacked.folder.name, *parts))
                 staging.replace(target)
             except OSError:
                 if not target.is_dir():  # another process may have been faster
@@ -61,50 +89,61 @@ def unpack_model(path: Path) -> Path:
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001  # a hostile file can make zipfile raise anything
-        raise ModelError(f"{path} can't be unpacked: {error}") from error
-    return target
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise ModelError(f"{path} can't be unpacked: {reason}") from error
+    return unpacked
 
 
-def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """The entries to extract, after a look at all of them."""
-    entries = archive.infolist()
-    if len(entries) > _MAX_ENTRIES:
-        raise ModelError(f"{path} holds {len(entries)} entries; it was refused")
-    if sum(entry.compress_size for entry in entries) > path.stat().st_size:
-        raise ModelError(f"{path} holds entries that overlap; it was refused")
-    seen: set[str] = set()
-    needed = []
-    for entry in entries:
-        # What the archive says, not what zipfile makes of it: the latter cleans names up silently.
-        name = entry.orig_filename
-        place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts or "\\" in name or ":" in name or "\0" in name:
-            raise ModelError(f"{path} holds the path {name!r}, which leaves its folder; it was refused")
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise ModelError(f"{path} holds a link ({name!r}); it was refused")
-        if entry.is_dir():
-            continue
-        folded = "/".join(place.parts).casefold()
-        if folded in seen:
-            raise ModelError(f"{path} holds {name!r} twice; it was refused")
-        seen.add(folded)
-        if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1):
-            raise ModelError(f"{path}: {name!r} grows {_MAX_RATIO}-fold or more when unpacked; it was refused")
-        if _NEEDED.fullmatch("/".join(place.parts[-2:])) or _NEEDED.fullmatch(place.name):
-            needed.append(entry)
+def _checked(archive: zipfile.ZipFile, path: Path) -> dict[tuple[str, ...], zipfile.ZipInfo]:
+    """The entries to extract, by the parts of the path where they go."""
+    # What the archive says, not what zipfile makes of it: the latter cleans names up silently.
+    named = ((entry, entry.orig_filename.replace("\\", "/")) for entry in archive.infolist())
+    needed = [(entry, name) for entry, name in named if _is_needed(name)]
     if not needed:
         raise ModelError(f"{path} holds no nnU-Net v2 model: no plans.json, dataset.json or checkpoint in it")
-    return needed
+    if len(needed) > _MAX_NEEDED:
+        raise ModelError(f"{path} holds {len(needed)} plans and checkpoints; it was refused")
+    if sum(entry.compress_size for entry, _ in needed) > path.stat().st_size:
+        raise ModelError(f"{path} holds entries that overlap; it was refused")
+    places: dict[tuple[str, ...], zipfile.ZipInfo] = {}
+    seen: set[tuple[str, ...]] = set()
+    for entry, name in needed:
+        told = entry.orig_filename
+        parts = _parts(name)
+        if name.startswith("/") or ".." in parts or "\0" in name or _DRIVE.fullmatch(parts[0]):
+            raise ModelError(f"{path} holds the path {told!r}, which leaves its folder; it was refused")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise ModelError(f"{path} holds a link ({told!r}); it was refused")
+        place = tuple(_NOT_IN_NAMES.sub("_", part) for part in parts)
+        folded = tuple(part.casefold() for part in place)
+        if folded in seen:
+            raise ModelError(f"{path} holds {told!r} twice; it was refused")
+        if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1):
+            raise ModelError(f"{path}: {told!r} grows {_MAX_RATIO}-fold or more when unpacked; it was refused")
+        seen.add(folded)
+        places[place] = entry
+    return places
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
+
+
+def _is_needed(name: str) -> bool:
+    parts = _parts(name)
+    return bool(parts) and not name.endswith("/") and _OF_THE_SYSTEM not in parts and bool(_NEEDED.fullmatch(parts[-1]))
 
 
 def _check_space(needed: int, folder: Path, path: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ModelError(f"{path} needs {needed / 2**20:.0f} MB unpacked, {folder} has {free / 2**20:.0f} MB left")
+        raise ModelError(
+            f"{path} needs {needed / 2**20:.0f} MB unpacked, and the disk of the cache has {free / 2**20:.0f} MB left; "
+            "free some, or name a folder on another disk in NAPARI_NNUNET_CPU_CACHE"
+        )
 
 
-def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    target = folder.joinpath(*PurePosixPath(entry.orig_filename).parts)
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(entry) as source, target.open("xb") as sink:
         shutil.copyfileobj(source, sink, 2**20)

@@ -23,11 +23,14 @@ class Card:
         As nnU-Net stored them.
     mirror_axes : tuple of int
         Axes of the patch that may be mirrored.
+    fold : str
+        Of the first checkpoint, as nnU-Net stored it.
     """
 
     configuration: str
     trainer: str
     mirror_axes: tuple[int, ...]
+    fold: str
 
 
 def card_key(documents_sha256: Sequence[str], checkpoints_sha256: Sequence[str]) -> str:
@@ -44,9 +47,9 @@ def card_key(documents_sha256: Sequence[str], checkpoints_sha256: Sequence[str])
 def read_card(key: str) -> Card | None:
     """The card; None where nobody has checked such a model."""
     match recall(_KIND, key):
-        case {"configuration": str(configuration), "trainer": str(trainer), "mirror_axes": [*axes]}:
+        case {"configuration": str(configuration), "trainer": str(trainer), "mirror_axes": [*axes], "fold": str(fold)}:
             if all(isinstance(axis, int) and axis >= 0 for axis in axes):
-                return Card(configuration, trainer, tuple(axes))
+                return Card(configuration, trainer, tuple(axes), fold)
     return None
 
 

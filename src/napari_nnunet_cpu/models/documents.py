@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -18,7 +18,7 @@ Document = TypeVar("Document", bound=pydantic.BaseModel)
 
 
 class Strict(pydantic.BaseModel):
-    """Base of the documents: unknown keys are ignored, values can't be changed afterwards."""
+    """Base of the documents: unknown keys are ignored, numbers are finite, values can't be changed afterwards."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -35,18 +35,18 @@ def at_most(count: int) -> pydantic.BeforeValidator:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """The JSON object in a file, which may begin with a byte-order mark; NaN and Infinity are for `parse` to judge.
 
     Raises
     ------
     ModelError
-        When the file is missing, too large, or not a JSON object of finite numbers.
+        When the file is missing, too large, or not a JSON object.
     """
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise ModelError(f"{path} has {size} bytes; a file of a model has at most {_MAX_BYTES}")
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        document = json.loads(path.read_bytes())  # bytes, so that json finds out the encoding
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
@@ -85,7 +85,3 @@ def parse(kind: type[Document], document: Any, where: str) -> Document:
         raise ModelError(" ".join(f"{where}: {place or 'document'}: {message}{found}".split())) from error
     except (RecursionError, OverflowError) as error:
         raise ModelError(f"{where}: {error}") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}, which is not a finite number")

@@ -28,5 +28,5 @@ def members_of(model: Model) -> tuple[TrainedModel, ...]:
             ("channels", first.channel_names, other.channel_names),
         ):
             if one != another:
-                raise ModelError(f"{first.folder} and {other.folder} have different {what}; they can't be an ensemble")
+                raise ModelError(f"{first.source} and {other.source} have different {what}; they can't be an ensemble")
     return members

@@ -1,4 +1,8 @@
-"""Where in a folder the model is: the model folder, one of its folds, a checkpoint, or the Dataset folder around it."""
+"""Where in a folder the model is: the model folder, one of its folds, a checkpoint, or the Dataset folder around it.
+
+Model hubs have model folders that are flat: the plans under their own name, as nnUNetPlans.json, and one
+checkpoint beside them instead of fold_* folders.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.settings import AUTO_FOLDS
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")  # as nnU-Net's trainer saves
 CHECKPOINT = CHECKPOINTS[0]
 _NAMED = 12  # models that a message lists
-DOCUMENTS = ("plans.json", "dataset.json")
+DATASET = "dataset.json"
+_PLANS, _NAMED_PLANS = "plans.json", "*Plans*.json"
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder as nnU-Net writes it, with the folds that are to be used.
+    """A folder as nnU-Net writes it, or a flat one, with the folds that are to be used.
 
     Attributes
     ----------
     path : Path
-        Holds plans.json, dataset.json and fold_* folders.
+        Holds the plans, dataset.json, and fold_* folders or a checkpoint.
+    plans : Path
+        The file of the plans in it.
     folds : tuple of str
-        "0" to "4", or "all".
+        "0" to "4", or "all"; empty for a flat folder, whose checkpoint alone knows its fold.
     checkpoints : tuple of Path
         One file per fold.
     chosen : bool
@@ -31,6 +39,7 @@ class ModelFolder:
     """
 
     path: Path
+    plans: Path
     folds: tuple[str, ...]
     checkpoints: tuple[Path, ...]
     chosen: bool
@@ -39,8 +48,9 @@ class ModelFolder:
 def find_model(
     path: Path,
     configuration: str | None = None,
-    folds: Sequence[str | int] | None = None,
+    folds: str | Sequence[str | int] = AUTO_FOLDS,
     checkpoint: str = CHECKPOINT,
+    anywhere: bool = False,
 ) -> ModelFolder:
     """Find the model that a path means.
 
@@ -51,10 +61,12 @@ def find_model(
         a folder with one model folder in it.
     configuration : str, optional
         Which model folder, where there are several.
-    folds : sequence, optional
-        Which folds; all that have the checkpoint when None.
+    folds : "auto" or sequence
+        Which folds; "auto" takes the numbered ones that have the checkpoint, or fold_all where there are none.
     checkpoint : str
-        File name in the fold folders.
+        File name in the fold folders, or in a flat one, where another will do if it is the only one.
+    anywhere : bool
+        Whether the model folder may be at any depth.
 
     Raises
     ------
@@ -71,12 +83,18 @@ def find_model(
         )
     if not path.is_dir():
         raise ModelError(f"{path} does not exist; choose a model folder, a fold folder or an exported zip")
-    if path.name.startswith("fold_") and not (path / DOCUMENTS[0]).exists():
-        folds = folds or (path.name.removeprefix("fold_"),)
+    if path.name.startswith("fold_") and not _is_model(path):
+        folds = (path.name.removeprefix("fold_"),) if folds == AUTO_FOLDS else folds
         path = path.parent
-    path = _model_folder(path, configuration)
+    path = _model_folder(path, configuration, anywhere)
+    plans = _plans_of(path) or path / _PLANS
     found = available_folds(path, checkpoint)
-    wanted = tuple(str(fold) for fold in folds) if folds is not None else _all_folds(found)
+    wanted = _wanted(folds, found)
+    flat = None if found else _flat_checkpoint(path, checkpoint)
+    if flat is not None:
+        if wanted:
+            raise ModelError(f"{path} has no folds, but {flat.name} alone; leave the folds {', '.join(wanted)} away")
+        return ModelFolder(path, plans, (), (flat,), chosen=False)
     if not wanted:
         raise ModelError(_no_fold(path, checkpoint))
     for fold in wanted:
@@ -86,7 +104,7 @@ def find_model(
                 f"{path} has no fold_{fold}/{checkpoint}; folds with it: {have}{_others(path, checkpoint)}"
             )
     checkpoints = tuple(path / f"fold_{fold}" / checkpoint for fold in wanted)
-    return ModelFolder(path, wanted, checkpoints, chosen=folds is not None)
+    return ModelFolder(path, plans, wanted, checkpoints, chosen=folds != AUTO_FOLDS)
 
 
 def find_first_stage(folder: Path, configuration: str) -> Path | None:
@@ -120,25 +138,57 @@ def available_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]
     return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
 
 
-def _all_folds(found: tuple[str, ...]) -> tuple[str, ...]:
-    """As nnU-Net does, the numbered folds; fold_all only where it is the only one."""
-    return tuple(fold for fold in found if fold != "all") or found
+def _wanted(folds: str | Sequence[str | int], found: tuple[str, ...]) -> tuple[str, ...]:
+    """The folds that are asked for; "all" alone means all numbered ones where there is no fold_all."""
+    wanted = tuple(str(fold) for fold in folds) if folds != AUTO_FOLDS else ()
+    if folds == AUTO_FOLDS or (wanted == ("all",) and "all" not in found):
+        return tuple(fold for fold in found if fold != "all") or found
+    return wanted
 
 
-def find_models(path: Path) -> tuple[Path, ...]:
-    """Model folders at a path in alphabetical order: itself, or those in it (a Dataset folder, or one around it)."""
+def find_models(path: Path, anywhere: bool = False) -> tuple[Path, ...]:
+    """Model folders at a path in alphabetical order: itself, or those in it (a Dataset folder, or one around it).
+
+    They may be at any depth if `anywhere`, which is for folders without much else in them.
+    """
     if _is_model(path):
         return (path,)
-    inside = {document.parent for pattern in ("*/plans.json", "*/*/plans.json") for document in path.glob(pattern)}
-    return tuple(sorted(folder for folder in inside if _is_model(folder) and any(folder.glob("fold_*"))))
+    inside = {
+        document.parent
+        for depth in (["**"] if anywhere else ["*", "*/*"])
+        for document in path.glob(f"{depth}/{DATASET}")
+    }
+    return tuple(sorted(folder for folder in inside if _is_model(folder) and _has_weights(folder)))
 
 
 def _is_model(path: Path) -> bool:
-    return all((path / name).is_file() for name in DOCUMENTS)
+    plans = _plans_of(path)
+    # nnU-Net's folders of prepared images have plans of that name, too.
+    return (path / DATASET).is_file() and plans is not None and (plans.name == _PLANS or _has_weights(path))
 
 
-def _model_folder(path: Path, configuration: str | None) -> Path:
-    models = list(find_models(path))
+def _plans_of(path: Path) -> Path | None:
+    """plans.json, or the only plans under another name; None where there are none, or several."""
+    if (path / _PLANS).is_file():
+        return path / _PLANS
+    named = [file for file in path.glob(_NAMED_PLANS) if file.is_file()]
+    return named[0] if len(named) == 1 else None
+
+
+def _has_weights(path: Path) -> bool:
+    return any(path.glob("fold_*")) or any(path.glob("*.pth"))
+
+
+def _flat_checkpoint(path: Path, name: str) -> Path | None:
+    """The checkpoint in a folder without folds: the one of that name, or the only one."""
+    if any(path.glob("fold_*")):
+        return None
+    there = sorted(path.glob("*.pth"))
+    return path / name if path / name in there else there[0] if len(there) == 1 else None
+
+
+def _model_folder(path: Path, configuration: str | None, anywhere: bool) -> Path:
+    models = list(find_models(path, anywhere))
     if configuration is not None and path not in models:
         chosen = [folder for folder in models if folder.name.split("__")[-1] == configuration]
         models = chosen if len(chosen) == 1 else models
@@ -153,7 +203,8 @@ def _model_folder(path: Path, configuration: str | None) -> Path:
 def _not_a_model(path: Path) -> str:
     if any(path.glob("plans.pkl")) or any(path.glob("*.model*")) or any(path.glob("fold_*/*.model*")):
         return f"{path} is a model of nnU-Net v1; only nnU-Net v2 models can be used"
-    missing = " and ".join(name for name in DOCUMENTS if not (path / name).is_file())
+    there = {_PLANS: _plans_of(path) is not None, DATASET: (path / DATASET).is_file()}
+    missing = " and ".join(name for name, found in there.items() if not found) or "weights"
     names = sorted(entry.name for entry in path.iterdir())
     found = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") if names else "nothing"
     return f"{path} is not an nnU-Net v2 model: {missing} missing, found {found}; choose trainer__plans__configuration"
@@ -166,5 +217,5 @@ def _no_fold(path: Path, checkpoint: str) -> str:
 
 
 def _others(path: Path, checkpoint: str) -> str:
-    names = sorted({file.name for file in path.glob("fold_*/*.pth")} - {checkpoint})
+    names = sorted({file.name for place in ("fold_*/*.pth", "*.pth") for file in path.glob(place)} - {checkpoint})
     return f"; other checkpoints there: {', '.join(names)}" if names else ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.documents import at_most
+from napari_nnunet_cpu.models.documents import Strict, at_most, parse
 
 MOST_LABELS = 2**16
 LabelValue = int | Annotated[list[int], at_most(MOST_LABELS)]
@@ -50,15 +50,19 @@ class Labels:
         return np.uint8 if max(self.names) < 255 else np.uint16
 
 
-def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: list[int] | None, where: str) -> Labels:
+class _RegionOrder(Strict):
+    regions_class_order: Annotated[list[int] | None, at_most(MOST_LABELS)]
+
+
+def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: Any, where: str) -> Labels:
     """Read the "labels" of dataset.json.
 
     Parameters
     ----------
     labels : dict
         Name to value, or to the list of values that a region unites. "ignore" has no head.
-    regions_class_order : list of int or None
-        For regions: the value each region paints.
+    regions_class_order : object
+        For regions: the list of the values that they paint. Not looked at elsewhere.
     where : str
         File name for messages.
 
@@ -84,16 +88,16 @@ def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: list
         by_value = {head[regions[name][0]]: name for name in regions}
         return Labels(dict(sorted(by_value.items())), heads=len(values), foreground=foreground)
     heads = [name for name, values in regions.items() if set(values) != {0}]
-    if regions_class_order is None or len(regions_class_order) != len(heads):
+    order = parse(_RegionOrder, {"regions_class_order": regions_class_order}, where).regions_class_order
+    if order is None or len(order) != len(heads):
         raise ModelError(
-            f"{where}: {len(heads)} regions need a regions_class_order of as many values, "
-            f"found {reprlib.repr(regions_class_order)}"
+            f"{where}: {len(heads)} regions need a regions_class_order of as many values, found {reprlib.repr(order)}"
         )
-    if not all(0 < value <= 65535 for value in regions_class_order):
+    if not all(0 < value <= 65535 for value in order):
         raise ModelError(f"{where}: regions_class_order must hold values between 1 and 65535")
-    names = {0: "background"} | dict(zip(regions_class_order, heads, strict=True))
+    names = {0: "background"} | dict(zip(order, heads, strict=True))
     united = tuple(tuple(sorted(set(regions[name]))) for name in heads)
-    return Labels(names, len(heads), tuple(regions_class_order), foreground, united)
+    return Labels(names, len(heads), tuple(order), foreground, united)
 
 
 def _values(value: LabelValue) -> list[int]:

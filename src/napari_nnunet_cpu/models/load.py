@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.archive import unpack_model
+from napari_nnunet_cpu.models.archive import Unpacked, naming_archive, unpack_model
 from napari_nnunet_cpu.models.card import Card, card_key, keep_card, read_card
 from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.folder import (
     CHECKPOINT,
+    DATASET,
     ModelFolder,
     find_first_stage,
     find_model,
@@ -24,12 +25,13 @@ from napari_nnunet_cpu.models.plans import Dataset, Plans
 from napari_nnunet_cpu.models.trainers import network_of
 from napari_nnunet_cpu.models.weights import Checkpoint, check_weights, read_checkpoint
 from napari_nnunet_cpu.remembered import file_sha256
+from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
 
 
 def load_model(
     path: str | os.PathLike[str],
     configuration: str | None = None,
-    folds: Sequence[str | int] | None = None,
+    folds: str | Sequence[str | int] = AUTO_FOLDS,
     checkpoint: str = CHECKPOINT,
 ) -> TrainedModel:
     """Open a trained nnU-Net v2 model and check that it can be run.
@@ -40,11 +42,13 @@ def load_model(
     Parameters
     ----------
     path : path
-        A model folder, a fold folder, a checkpoint, a Dataset folder with one model, or an exported zip.
+        A model folder, a fold folder, a checkpoint, a Dataset folder with one model, an exported zip, or a path in
+        it; a flat folder of a model hub as well.
     configuration : str, optional
         Which model, where the path holds several: "2d", "3d_fullres", ...
-    folds : sequence, optional
-        Which folds to average; by default all there are.
+    folds : str or sequence
+        Which folds to average: "auto", every numbered one, or fold_all where there are none; "all", nnU-Net's
+        fold_all, or every numbered one where there is none; or numbers, as [0, 1] or "0,1".
     checkpoint : str
         File name of the checkpoints in the fold folders.
 
@@ -57,13 +61,17 @@ def load_model(
     ------
     ModelError
         When something is missing, damaged, unsafe or not supported; the message says what.
+    SettingsError
+        When the folds can't be understood.
     """
+    chosen = parse_folds(folds) if isinstance(folds, str) else folds
     try:
-        path = _unpacked(path)
-        found = find_model(path, configuration, folds, checkpoint)
-        model = _open(found)
-        if model.cascade:
-            model = replace(model, first_stage=_first_stage(model, found))
+        place, unpacked = _place(path)
+        with naming_archive(unpacked):
+            found = find_model(place, configuration, chosen, checkpoint, anywhere=unpacked is not None)
+            model = _open(found, unpacked)
+            if model.cascade:
+                model = replace(model, first_stage=_first_stage(model, found, unpacked))
     except OSError as error:  # no permission, a name too long, a file that goes away
         raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
     if configuration not in (None, model.configuration_name):
@@ -90,21 +98,26 @@ def available_models(path: str | os.PathLike[str]) -> tuple[Path, ...]:
         When an archive can't be unpacked, or the path can't be read.
     """
     try:
-        path = _unpacked(path)
-        return find_models(path) or (path,)
+        place, unpacked = _place(path)
+        folders = find_models(place, anywhere=unpacked is not None) or (place,)
+        return folders if unpacked is None else tuple(Path(unpacked.named(str(folder))) for folder in folders)
     except OSError as error:
         raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def _unpacked(path: str | os.PathLike[str]) -> Path:
-    """The path itself, or the folder with what an archive holds."""
+def _place(path: str | os.PathLike[str]) -> tuple[Path, Unpacked | None]:
+    """Where the files of a path are: the path itself, or for an archive, and a path in it, in the cache."""
     # pathlib's own raises for a user who does not exist; "." and ".." have no name to tell a model by.
     path = Path(os.path.abspath(os.path.expanduser(path)))
-    return unpack_model(path) if path.is_file() and path.suffix.lower() == ".zip" else path
+    for outer in (path, *path.parents):
+        if outer.suffix.lower() == ".zip" and outer.is_file():
+            unpacked = unpack_model(outer)
+            return unpacked.folder / path.relative_to(outer), unpacked
+    return path, None
 
 
-def _open(found: ModelFolder) -> TrainedModel:
-    plans_path, dataset_path = found.path / "plans.json", found.path / "dataset.json"
+def _open(found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel:
+    plans_path, dataset_path = found.plans, found.path / DATASET
     plans = parse(Plans, read_json(plans_path), str(plans_path))
     dataset = parse(Dataset, read_json(dataset_path), str(dataset_path))
     labels = labels_from_dataset(dataset.labels, dataset.regions_class_order, str(dataset_path))
@@ -115,9 +128,11 @@ def _open(found: ModelFolder) -> TrainedModel:
     checkpoints = [] if card else [read_checkpoint(path) for path in found.checkpoints]
     if card is None:
         # As in nnU-Net the first fold says what the model is, whatever the folder is called.
-        card = Card(checkpoints[0].configuration, checkpoints[0].trainer, checkpoints[0].mirror_axes)
+        first = checkpoints[0]
+        card = Card(first.configuration, first.trainer, first.mirror_axes, first.fold)
     configuration = plans.configuration(card.configuration, str(plans_path))
-    _check_channels(len(dataset.channels), configuration.normalization_schemes, plans, str(plans_path))
+    _check_channels(len(dataset.channels), configuration.normalization_schemes, str(plans_path))
+    plans = plans.with_intensities(configuration.normalization_schemes, str(plans_path))
     if any(axis >= len(configuration.patch_size) for axis in card.mirror_axes):
         raise ModelError(f"{found.checkpoints[0]}: mirroring axes {card.mirror_axes} do not fit the patch")
     architecture = network_of(card.trainer, configuration, str(found.checkpoints[0]))
@@ -134,12 +149,18 @@ def _open(found: ModelFolder) -> TrainedModel:
         configuration=configuration,
         architecture=architecture,
         mirror_axes=card.mirror_axes,
-        folds=found.folds,
+        folds=found.folds or (card.fold,),
         checkpoints=found.checkpoints,
         checkpoint_sha256=checkpoint_sha256,
+        unpacked=unpacked,
     )
     if checkpoints:
-        _check_weights(model, checkpoints)
+        try:
+            _check_weights(model, checkpoints)
+        except ModelError as error:
+            if model.notice is None:
+                raise
+            raise ModelError(f"{error}; its trainer {model.trainer} is not known here and may build another") from error
         keep_card(key, card)
     return model
 
@@ -162,13 +183,14 @@ def _check_weights(model: TrainedModel, checkpoints: Sequence[Checkpoint]) -> No
         check_weights(network, checkpoint, path)
 
 
-def _first_stage(model: TrainedModel, found: ModelFolder) -> TrainedModel | None:
+def _first_stage(model: TrainedModel, found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel | None:
     """The model whose labels a cascade needs, with the same folds where some were chosen; None when it is not there."""
     wanted = model.configuration.previous_stage
     folder = find_first_stage(found.path, wanted) if wanted else None
     if folder is None:
         return None
-    first = _open(find_model(folder, None, found.folds if found.chosen else None, found.checkpoints[0].name))
+    folds = found.folds if found.chosen else AUTO_FOLDS
+    first = _open(find_model(folder, None, folds, found.checkpoints[0].name), unpacked)
     if first.configuration_name != wanted:
         raise ModelError(
             f"{folder} can't be the first stage of {found.path}: its weights are of {first.configuration_name}"
@@ -180,9 +202,6 @@ def _first_stage(model: TrainedModel, found: ModelFolder) -> TrainedModel | None
     return first
 
 
-def _check_channels(channels: int, schemes: tuple[str, ...], plans: Plans, where: str) -> None:
+def _check_channels(channels: int, schemes: tuple[str, ...], where: str) -> None:
     if len(schemes) != channels:
         raise ModelError(f"{where}: {len(schemes)} normalization schemes for {channels} channels of dataset.json")
-    for channel, scheme in enumerate(schemes):
-        if scheme == "CTNormalization" and str(channel) not in plans.foreground_intensity_properties_per_channel:
-            raise ModelError(f"{where}: CTNormalization of channel {channel} needs its intensity statistics")

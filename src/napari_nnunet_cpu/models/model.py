@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.models.architecture import Architecture
+from napari_nnunet_cpu.models.archive import Unpacked, naming_archive
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.plans import Configuration, Plans
 from napari_nnunet_cpu.models.primus import Primus
+from napari_nnunet_cpu.models.trainers import notice_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +52,8 @@ class TrainedModel:
     first_stage : TrainedModel or None
         Of a cascade: the model whose labels the network sees beside the image. None where this is
         no cascade, and where that model is not at hand (then its labels must be given to a run).
+    unpacked : Unpacked or None
+        The archive that the folder comes from, if it does.
     """
 
     folder: Path
@@ -67,6 +71,12 @@ class TrainedModel:
     checkpoints: tuple[Path, ...]
     checkpoint_sha256: tuple[str, ...]
     first_stage: TrainedModel | None = None
+    unpacked: Unpacked | None = None
+
+    @property
+    def source(self) -> Path:
+        """The folder as users know it: of a model from an archive, the archive and the path in it."""
+        return self.folder if self.unpacked is None else Path(self.unpacked.named(str(self.folder)))
 
     @property
     def cascade(self) -> bool:
@@ -77,6 +87,11 @@ class TrainedModel:
     def input_channels(self) -> int:
         """Channels of the network: those of the image and, in a cascade, one per label of the first stage."""
         return len(self.channel_names) + (len(self.labels.foreground) if self.cascade else 0)
+
+    @property
+    def notice(self) -> str | None:
+        """What users have to know before they trust the labels; None where there is nothing."""
+        return notice_of(self.trainer)
 
     @property
     def stages(self) -> tuple[TrainedModel, ...]:
@@ -101,7 +116,8 @@ class TrainedModel:
         path = self.checkpoints[fold]
         with torch.device("meta"):
             network = build_network(self.architecture, self.input_channels, self.labels.heads)
-        return load_weights(network, read_checkpoint(path), path)
+        with naming_archive(self.unpacked):
+            return load_weights(network, read_checkpoint(path), path)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -118,6 +134,7 @@ class TrainedModel:
             if self.first_stage
             else self.configuration.previous_stage,
             "trainer": self.trainer,
+            "notice": self.notice,
             "plans": self.plans_name,
             "network": self.architecture.family,
             "folds": list(self.folds),
@@ -130,5 +147,5 @@ class TrainedModel:
             "mirror_axes": list(self.mirror_axes),
             "normalization": list(configuration.normalization_schemes),
             "reader": self.plans.image_reader_writer,
-            "folder": str(self.folder),
+            "folder": str(self.source),
         }

@@ -7,6 +7,7 @@ in the plans are looked up in tables of ours, never imported.
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -37,6 +38,16 @@ KNOWN_READERS = REORIENTING_READERS | VOXEL_READERS | {"SimpleITKIO", "NibabelIO
 
 
 _MOST_ENTRIES = 1000  # channels, configurations
+
+
+def _as_text(value: Any) -> Any:
+    """A name that is only shown may be a number."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _called(default: str) -> pydantic.BeforeValidator:
+    """For a name that is only shown: null means the default."""
+    return pydantic.BeforeValidator(lambda value: default if value is None else _as_text(value))
 
 
 class Intensities(Strict):
@@ -85,6 +96,14 @@ class Configuration(Strict):
     previous_stage: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)] | None = None
     architecture: Architecture
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _without_unread(cls, document: Any) -> Any:
+        """Leave out how labels are resampled where there are none: only a cascade's second stage is given labels."""
+        if not isinstance(document, dict) or document.get("previous_stage") is not None:
+            return document
+        return {name: value for name, value in document.items() if not name.startswith("resampling_fn_seg")}
+
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Configuration:
         if not len(self.patch_size) == len(self.spacing) == self.architecture.dimensions:
@@ -98,20 +117,21 @@ class Configuration(Strict):
 
 
 class Plans(Strict):
-    """plans.json without its configurations, which are read when one is chosen."""
+    """plans.json without its configurations and statistics, which are read where they are needed."""
 
-    dataset_name: str = "dataset"
-    plans_name: str = "nnUNetPlans"
+    dataset_name: Annotated[str, _called("dataset")] = "dataset"
+    plans_name: Annotated[str, _called("nnUNetPlans")] = "nnUNetPlans"
     image_reader_writer: str = "SimpleITKIO"
     transpose_forward: tuple[Axis, Axis, Axis]
     transpose_backward: tuple[Axis, Axis, Axis]
-    foreground_intensity_properties_per_channel: Annotated[dict[str, Intensities], at_most(_MOST_ENTRIES)] = Field(
+    foreground_intensity_properties_per_channel: Any = Field(
+        default=None,
         validation_alias=pydantic.AliasChoices(
             "foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality"
-        )
+        ),
     )
     label_manager: Literal["LabelManager"] = "LabelManager"
-    configurations: Annotated[dict[str, dict[str, Any]], at_most(_MOST_ENTRIES)]
+    configurations: Annotated[dict[str, Any], at_most(_MOST_ENTRIES)]
 
     @pydantic.model_validator(mode="after")
     def _transposes(self) -> Plans:
@@ -121,6 +141,22 @@ class Plans(Strict):
         if self.image_reader_writer not in KNOWN_READERS:
             raise ValueError(f"image reader {self.image_reader_writer} is not known; one of {sorted(KNOWN_READERS)} is")
         return self
+
+    def with_intensities(self, schemes: Sequence[str], where: str) -> Plans:
+        """The same plans with the `Intensities` of the channels that CTNormalization clips, and of no others.
+
+        Raises
+        ------
+        ModelError
+            When they are missing or not understood.
+        """
+        stated, found = self.foreground_intensity_properties_per_channel, {}
+        for channel in (str(number) for number, scheme in enumerate(schemes) if scheme == "CTNormalization"):
+            if not isinstance(stated, dict) or channel not in stated:
+                raise ModelError(f"{where}: CTNormalization of channel {channel} needs its intensity statistics")
+            place = f"{where}: foreground_intensity_properties_per_channel.{channel}"
+            found[channel] = parse(Intensities, stated[channel], place)
+        return self.model_copy(update={"foreground_intensity_properties_per_channel": found})
 
     def configuration(self, name: str, where: str) -> Configuration:
         """The configuration called `name`.
@@ -145,6 +181,9 @@ class Plans(Strict):
                 raise ModelError(f"{where} has no configuration {reprlib.repr(current)}; found {found}")
             if current in chain:
                 raise ModelError(f"{where}: configurations inherit in a circle: {' -> '.join([*chain, current][:12])}")
+            if not isinstance(self.configurations[current], dict):
+                found = reprlib.repr(self.configurations[current])
+                raise ModelError(f"{where}: configurations.{reprlib.repr(current)} must be an object, found {found}")
             chain[current] = None
             current = self.configurations[current].get("inherits_from")
         merged: dict[str, Any] = {}
@@ -153,14 +192,23 @@ class Plans(Strict):
         return merged
 
 
+def _named_by_number(names: Any) -> Any:
+    """Channels that a list names count from 0, and one whose name is null is called by its number."""
+    if isinstance(names, list):
+        names = {str(number): name for number, name in enumerate(names)}
+    if not isinstance(names, dict):
+        return names
+    return {number: f"channel {number}" if name is None else _as_text(name) for number, name in names.items()}
+
+
 class Dataset(Strict):
     """dataset.json: channels and labels."""
 
-    channel_names: Annotated[dict[str, str], Field(min_length=1), at_most(_MOST_ENTRIES)] = Field(
-        validation_alias=pydantic.AliasChoices("channel_names", "modality")
-    )
+    channel_names: Annotated[
+        dict[str, str], Field(min_length=1), at_most(_MOST_ENTRIES), pydantic.BeforeValidator(_named_by_number)
+    ] = Field(validation_alias=pydantic.AliasChoices("channel_names", "modality"))
     labels: Annotated[dict[str, LabelValue], at_most(MOST_LABELS)]
-    regions_class_order: Annotated[list[int] | None, at_most(MOST_LABELS)] = None
+    regions_class_order: Any = None  # read with the labels, where these are regions
 
     @property
     def channels(self) -> tuple[str, ...]:

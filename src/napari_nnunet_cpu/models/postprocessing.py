@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.models.archive import naming_archive
 from napari_nnunet_cpu.models.documents import Strict, parse, read_json
 from napari_nnunet_cpu.models.model import TrainedModel
 
@@ -54,6 +55,11 @@ def read_postprocessing(models: Sequence[TrainedModel]) -> tuple[tuple[int, ...]
     ModelError
         When nnU-Net's file is missing or not understood.
     """
+    with naming_archive(models[0].unpacked):
+        return _read(models)
+
+
+def _read(models: Sequence[TrainedModel]) -> tuple[tuple[int, ...], ...]:
     folders = [folder for folder in _folders(models) if (folder / _JSON).is_file()]
     if not folders:
         pickled = any((folder / _PICKLE).is_file() for folder in _folders(models))

@@ -1,8 +1,8 @@
 """Checkpoints, read without running anything their author put in them.
 
-`torch.load(weights_only=True)` rebuilds tensors and plain containers only. nnU-Net's
-checkpoints also hold numpy scalars (its training log), which that mode refuses; they become
-inert stand-ins here, since inference has no use for them. There is no way to turn this off.
+`torch.load(weights_only=True)` rebuilds tensors and plain containers only. Checkpoints also
+hold numpy scalars (nnU-Net's training log) and what other trainers leave there, which that mode
+refuses; they become inert stand-ins here. There is no way to turn this off.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import pickle
 import reprlib
 import threading
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.errors import ModelError, first_line
+from napari_nnunet_cpu.models.stand_ins import STAND_INS, whole_numbers
+from napari_nnunet_cpu.models.torch_archive import check_torch_archive
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 # Safe loading has known holes before this version: CVE-2025-32434 and CVE-2026-24747.
 _MIN_TORCH = (2, 10)
-# Everything but tensors: names, log, optimizer structure. A real one has well under 10 MB.
-_MAX_PICKLE_BYTES = 64 * 2**20
 _WRAPPERS = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
 
 # torch keeps the names it allows in a global of the process.
@@ -44,31 +43,15 @@ class Checkpoint:
         As nnU-Net stored them.
     mirror_axes : tuple of int
         Axes of the patch that may be mirrored; empty where mirroring was not trained.
+    fold : str
+        "0" to "4" or "all", as nnU-Net stored it; "unknown" where it did not.
     """
 
     weights: Mapping[str, Tensor]
     configuration: str
     trainer: str
     mirror_axes: tuple[int, ...]
-
-
-class _Inert:
-    """Stands for any numpy object in a checkpoint: takes what pickle gives it and does nothing."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, _: object) -> None: ...
-
-
-class _InertScalar(_Inert): ...
-
-
-# numpy 1 and numpy 2 call the same function by different names.
-_STAND_INS: dict[str, type[_Inert]] = {
-    "numpy.core.multiarray.scalar": _InertScalar,
-    "numpy._core.multiarray.scalar": _InertScalar,
-    "numpy.dtype": _Inert,
-}
+    fold: str
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -86,7 +69,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < _MIN_TORCH:
         raise ModelError(f"torch {torch.__version__} can't open checkpoints safely; install torch 2.10 or newer")
-    records = _check_archive(path)
+    records = check_torch_archive(path)
     mapped: list[tuple[int, int]] = []  # place and size of every storage
 
     def keep(storage: Storage, _: str) -> Storage:
@@ -94,10 +77,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return storage  # it is on the CPU, wherever it was saved
 
     try:
-        with _lock, torch.serialization.safe_globals([(kind, name) for name, kind in _STAND_INS.items()]):
+        with _lock, torch.serialization.safe_globals([(kind, name) for name, kind in STAND_INS.items()]):
             content = torch.load(path, map_location=keep, weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} was refused: {_what_it_asks_for(path, error)}") from error
+        raise ModelError(f"{path} was refused: {_what_it_asks_for(path)}") from error
     except Exception as error:  # noqa: BLE001  # a hostile file can make torch raise anything
         raise ModelError(f"{path} is damaged: {first_line(error)}") from error
     # torch maps as many bytes as the index asks for, be they another record's.
@@ -159,6 +142,7 @@ def _interpret(content: Any, path: Path) -> Checkpoint:
     weights = content["network_weights"]
     arguments = content.get("init_args")
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
+    fold = arguments.get("fold") if isinstance(arguments, dict) else None
     trainer, axes = content.get("trainer_name"), content.get("inference_allowed_mirroring_axes")
     if not isinstance(configuration, str) or not isinstance(trainer, str):
         raise ModelError(f"{path} does not say its configuration and trainer (init_args, trainer_name)")
@@ -171,13 +155,16 @@ def _interpret(content: Any, path: Path) -> Checkpoint:
         raise ModelError(
             f"{path}: network_weights must be dense tensors of real numbers, {strange} is not; it was refused"
         )
-    if axes is not None and not (isinstance(axes, tuple | list) and all(type(a) is int and 0 <= a < 3 for a in axes)):
-        raise ModelError(f"{path}: inference_allowed_mirroring_axes must be axis numbers, found {reprlib.repr(axes)}")
+    numbers = () if axes is None else whole_numbers(axes)
+    if numbers is None or not all(0 <= axis < 3 for axis in numbers):
+        found = reprlib.repr(axes if numbers is None else numbers)
+        raise ModelError(f"{path}: inference_allowed_mirroring_axes must be axis numbers, found {found}")
     return Checkpoint(
         {_unwrapped(name): tensor for name, tensor in weights.items()},
         configuration,
         trainer,
-        tuple(sorted(set(axes or ()))),
+        tuple(sorted(set(numbers))),
+        str(fold) if type(fold) is int or fold == "all" else "unknown",
     )
 
 
@@ -201,51 +188,15 @@ def _unwrapped(name: str) -> str:
     return name
 
 
-def _check_archive(path: Path) -> list[int]:
-    """Refuse what torch would load silently or explain badly: pointers, damaged or compressed records.
-
-    Returns
-    -------
-    list of int
-        Bytes of each record of tensor data, in the order of the file.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-        if head.startswith(b"version https://git-lfs"):
-            raise ModelError(f"{path} is a git-lfs pointer, not the weights; fetch them with 'git lfs pull'")
-        if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-            raise ModelError(f"{path} is a web page, not a checkpoint; download the file itself")
-        if not zipfile.is_zipfile(path):
-            raise ModelError(f"{path} is truncated or not a checkpoint: it is no torch archive")
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ModelError(f"{path} holds compressed records, which torch does not write; it was refused")
-            if sum(entry.file_size for entry in entries) > path.stat().st_size:
-                raise ModelError(f"{path} claims more data than it has; it was refused")
-            if any(e.filename.endswith("data.pkl") and e.file_size > _MAX_PICKLE_BYTES for e in entries):
-                raise ModelError(f"{path}: its index is larger than {_MAX_PICKLE_BYTES} bytes; it was refused")
-            # torch does not check the sums of tensor records: a flipped bit would load silently.
-            damaged = archive.testzip()
-    except ModelError:
-        raise
-    except Exception as error:  # noqa: BLE001  # a hostile file can make zipfile raise anything
-        raise ModelError(f"{path} can't be read: {first_line(error)}") from error
-    if damaged is not None:
-        raise ModelError(f"{path} is damaged: the checksum of {damaged} is wrong; copy the file again")
-    data = [entry for entry in entries if entry.filename.split("/")[1:2] == ["data"] and entry.file_size]
-    return [entry.file_size for entry in sorted(data, key=lambda entry: entry.header_offset)]
-
-
-def _what_it_asks_for(path: Path, error: Exception) -> str:
+def _what_it_asks_for(path: Path) -> str:
+    """Why torch refused to read it, in our words: its own advise to read such files unsafely."""
     import torch
 
     try:
         asked = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        names = [name for name in asked if name not in _STAND_INS]
+        names = [name for name in asked if name not in STAND_INS]
     except Exception:  # noqa: BLE001  # it is a hostile file that is being looked at
         names = []
     if names:
         return f"it asks to load {', '.join(sorted(names)[:3])}, which is more than weights"
-    return first_line(error)
+    return "its index is more than a list of weights and plain values, and can't be read safely"

@@ -16,10 +16,11 @@ from napari_nnunet_cpu.errors import ModelError, SettingsError
 from napari_nnunet_cpu.models import TrainedModel, available_models, load_model, members_of
 from napari_nnunet_cpu.models.folder import CHECKPOINTS
 from napari_nnunet_cpu.samples import NOT_FOR_MEDICAL_USE, sample_model
-from napari_nnunet_cpu.settings import parse_folds
+from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
 from napari_nnunet_cpu.viewer.worker import while_open
 
 _NO_MODEL = "Choose a model folder, a fold folder or an exported zip."
+_FOLDS = "auto: every numbered fold, or fold_all where there are none; all: fold_all; or numbers with commas: 0,1,2"
 _SEVERAL = "several models: choose one, or more than one (Ctrl) to average them"
 
 
@@ -36,7 +37,7 @@ class ModelChoice(Container[Widget]):
         Another folder or zip, to average its model with. `details` hold it, the folds and the
         checkpoint; the widget shows them under "Advanced".
     folds : LineEdit
-        "all", or numbers with commas.
+        "auto", "all", or numbers with commas.
     checkpoint : ComboBox
         Which of nnU-Net's files in the fold folders.
     info : Label
@@ -61,7 +62,7 @@ class ModelChoice(Container[Widget]):
         self.also = FileEdit(
             label="average with", mode=mode, nullable=True, value=None, tooltip="Another model: an ensemble of both"
         )
-        self.folds = LineEdit(label="folds", value="all", tooltip="all, or numbers with commas: 0,1,2")
+        self.folds = LineEdit(label="folds", value=AUTO_FOLDS, tooltip=_FOLDS)
         self.checkpoint = ComboBox(label="checkpoint", choices=CHECKPOINTS, value=CHECKPOINTS[0])
         self.details = (self.also, self.folds, self.checkpoint)
         self.info = Label(value=_NO_MODEL)
@@ -179,7 +180,7 @@ class _Found:
         return short if len(set(short)) == len(short) else [str(folder) for folder in self.folders]
 
 
-def _look(paths: Sequence[Path], chosen: tuple[Path, ...], folds: tuple[str, ...] | None, checkpoint: str) -> _Found:
+def _look(paths: Sequence[Path], chosen: tuple[Path, ...], folds: str | tuple[str, ...], checkpoint: str) -> _Found:
     try:
         at_path = [available_models(path) for path in paths]
         folders = tuple(dict.fromkeys(folder for folders in at_path for folder in folders))
@@ -201,12 +202,17 @@ def _description(models: tuple[TrainedModel, ...]) -> str:
     return f"{text}<br><i>{NOT_FOR_MEDICAL_USE}</i>" if first.folder == sample_model() else text
 
 
+def _folds(model: TrainedModel) -> str:
+    return escape(f"folds {', '.join(model.folds)} ({model.checkpoints[0].name})")
+
+
 def _network(model: TrainedModel) -> str:
     patch = " × ".join(str(length) for length in model.configuration.patch_size)
     spacing = " × ".join(f"{length:g}" for length in model.configuration.spacing)
-    text = f"<b>{escape(model.name)}</b> {model.configuration_name}, folds {', '.join(model.folds)}"
+    text = f"<b>{escape(model.name)}</b> {escape(model.configuration_name)}, {_folds(model)}"
     if model.cascade:
         before = model.configuration.previous_stage or ""
         found = "found beside it, runs first" if model.first_stage else "not found: choose its labels"
         text += f", after {escape(before)} ({found})"
-    return f"{text}<br>patch {patch}, spacing {spacing} mm"
+    notices = [f"<br><b>Notice:</b> {escape(stage.notice)}" for stage in model.stages if stage.notice is not None]
+    return f"{text}<br>patch {patch}, spacing {spacing} mm{''.join(notices)}"

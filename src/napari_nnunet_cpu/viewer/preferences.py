@@ -18,7 +18,7 @@ from napari.settings import get_plugin_settings
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.models.folder import CHECKPOINTS
 from napari_nnunet_cpu.resources import usable_cores
-from napari_nnunet_cpu.settings import Settings, parse_folds
+from napari_nnunet_cpu.settings import AUTO_FOLDS, Settings, parse_folds
 
 if TYPE_CHECKING:
     from magicgui.widgets import FileEdit
@@ -46,7 +46,7 @@ class Preferences:
     average_with : Path or None
         Another folder or zip.
     folds : str
-        "all", or numbers with commas.
+        "auto", "all", or numbers with commas.
     checkpoint : str
         One of nnU-Net's files in the fold folders.
     device, preset, step, mirror, threads, postprocess
@@ -56,7 +56,7 @@ class Preferences:
     model: Path | None = None
     of_these: tuple[Path, ...] = ()
     average_with: Path | None = None
-    folds: str = "all"
+    folds: str = AUTO_FOLDS
     checkpoint: str = CHECKPOINTS[0]
     device: str = "cpu"
     preset: str = "fast"

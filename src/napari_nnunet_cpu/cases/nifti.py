@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.case import Case, planar_spacing
-from napari_nnunet_cpu.cases.claims import check_claim
+from napari_nnunet_cpu.cases.claims import DEFLATE, UNCOMPRESSED, check_claim
+from napari_nnunet_cpu.cases.decompressed import Decompressed, decompressed
 from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".nii", ".nii.gz")
@@ -41,10 +42,13 @@ def read_nifti(path: Path, name: str) -> Case:
         When the file can't be read or has another number of axes.
     """
     try:
-        image = nib.load(path)
-        check_claim(path, math.prod(image.shape) * image.get_data_dtype().itemsize)
-        array = np.asanyarray(image.dataobj)
-        unit = image.header.get_xyzt_units()[0]
+        with decompressed(path) as file:
+            header = _header(file, path)
+            voxel_bytes = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+            check_claim(path, voxel_bytes, DEFLATE if isinstance(file, Decompressed) else UNCOMPRESSED)
+            array = np.asanyarray(nib.arrayproxy.ArrayProxy(file, header))
+            unit = header.get_xyzt_units()[0]
+            best_affine = header.get_best_affine()
     except CaseError:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged header can make nibabel raise anything
@@ -52,8 +56,8 @@ def read_nifti(path: Path, name: str) -> Case:
     if array.ndim not in (2, 3, 4):
         raise CaseError(f"{path} has {array.ndim} axes {array.shape}; a NIfTI image of 2, 3 or 4 axes is needed")
     scale = _TO_MM.get(unit, 1.0)
-    affine = np.asarray(image.affine, dtype=np.float64) * [[scale], [scale], [scale], [1.0]]
-    zooms = [float(zoom) * scale for zoom in image.header.get_zooms()[:3]]
+    affine = np.asarray(best_affine, dtype=np.float64) * [[scale], [scale], [scale], [1.0]]
+    zooms = [float(zoom) * scale for zoom in header.get_zooms()[:3]]
     if array.ndim == 2:
         spacing = planar_spacing((zooms[1], zooms[0]))
         channels = array.T[None, None]
@@ -61,6 +65,15 @@ def read_nifti(path: Path, name: str) -> Case:
         spacing = (zooms[2], zooms[1], zooms[0])
         channels = array.transpose(2, 1, 0)[None] if array.ndim == 3 else array.transpose(3, 2, 1, 0)
     return Case(channels, spacing, affine, name, planar=array.ndim == 2)
+
+
+def _header(file: IO[bytes] | Decompressed, path: Path) -> Any:
+    """The header of an open file, without its extensions."""
+    head = file.read(nib.Nifti2Header.sizeof_hdr)
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        if kind.may_contain_header(head):
+            return kind(head[: kind.sizeof_hdr])
+    raise CaseError(f"{path} can't be read as NIfTI: it has no header of that format, or not all of it")
 
 
 def write_nifti(path: Path, labels: npt.NDArray[Any], case: Case) -> None:

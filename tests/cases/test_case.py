@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.cases.case import SpacingSource, planar_spacing, stack_channels
@@ -26,7 +28,7 @@ def with_bad_voxels(bad, count):
         (np.zeros((0, 2, 3, 4)), r"the image is empty, its shape \(C, Z, Y, X\) is \(0, 2, 3, 4\)"),
         (np.zeros((1, 2, 3, 4), complex), "expected real numbers, found dtype complex128"),
         (np.zeros((1, 2, 3, 4), "U1"), "expected real numbers, found dtype <U1"),
-        (with_bad_voxels(np.nan, 5), "channel 1 has 5 voxels that are NaN, infinite or beyond"),
+        (with_bad_voxels(np.nan, 5), "channel 1 has 5 voxels that are NaN, infinite or beyond 3.4e38; the first is"),
         (with_bad_voxels(1e39, 2), "channel 1 has 2 voxels that are NaN, infinite or beyond 3.4e38"),
         (with_bad_voxels(-np.inf, 1), "channel 1 has 1 voxels that are NaN, infinite or beyond"),
     ],
@@ -35,6 +37,24 @@ def with_bad_voxels(bad, count):
 def test_an_array_that_is_no_image_is_refused_with_what_was_found(channels, message):
     with pytest.raises(CaseError, match=f"^patient: {message}"):
         Case(channels, (1.0, 1.0, 1.0), name="patient")
+
+
+@settings(max_examples=50)
+@given(
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+    bad=st.sampled_from([np.nan, np.inf, -np.inf, 1e39, -1.8e308]),
+    seed=st.integers(0, 999),
+)
+def test_what_is_no_number_is_counted_and_placed(shape, bad, seed):
+    mask = np.random.default_rng(seed).random(shape) < 0.1
+    mask.flat[seed % mask.size] = True
+    places = np.argwhere(mask)
+    box = ",".join(f"{along.min()}:{along.max() + 1}" for along in places.T)
+    with pytest.raises(CaseError) as caught:
+        Case(np.where(mask, bad, 7.0)[None], (1.0, 1.0, 1.0), name="patient")
+    said = str(caught.value)
+    assert f"channel 0 has {len(places)} voxels" in said
+    assert f"the first is (Z, Y, X) {tuple(places[0].tolist())}, all lie in the box {box}; give them" in said
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint64, np.float16, np.float64], ids=str)

@@ -1,14 +1,12 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 from napari_nnunet_cpu import read_case
 from napari_nnunet_cpu.cases import Case, read_labels, write_labels
@@ -68,7 +66,7 @@ def test_what_is_no_image_file_is_refused(tmp_path):
         read_case()
     with pytest.raises(CaseError, match=r"missing\.nii is not a file"):
         read_case(tmp_path / "missing.nii")
-    with pytest.raises(CaseError, match=r"folder\.nii is not a file"):
+    with pytest.raises(CaseError, match=r"folder\.nii is a folder; name the files of one case, a file per channel$"):
         read_case(tmp_path / "folder.nii")
     with pytest.raises(CaseError, match=r"a\.txt: unknown image format; use one of \.nii, \.nii\.gz, \.nrrd, .*\.bmp$"):
         read_case(tmp_path / "a.txt")
@@ -113,44 +111,8 @@ def test_a_tiff_that_lost_its_last_pages_is_a_case_error(tmp_path, options):
 def test_garbage_is_a_case_error(tmp_path, ending, content):
     path = tmp_path / f"a{ending}"
     path.write_bytes(content)
-    with pytest.raises(CaseError, match="can't be read as (NIfTI|NRRD|MHA|TIFF)"):
+    with pytest.raises(CaseError, match=r"can't be read as (NIfTI|NRRD|MHA|TIFF)|is damaged: its compressed part"):
         read_case(path)
-
-
-@pytest.fixture(scope="module", params=["nifti", "tiff", "imagej", "ome", "nrrd", "mha", "png", "bmp", "jpg"])
-def valid_file(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "nifti":
-        return an_image(folder / "a.nii")
-    if request.param in ("nrrd", "mha"):
-        return write_labels(folder / f"a.{request.param}", VOXELS, CASE)
-    if request.param in ("png", "bmp", "jpg"):
-        Image.fromarray(VOXELS[0].astype(np.uint8)).save(folder / f"a.{request.param}")
-        return folder / f"a.{request.param}"
-    options = {"tiff": {}, "imagej": {"imagej": True}, "ome": {"ome": True, "metadata": {"PhysicalSizeX": 0.5}}}
-    tifffile.imwrite(folder / "a.tif", VOXELS, photometric="minisblack", **options[request.param])
-    return folder / "a.tif"
-
-
-@settings(
-    max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(changes=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=4))
-@pytest.mark.filterwarnings("default")  # what the readers think of a damaged header
-def test_a_damaged_header_is_a_case_or_a_case_error(valid_file, tmp_path, changes):
-    content = bytearray(valid_file.read_bytes())
-    for place, value in changes:
-        content[place % len(content)] = value
-    damaged = tmp_path / valid_file.name
-    damaged.write_bytes(content)
-    try:
-        case = read_case(damaged)
-    except CaseError as error:
-        message = str(error)
-    else:
-        message = ""
-        assert case.channels.ndim == 4
-    assert "\n" not in message
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -198,9 +160,18 @@ def test_where_labels_cannot_go_is_known_before_the_run(tmp_path):
             OutputError, match=rf"{name}: unknown ending for labels; use one of \.nii, \.nii\.gz, \.nrrd"
         ):
             check_output(tmp_path / name)
-    with pytest.raises(OutputError, match="missing is not a folder; make it first"):
-        check_output(tmp_path / "missing" / "a.nii")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file is not a folder; choose another place than \S*file/b/a\.nii$"):
+        check_output(tmp_path / "file" / "b" / "a.nii")
     check_output(tmp_path / "a.NII.GZ")
+
+
+def test_the_folder_of_labels_is_made_when_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "a" / "b" / "labels.nii.gz", Path("c/labels.tif")):
+        check_output(path)
+        assert not path.parent.exists()
+        np.testing.assert_array_equal(read_case(write_labels(path, VOXELS, CASE)).channels[0], VOXELS)
 
 
 def test_a_folder_in_the_way_is_an_output_error(tmp_path):
@@ -254,3 +225,29 @@ def test_a_name_as_long_as_the_file_system_allows(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
     with pytest.raises(OutputError, match="can't be written: File name too long"):
         write_labels(tmp_path / ("x" * 300 + ".nii"), labels, a_case())
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".tif", ".tiff", ".png"])
+def test_an_ending_may_be_written_in_any_letters(tmp_path, ending):
+    plane = ending == ".png"
+    labels = VOXELS[:1] if plane else VOXELS
+    case = Case(labels[None], planar_spacing((1.0, 1.0)) if plane else (3.0, 2.0, 1.0), planar=plane)
+    odd = "".join(letter.upper() if place % 2 else letter for place, letter in enumerate(ending))
+    for name in (ending.upper(), ending.title(), odd, ending[:-1] + ending[-1].upper()):
+        path = write_labels(tmp_path / f"Scan{name}", labels, case)
+        found = read_case(path)
+        np.testing.assert_array_equal(found.channels[0], labels)
+        assert found.name == "Scan"
+        np.testing.assert_array_equal(read_labels(path, case), labels)
+        assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+        path.unlink()
+
+
+def test_readers_log_nothing_but_others_may(tmp_path, caplog):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, VOXELS, ome=True, metadata={"axes": "ZYX"}, photometric="minisblack")
+    path.write_bytes(path.read_bytes().replace(b'SizeZ="4"', b'SizeZ="3"'))
+    read_case(path)
+    assert caplog.records == []
+    tifffile.imread(path)
+    assert [record.name for record in caplog.records] == ["tifffile"]

@@ -237,7 +237,7 @@ def test_compressed_voxels_that_changed_are_found(tmp_path, capfd, ending, share
     start = content.index(b"\n\n") + 2 if ending == ".nrrd" else content.index(b"LOCAL\n") + 6
     content[start + int((len(content) - start) * share)] ^= 0x55
     path.write_bytes(content)
-    with pytest.raises(CaseError, match=rf"a{ending} is (damaged: its voxels can't be decompressed \(|cut off)"):
+    with pytest.raises(CaseError, match=rf"a{ending} is (damaged: its compressed part can't be decompressed|cut off)"):
         read_case(path)
     assert capfd.readouterr() == ("", "")
 
@@ -455,4 +455,77 @@ def test_a_header_of_spaces_ends(tmp_path):
     path = tmp_path / "a.mha"
     path.write_bytes(b"NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile =" + b" " * 100_000)
     with pytest.raises(CaseError, match="can't be read as MHA"):
+        read_case(path)
+
+
+HOSTILE = {  # these made ITK crash, hang, set memory aside or print on stderr
+    "fewer axes than none": (b"NDims = 3", b"NDims = -3"),
+    "more axes than ITK has room for": (b"NDims = 3", b"NDims = 1000"),
+    "axes twice": (b"DimSize", b"NDims = -9\nDimSize"),
+    "no axes": (b"NDims = 3", b"NDims = 0"),
+    "axes in words": (b"NDims = 3", b"NDims = three"),
+    "axes in other letters": (b"NDims", b"ndims"),
+    "axes too late": (b"NDims = 3", b"Offset = 0 0 0\nNDims = 3"),
+    "a size too few": (b"4 3 2", b"4 3"),
+    "a size in words": (b"4 3 2", b"4 3 two"),
+    "a negative size": (b"4 3 2", b"4 3 -2"),
+    "a spacing too few": (b"DimSize", b"ElementSpacing = 1 1\nDimSize"),
+    "a matrix too short": (b"DimSize", b"TransformMatrix = 1 0 0 0 1\nDimSize"),
+    "an offset too long": (b"DimSize", b"Offset = " + b"0 " * 5000 + b"\nDimSize"),
+    "a long comment": (b"NDims", b"Comment = " + b"x" * 5000 + b"\nNDims"),
+    "a long key": (b"NDims", b"x" * 5000 + b" = 1\nNDims"),
+    "a line without a value": (b"DimSize", b"hello\nDimSize"),
+    "a zero byte": (b"DimSize", b"Name = a\0b\nDimSize"),
+    "text that is too short": (b"BinaryData = True", b"BinaryData = False"),
+    "more compressed bytes than there are": (b"NDims", b"CompressedData = True\nCompressedDataSize = 999\nNDims"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_headers_that_itk_cannot_bear_never_reach_it(tmp_path, monkeypatch, capfd, name):
+    header, voxels = RAW_MHA[:-24], zlib.compress(bytes(range(24)))
+    old, new = HOSTILE[name]
+    assert old in header
+    (tmp_path / "a.mha").write_bytes(header.replace(old, new) + voxels)
+    monkeypatch.setattr(sitk.ImageFileReader, "Execute", lambda self: pytest.fail("ITK was asked for the voxels"))
+    with pytest.raises(CaseError, match=r"a\.mha (can't be read as MHA: it has no header|is (damaged or )?cut off: )"):
+        read_case(tmp_path / "a.mha")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("value", [b"\x7f\xc0\0\0", b"\x7f\x80\0\0"], ids=["nan", "infinite"])
+def test_a_gipl_without_a_spacing_is_refused_without_noise(tmp_path, capfd, value):
+    content = bytearray(written(tmp_path / "a.gipl", an_image(counting(4, 3, 2))).read_bytes())
+    content[14:18] = value
+    (tmp_path / "a.gipl").write_bytes(content)
+    with pytest.raises(CaseError, match=r"a\.gipl is damaged: its spacing \(x, y, z, t\) is \(0\.5, (nan|inf), 3\.0, "):
+        read_case(tmp_path / "a.gipl")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("skip", "content"),
+    [
+        (b"", zlib.compress(bytes(range(10)), wbits=31) + zlib.compress(bytes(range(10, 24)), wbits=31)),
+        (b"line skip: 2\n", b"one\ntwo\n" + zlib.compress(bytes(range(24)), wbits=31)),
+        (b"byte skip: 2\n", zlib.compress(b"xx" + bytes(range(24)), wbits=31)),
+        (b"byteskip: -1\n", zlib.compress(b"xxx" + bytes(range(24)), wbits=31)),
+    ],
+    ids=["members", "lines", "bytes", "all-before"],
+)
+def test_compressed_voxels_after_something_else_are_read_and_checked(tmp_path, skip, content):
+    path = tmp_path / "a.nrrd"
+    header = RAW_NRRD[:-24].replace(b"encoding: raw\n", b"encoding: gzip\n" + skip)
+    path.write_bytes(header + content)
+    np.testing.assert_array_equal(read_case(path).channels.ravel(), np.arange(24))
+    path.write_bytes(header + content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    with pytest.raises(CaseError, match="is damaged: its compressed part"):
+        read_case(path)
+
+
+def test_a_nrrd_that_is_not_gzip_although_it_says_so_is_refused(tmp_path):
+    """ITK takes the compressed bytes for the voxels."""
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(RAW_NRRD[:-24].replace(b"raw", b"gzip") + zlib.compress(bytes(range(24))))
+    with pytest.raises(CaseError, match="is damaged: its compressed part"):
         read_case(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from contradictions import CONTRADICTIONS, write_contradiction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -468,3 +469,28 @@ def test_a_dataset_json_of_another_kind(tmp_path, text):
     for values, order in ((ORGANS, None), (REGIONS, (1, 2, 3))):
         with pytest.raises(OutputError, match="has another (channel_names|labels)"):
             add(tmp_path, a_case(), label_values=values, regions_class_order=order)
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_nnunet_trains_at_the_spacing_that_it_would_have_read_in_the_image(tmp_path, kind):
+    array = np.random.default_rng(0).uniform(0, 250, SHAPE[::-1]).astype("f4")
+    case = read_case(write_contradiction(tmp_path / "scan.nii.gz", array, AFFINE, kind))
+    folder = tmp_path / "session"
+    assert add(folder, case.seen_by("NibabelIOWithReorient")) == add(folder, case) == "scan"
+    for name in ("imagesTr/scan_0000", "labelsTr/scan"):
+        stored = read_case(folder / f"{name}.nii.gz")
+        for reader in ("SimpleITKIO", "NibabelIO", "NibabelIOWithReorient"):
+            ours, theirs = stored.seen_by(reader), case.seen_by(reader)
+            assert ours.spacing_mm == theirs.spacing_mm
+            np.testing.assert_array_equal(ours.to_world, theirs.to_world)
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_nnunet_trains_at_the_spacing_that_the_user_stated(tmp_path, kind):
+    array = np.random.default_rng(0).uniform(0, 250, SHAPE[::-1]).astype("f4")
+    case = read_case(write_contradiction(tmp_path / "scan.nii.gz", array, AFFINE, kind), spacing_mm=(4, 3, 2))
+    add(tmp_path / "session", case.seen_by("NibabelIO"))
+    for name in ("imagesTr/scan_0000", "labelsTr/scan"):
+        stored = read_case(tmp_path / "session" / f"{name}.nii.gz")
+        for reader in ("SimpleITKIO", "NibabelIO", "NibabelIOWithReorient"):
+            np.testing.assert_allclose(stored.seen_by(reader).spacing_mm, (4, 3, 2), rtol=1e-6)

@@ -1,4 +1,5 @@
 import json
+import re
 import struct
 
 import numpy as np
@@ -8,7 +9,7 @@ import tifffile
 from napari_nnunet_cpu import read_case
 from napari_nnunet_cpu.cases import Case, write_labels
 from napari_nnunet_cpu.cases.case import SpacingSource, planar_spacing
-from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.errors import CaseError, SettingsError
 
 STACK = np.arange(2 * 30 * 40, dtype=np.uint16).reshape(2, 30, 40)
 
@@ -148,7 +149,9 @@ def test_a_sidecar_that_says_nothing_is_named(tmp_path, content):
 def test_a_time_series_is_refused(tmp_path, axes):
     array = np.zeros((2,) * (len(axes) - 2) + (30, 40), np.uint16)
     path = written(tmp_path / "film.tif", array, imagej=True, metadata={"axes": axes})
-    with pytest.raises(CaseError, match=rf"film\.tif is a time series \(axes {axes}.*save one time point"):
+    with pytest.raises(
+        CaseError, match=rf"film\.tif is a time series \(axes {axes}.*save one time point.*Z,Y,X or C,Y,X"
+    ):
         read_case(path)
 
 
@@ -223,3 +226,189 @@ def test_planar_labels_come_back(tmp_path):
 def test_a_json_file_about_something_else_is_left_alone(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
     assert read_case(written(tmp_path / "a.tif", STACK)).spacing_source is SpacingSource.ASSUMED
+
+
+@pytest.mark.parametrize("compression", ["lzw", "packbits", "zlib", "zstd", "lzma", "jpeg2000", "jpeg"])
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"rowsperstrip": 8}], ids=["page", "tiles", "strips"])
+def test_every_usual_compression_is_decoded(tmp_path, compression, options):
+    smooth = (STACK // 10).astype(np.uint8)
+    case = read_case(written(tmp_path / "a.tif", smooth, compression=compression, **options))
+    np.testing.assert_allclose(case.channels[0].astype(int), smooth, atol=3 if compression == "jpeg" else 0)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "packbits", "zlib", "zstd"])
+def test_the_emptiest_honest_file_is_read(tmp_path, compression):
+    path = written(tmp_path / "a.tif", np.zeros((2000, 3000), np.uint16), compression=compression, rowsperstrip=2000)
+    assert read_case(path).channels.shape == (1, 1, 2000, 3000)
+
+
+def test_tiles_that_a_file_leaves_out_are_empty(tmp_path):
+    image = np.arange(2560 * 2560, dtype=np.uint32).reshape(2560, 2560)
+    path = written(tmp_path / "a.tif", image, tile=(256, 256), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        lengths = file.pages.first.tags["TileByteCounts"]
+        kept = [length if number == 5 else 0 for number, length in enumerate(lengths.value)]
+        place, kind = lengths.valueoffset, {3: "H", 4: "I"}[lengths.dtype]
+    content = bytearray(path.read_bytes())
+    struct.pack_into(f"<{len(kept)}{kind}", content, place, *kept)
+    path.write_bytes(content)
+    image[256:] = image[:, : 5 * 256] = image[:, 6 * 256 :] = 0
+    np.testing.assert_array_equal(read_case(path).channels[0, 0], image)
+
+
+@pytest.mark.parametrize(
+    ("tagged", "shape", "axes", "order"),
+    [
+        ("TYX", (5, 30, 40), "Z,Y,X", (0, 1, 2)),
+        ("CYX", (5, 30, 40), "z y x", (0, 1, 2)),
+        ("ZYX", (5, 30, 40), "CYX", (0, 1, 2)),
+        ("TCYX", (5, 2, 30, 40), "Z,C,Y,X", (1, 0, 2, 3)),
+        ("TZYX", (2, 5, 30, 40), "C, Z, Y, X", (0, 1, 2, 3)),
+        ("TZCYX", (1, 5, 2, 30, 40), "C,Z,Y,X", (0, 1, 2, 3)),
+        ("QYX", (5, 30, 40), "CYX", (0, 1, 2)),
+    ],
+)
+def test_axes_that_the_user_states_win(tmp_path, tagged, shape, axes, order):
+    array = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    options = {} if "Q" in tagged else {"imagej": True, "metadata": {"axes": tagged}}
+    case = read_case(written(tmp_path / "a.tif", array, photometric="minisblack", **options), axes=axes)
+    expected = array.squeeze().transpose(order)
+    expected = expected if expected.ndim == 4 else expected[None] if "Z" in axes.upper() else expected[:, None]
+    np.testing.assert_array_equal(case.channels, expected)
+    assert case.planar == ("Z" not in axes.upper())
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ("Y,X", r"axes are 'Y,X', that is 2 axes, but the image has 3, of shape \(2, 30, 40\)"),
+        ("Q,Y,X", "Q is none of T, C, Z, Y, X$"),
+        ("S,A,R", "S is none of T, C, Z, Y, X$"),
+        ("Y,Y,X", "Y twice"),
+        ("", "write a letter for each axis"),
+        ("X,Y,Z", "a file has Y and X, or Z, Y and X, in this order and forwards"),
+        ("-Z,Y,X", "in this order and forwards"),
+        ("Z,C,X", "in this order and forwards"),
+    ],
+)
+def test_axes_that_are_none_of_the_file_are_refused(tmp_path, axes, message):
+    path = written(tmp_path / "a.tif", STACK)
+    with pytest.raises(SettingsError, match=message):
+        read_case(path, axes=axes)
+
+
+def test_axes_are_for_tiff_alone(tmp_path):
+    path = write_labels(
+        tmp_path / "a.nii", np.zeros((2, 3, 4), np.uint8), Case(np.zeros((1, 2, 3, 4)), (1.0, 1.0, 1.0))
+    )
+    with pytest.raises(SettingsError, match=r"a\.nii: axes can be stated for TIFF files alone"):
+        read_case(path, axes="Z,Y,X")
+
+
+def test_time_that_the_user_states_is_time(tmp_path):
+    with pytest.raises(CaseError, match="is a time series"):
+        read_case(written(tmp_path / "a.tif", STACK), axes="T,Y,X")
+
+
+def ome(path, *changes):
+    """A stack whose OME metadata were changed: each pattern replaced."""
+    sizes = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 1.5}
+    tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "ZYX"} | sizes)
+    with tifffile.TiffFile(path) as file:
+        text = file.ome_metadata
+    for pattern, replacement in changes:
+        changed = re.sub(pattern, replacement, text, flags=re.DOTALL)
+        assert changed != text
+        text = changed
+    return written(path, STACK, description=text.encode(), metadata=None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("</Pixels>", ""), ("<Image ", "<Image Note='a & b' "), ("<Image ", "<Image Note='\x01' "),
+        (".{40}$", "</OME>"), (' SizeX="40"', ""),
+        ('SizeZ="2"', 'SizeZ="2,0"'), ('SizeZ="2"', 'SizeZ="4000000000"'),
+        ('DimensionOrder="XYCZT"', ""), ('DimensionOrder="XYCZT"', 'DimensionOrder="ABC"'),
+        ('IFD="0"', 'IFD="x"'), ('PlaneCount="2"', 'PlaneCount="many"'), ("<Pixels.*</Pixels>", ""),
+        ("^.*<OME", '<!DOCTYPE l [<!ENTITY a "aaaaaaaaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><OME'),
+    ],
+)  # fmt: skip
+def test_metadata_that_are_not_well_formed_leave_the_pixels(tmp_path, change, capfd):
+    case = read_case(ome(tmp_path / "a.ome.tif", change))
+    np.testing.assert_array_equal(case.channels, STACK[None])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("written_as", "read_as"),
+    [
+        ("0,25", 0.25), ("0,325", 0.325), ("12,5", 12.5), ("1,2345", 1.2345), ("+0,25", 0.25), ("2,5e-1", 0.25),
+        (" 0.25 ", 0.25), ("1,234", None), ("1,234.5", None), ("1.234,5", None), ("1,2,3", None), ("", None),
+        ("a", None), ("NaN", None), ("0", None), ("-0,5", 0.5),
+    ],
+)  # fmt: skip
+def test_sizes_with_a_comma(tmp_path, written_as, read_as):
+    """A comma before decimals is clear unless it could part thousands; then nothing is known."""
+    case = read_case(ome(tmp_path / "a.ome.tif", ('PhysicalSizeX="0.25"', f'PhysicalSizeX="{written_as}"')))
+    np.testing.assert_array_equal(case.channels, STACK[None])
+    expected = (1.0, 1.0, 1.0) if read_as is None else (1.5e-3, 0.5e-3, read_as * 1e-3)
+    np.testing.assert_allclose(case.spacing_mm, expected, rtol=1e-12)
+    assert case.spacing_known == (read_as is not None)
+
+
+@pytest.mark.parametrize("change", [('SizeZ="2"', 'SizeZ="5"'), ('SizeC="1"', 'SizeC="3"')], ids=["Z", "C"])
+def test_pages_that_metadata_describe_and_the_file_has_not_are_no_zeros(tmp_path, change):
+    path = ome(tmp_path / "a.ome.tif", change)
+    with pytest.raises(CaseError, match=r"describe [56] pages, but [34] of them are not there, nor in files beside it"):
+        read_case(path)
+    np.testing.assert_array_equal(read_case(path, axes="Z,Y,X").channels, STACK[None])
+
+
+def test_a_stack_whose_first_page_stands_for_all_is_read(tmp_path):
+    """As ImageJ writes stacks of more than 4 GB."""
+    path = written(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "ZYX"})
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        first = file.pages.first.offset
+    (tags,) = struct.unpack_from("<H", content, first)
+    struct.pack_into("<I", content, first + 2 + 12 * tags, 0)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_case(path).channels, STACK[None])
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize(("page", "following"), [(page, back) for page in range(4) for back in range(page + 1)])
+def test_a_chain_of_pages_that_goes_back_is_an_error(tmp_path, page, following, byteorder, bigtiff):
+    pages = np.zeros((4, 30, 40), np.uint8)
+    path = written(tmp_path / "a.tif", pages, photometric="minisblack", byteorder=byteorder, bigtiff=bigtiff)
+    with tifffile.TiffFile(path) as file:
+        layout, places = file.tiff, [part.offset for part in file.pages]
+    content = bytearray(path.read_bytes())
+    (tags,) = struct.unpack_from(layout.tagnoformat, content, places[page])
+    end = places[page] + layout.tagnosize + tags * layout.tagsize
+    struct.pack_into(layout.offsetformat, content, end, places[following])
+    path.write_bytes(content)
+    with pytest.raises(CaseError, match=rf"a\.tif is damaged: after its page {page + 1} comes an earlier one again"):
+        read_case(path)
+
+
+def test_more_pages_than_a_file_can_hold_are_an_error(tmp_path):
+    """Pages of 100 tags each, 1206 bytes, every 8 bytes: the tags of one are the pages after it."""
+    path = written(tmp_path / "a.tif", STACK[0])
+    content = path.read_bytes()
+    (first,) = struct.unpack_from("<I", content, 4)
+    (tags,) = struct.unpack_from("<H", content, first)
+    start, slots = len(content), 8000
+    overlapping = b"".join(struct.pack("<HIxx", 100, start + 8 * (slot - 149)) for slot in range(slots))
+    content = bytearray(content + overlapping)
+    struct.pack_into("<I", content, first + 2 + 12 * tags, start)
+    path.write_bytes(content)
+    with pytest.raises(CaseError, match=r"a\.tif is damaged: its first \d+ pages alone would fill more than the file"):
+        read_case(path)
+
+
+def test_a_sidecar_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"spacing": [2.0, 0.5, 0.25]}).encode())
+    assert read_case(written(tmp_path / "a.tif", STACK)).spacing_mm == (2.0, 0.5, 0.25)

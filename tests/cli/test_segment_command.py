@@ -203,6 +203,36 @@ def test_spacing_given(nnunet, tiff, model):
         assert math.isclose(volume["ml"], volume["voxels"] * 1.2e-3)
 
 
+def test_axes_given(nnunet, tiff, model, tmp_path):
+    array = tifffile.imread(tiff)
+    tifffile.imwrite(tmp_path / "film.tif", array, imagej=True, metadata={"axes": "TYX"})
+    options = ["-m", model, "-o", "o.tif", "--preset", "draft", "--threads", 1]
+    refused = nnunet("segment", tmp_path / "film.tif", *options)
+    assert refused.exit_code == 1
+    assert "name the axes: Z,Y,X" in complaint(refused)
+    assert nnunet("segment", tmp_path / "film.tif", *options, "--axes", "Z,Y,X").exit_code == 0
+    expected = segment(read_case(tiff, axes="Z,Y,X"), load_model(model), Settings.draft(threads=1))
+    np.testing.assert_array_equal(tifffile.imread("o.tif"), expected.labels)
+
+
+def test_folders_of_outputs_are_made(nnunet, image, model):
+    outputs = {"-o": "a/b/o.nii.gz", "--report": "c/r.json", "--probabilities": "d/e/p.npz", "--doubt": "a/f/d.nii.gz"}
+    given = [part for pair in outputs.items() for part in pair]
+    done = nnunet("segment", image, "-m", model, "--preset", "draft", "--threads", 1, *given)
+    assert done.exit_code == 0, done.stderr
+    assert all(Path(path).is_file() for path in outputs.values())
+
+
+def test_a_damaged_image_is_named_in_one_line(nnunet, image, model):
+    content = bytearray(image.read_bytes())
+    content[-6] ^= 1
+    image.write_bytes(content)
+    done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz")
+    assert done.exit_code == 1
+    assert complaint(done).startswith(f"error: {image} is damaged: ")
+    assert complaint(done).count("\n") == 1
+
+
 @pytest.fixture(scope="module")
 def cascade(tmp_path_factory):
     low = RandomModel(spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
@@ -276,20 +306,21 @@ def test_names_of_strangers_do_not_command_the_terminal(nnunet, image, tmp_path,
     [
         ({"IMAGE": ["missing.nii.gz"]}, 1, "missing.nii.gz is not a file"),
         ({"IMAGE": ["{image}", "{image}"]}, 1, "channel"),
+        ({"IMAGE": ["."]}, 1, "is a folder; name the files of one case, a file per channel"),
         ({"-m": "nowhere"}, 1, "nowhere does not exist"),
         ({"-m": "."}, 1, "not an nnU-Net v2 model"),
         ({"-f": "7"}, 1, "no fold_7"),
         ({"--checkpoint": "checkpoint_best.pth"}, 1, "checkpoint_best.pth"),
         ({"--device": "cuda:99"}, 1, "cuda:99 is not available"),
-        ({"-o": "missing/o.nii.gz"}, 1, "missing is not a folder"),
+        ({"-o": "{image}/new/o.nii.gz"}, 1, "patient_0000.nii.gz is not a folder"),
         ({"-o": "o.xyz"}, 1, "unknown ending"),
         ({"-o": "o.png"}, 1, "is a volume"),
-        ({"--report": "missing/r.json"}, 1, "missing is not a folder"),
+        ({"--report": "{image}/r.json"}, 1, "patient_0000.nii.gz is not a folder"),
         ({"-o": "{image}"}, 2, "is to be read, too"),
         ({"--report": "{image}"}, 2, "is to be read, too"),
         ({"--report": "o.nii.gz"}, 2, "both labels and report"),
         ({"--probabilities": "p.npy"}, 1, "written as .npz"),
-        ({"--probabilities": "missing/p.npz"}, 1, "missing is not a folder"),
+        ({"--probabilities": "{image}/p.npz"}, 1, "patient_0000.nii.gz is not a folder"),
         ({"--save-first-stage": "o.nii.gz"}, 2, "both labels and first_stage"),
         ({"--save-first-stage": "low.nii.gz"}, 2, "is no cascade"),
         ({"--first-stage": "{image}"}, 1, "must hold labels: one channel of whole numbers"),
@@ -304,6 +335,7 @@ def test_names_of_strangers_do_not_command_the_terminal(nnunet, image, tmp_path,
         ({"--threads": "0"}, 2, "threads is 0"),
         ({"--memory": "0"}, 2, "memory is '0'; write a size with its unit, as 4GB"),
         ({"--memory": "much"}, 2, "memory is 'much'"),
+        ({"--axes": "Z,Y,X"}, 2, "axes can be stated for TIFF files alone"),
         ({"--spacing": "1,1"}, 2, "three positive numbers"),
         ({"--spacing": "1,1,-1"}, 2, "three positive numbers"),
         ({"--spacing": "1,1,nan"}, 2, "three positive numbers"),

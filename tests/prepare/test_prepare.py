@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,39 @@ def test_crop_and_transpose(tmp_path: Path) -> None:
     assert geometry.box == (slice(4, 9), slice(2, 5), slice(3, 7))
     assert prepared.image.dtype == np.float32
     assert np.array_equal(prepared.image[0], np.arange(1, 61).reshape(3, 4, 5).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("normalization", ["ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization"])
+@pytest.mark.parametrize("value", [-3.4028235e38, 1e30, 9.96921e36, 1e20, -1e16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_voxels_without_data_are_named(tmp_path: Path, normalization: str, value: float, dtype: type) -> None:
+    """nnU-Net's result has no contrast left, or numbers that are not finite."""
+    case = marked_case(dtype)
+    case.channels[0, 2, 3, 4:6] = value
+    worst = re.escape(f"{dtype(value):.3g}")
+    message = (
+        rf"image: channel 0 has 2 voxels that are as large as {worst}, which is no intensity but "
+        r'means "no data"; the first is \(Z, Y, X\) \(2, 3, 4\), all lie in the box 2:3,3:4,4:6; give them'
+    )
+    with pytest.raises(CaseError, match=message):
+        prepare(case, opened(tmp_path, normalization=normalization, transpose=(2, 0, 1)))
+
+
+def test_voxels_without_data_are_clipped_as_nnunet_does(tmp_path: Path) -> None:
+    model = opened(tmp_path, normalization="CTNormalization")
+    images = []
+    for value in (-3.4028235e38, -1e4):
+        case = marked_case()
+        case.channels[0, 2, 3, 4:6] = value
+        images.append(prepare(case, model).image)
+    np.testing.assert_array_equal(*images)
+    assert np.isfinite(images[0]).all()
+
+
+def test_large_intensities_are_intensities(tmp_path: Path) -> None:
+    large = replace(marked_case(), channels=marked_case().channels * np.float32(1e13))
+    prepared = prepare(large, opened(tmp_path))
+    np.testing.assert_allclose(prepared.image, prepare(marked_case(), opened(tmp_path / "b")).image, rtol=1e-4)
 
 
 def test_spacing_follows_the_transposition(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
+from napari_nnunet_cpu.cases.voxels import check_finite
 from napari_nnunet_cpu.errors import CaseError
 
 Spacing = tuple[float, float, float]
@@ -101,14 +102,7 @@ class Case:
             raise CaseError(f"{self.name}: a 2D image has one slice, found {channels.shape[1]}")
         if self.affine is not None and (self.affine.shape != (4, 4) or not np.isfinite(self.affine).all()):
             raise CaseError(f"{self.name}: the affine must be 4 x 4 finite numbers, found {self.affine.tolist()}")
-        for index, channel in enumerate(channels if channels.dtype.kind == "f" else ()):
-            with np.errstate(over="ignore"):  # networks compute in 32 bits
-                bad = channel.size - int(np.count_nonzero(np.isfinite(channel.astype(np.float32, copy=False))))
-            if bad:
-                raise CaseError(
-                    f"{self.name}: channel {index} has {bad} voxels that are NaN, infinite or beyond 3.4e38; "
-                    "replace them first (numpy.nan_to_num gives zeros)"
-                )
+        check_finite(channels, self.name)
 
     @property
     def spacing_known(self) -> bool:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from napari_nnunet_cpu.errors import CaseError
 
+UNCOMPRESSED = 1
 # Deflate, which PNG, .nii.gz, .nrrd and .mha use, spends two bits at least on 258 bytes.
-SMALLEST_SHARE = 1 / 1032
+DEFLATE = 1032
 
 
-def check_claim(path: Path, claimed_bytes: float) -> None:
+def check_claim(path: Path, claimed_bytes: float, times: float = DEFLATE) -> None:
     """Refuse a header that claims more than even the best compression could have put in the file.
 
     Parameters
@@ -19,6 +20,8 @@ def check_claim(path: Path, claimed_bytes: float) -> None:
         The file.
     claimed_bytes : float
         Size of its voxels, uncompressed, according to its header.
+    times : float
+        How many times as large as the file they can be, which depends on the compression.
 
     Raises
     ------
@@ -26,8 +29,8 @@ def check_claim(path: Path, claimed_bytes: float) -> None:
         When the file is too small for that.
     """
     size = path.stat().st_size
-    if claimed_bytes * SMALLEST_SHARE > size:
+    if claimed_bytes > size * times:
         raise CaseError(
-            f"{path} is damaged: its header claims {claimed_bytes:.3g} bytes of voxels, which no compression could "
-            f"put in the {size} bytes of the file"
+            f"{path} is damaged or cut off: its header claims {claimed_bytes:.3g} bytes of voxels, "
+            f"which can't be in the {size} bytes of the file; copy the file again"
         )

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import itk, natural, nifti, tiff
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, stack_channels
-from napari_nnunet_cpu.errors import CaseError, OutputError
+from napari_nnunet_cpu.cases.quiet import quiet
+from napari_nnunet_cpu.errors import CaseError, OutputError, SettingsError
 
 _READERS: dict[str, Callable[[Path, str], Case]] = {
     **dict.fromkeys(nifti.ENDINGS, nifti.read_nifti),
@@ -38,7 +39,7 @@ FRACTION_ENDINGS = tuple(ending for ending in _WRITERS if ending not in natural.
 _LARGEST_LABEL = 2**16 - 1
 
 
-def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None) -> Case:
+def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None, axes: str | None = None) -> Case:
     """Read one subject from its files.
 
     Parameters
@@ -48,6 +49,8 @@ def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None)
         order, or one file with all of them.
     spacing_mm : tuple of float, optional
         Spacing (Z, Y, X) in mm to use instead of what the files say.
+    axes : str, optional
+        The axes of TIFF files that name them wrongly, such as a stack whose depth is called time: "Z,Y,X".
 
     Returns
     -------
@@ -58,10 +61,12 @@ def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None)
     ------
     CaseError
         When a file is missing or unreadable, or the channels do not lie on one grid.
+    SettingsError
+        When `axes` are not those of a file, or a file is no TIFF.
     """
     if not paths:
         raise CaseError("no image given: name at least one file")
-    case = stack_channels([_read_one(Path(path)) for path in paths])
+    case = stack_channels([_read_one(Path(path), axes) for path in paths])
     return case if spacing_mm is None else case.with_spacing(spacing_mm)
 
 
@@ -192,14 +197,15 @@ def check_output(path: Path, case: Case | None = None) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raise `OutputError` when no file can be written to `path`: no folder, or one in its place."""
+    """Raise `OutputError` when no file can be written to `path`, whose folder is made when that happens."""
     try:
-        if not path.parent.is_dir():
-            raise OutputError(f"{path.parent} is not a folder; make it first")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is not a folder; choose another place than {path}")
         if path.is_dir():
             raise OutputError(f"{path} is a folder; name a file in it")
-        if not os.access(path.parent, os.W_OK):
-            raise OutputError(f"{path.parent} can't be written to; choose another folder")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"{folder} can't be written to; choose another folder")
     except OutputError:
         raise
     except OSError as error:
@@ -210,6 +216,8 @@ def check_place(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, with the same ending, that takes its place when the block ends well.
 
+    Its folder is made where there is none.
+
     Raises
     ------
     OutputError
@@ -217,6 +225,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         # In small letters: a MetaImage that ends with .MHA is written as two files with other names.
         # Cut in front: a name may be as long as the file system allows, but not longer.
         handle, name = tempfile.mkstemp(prefix=".", suffix=path.name.lower()[-40:], dir=path.parent)
@@ -252,17 +261,25 @@ def _written(path: Path, array: npt.NDArray[Any], case: Case) -> Path:
     return path
 
 
-def _read_one(path: Path) -> Case:
+def _read_one(path: Path, axes: str | None = None) -> Case:
     try:
         there = path.is_file()
     except OSError as error:  # no permission, a name too long
         raise CaseError(f"{path} can't be read: {error.strerror or error}") from error
     if not there:
+        if path.is_dir():
+            raise CaseError(f"{path} is a folder; name the files of one case, a file per channel")
         raise CaseError(f"{path} is not a file")
     ending = _ending(path, tuple(_READERS))
     if ending is None:
         raise CaseError(f"{path}: unknown image format; use one of {', '.join(_READERS)}")
-    return _READERS[ending](path, path.name[: -len(ending)])
+    name = path.name[: -len(ending)]
+    with quiet():
+        if axes is None:
+            return _READERS[ending](path, name)
+        if ending not in tiff.ENDINGS:
+            raise SettingsError(f"{path}: axes can be stated for TIFF files alone; this format names its own")
+        return tiff.read_tiff(path, name, axes)
 
 
 def _ending(path: Path, known: tuple[str, ...]) -> str | None:

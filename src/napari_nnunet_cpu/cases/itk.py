@@ -62,7 +62,7 @@ def read_itk(path: Path, name: str) -> Case:
         if "complex" in kind:
             raise CaseError(f"{path}: expected real numbers, found {kind}")
         component_bytes = sitk.Image([1] * axes, reader.GetPixelID()).GetSizeOfPixelComponent()
-        held.check(path, math.prod(size) * components * component_bytes)
+        held.check(path, math.prod(size) * components, component_bytes)
         image = reader.Execute()
         array = sitk.GetArrayFromImage(image)
     except CaseError:

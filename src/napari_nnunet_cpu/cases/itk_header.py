@@ -6,30 +6,49 @@ MetaImages, GIPL) or that fail their checksum (compressed NRRD), and MetaImage c
 
 from __future__ import annotations
 
+import math
 import re
-import zlib
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_nnunet_cpu.cases.claims import check_claim
+from napari_nnunet_cpu.cases.decompressed import GZIP, GZIP_OR_ZLIB, Decompressed
 from napari_nnunet_cpu.errors import CaseError
 
 _GIPL_BYTES = 256
+_GIPL_SPACING = 10  # where it is
 _GIPL_MAGIC = (b"\xef\xff\xe9\xb0", b"\x2a\xe3\x89\xb8")
 _LONGEST_HEADER = 1 << 20
-_CHUNK = 1 << 20
-_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+# Of MetaImage: fields with a number for every axis, or for every pair of axes, and the room that ITK has for values.
+_MHA_LISTS = {
+    b"DimSize": 1, b"ElementSpacing": 1, b"ElementSize": 1, b"Offset": 1, b"Position": 1, b"Origin": 1,
+    b"CenterOfRotation": 1, b"SequenceID": 1, b"TransformMatrix": 2, b"Rotation": 2, b"Orientation": 2,
+}  # fmt: skip
+_MHA_TEXTS = {
+    b"ObjectType", b"ObjectSubType", b"Comment", b"Name", b"AcquisitionDate", b"TransformType", b"DistanceUnits",
+    b"AnatomicalOrientation", b"Modality", b"ElementType",
+}  # fmt: skip
+_LONGEST_MHA_TEXT = 499
+_LONGEST_MHA_VALUE = 1 << 15
+_MOST_MHA_NUMBERS = 100
 
 
 @dataclass(frozen=True)
 class Held:
-    """Bytes of voxels in a file, uncompressed; None where only ITK can tell (as text, other compression)."""
+    """Bytes of voxels in a file, uncompressed, or numbers written as text; None for what only ITK can tell."""
 
     voxel_bytes: int | None
     compressed: bool = False
+    numbers: int | None = None
 
-    def check(self, path: Path, claimed: int) -> None:
-        """Raise `CaseError` when the header claims another number of bytes of voxels, and memory for them."""
+    def check(self, path: Path, claimed_numbers: int, number_bytes: int) -> None:
+        """Raise `CaseError` when the header claims more than is there, or, of what is compressed, less."""
+        claimed = claimed_numbers * number_bytes
+        if self.numbers is not None and claimed_numbers > self.numbers:
+            raise CaseError(
+                f"{path} is damaged or cut off: {claimed_numbers} numbers are claimed, {self.numbers} there"
+            )
         held = self.voxel_bytes
         if held is None:
             check_claim(path, claimed)
@@ -69,30 +88,70 @@ def _nrrd(path: Path, head: bytes) -> Held:
     if {b"data file", b"datafile"} & fields.keys():
         raise _detached(path)
     encoding = fields[b"encoding"].lower()
-    if encoding in (b"gzip", b"gz") and not {b"line skip", b"lineskip", b"byte skip", b"byteskip"} & fields.keys():
-        return Held(_inflated_bytes(path, end.end(), path.stat().st_size), compressed=True)
+    if encoding in (b"gzip", b"gz"):
+        return _compressed_nrrd(path, head, end.end(), fields)
     return Held(path.stat().st_size - end.end() if encoding == b"raw" else None)
+
+
+def _compressed_nrrd(path: Path, head: bytes, start: int, fields: dict[bytes, bytes]) -> Held:
+    """What is held after lines to skip and, once decompressed, bytes to skip; -1 skips all but the voxels."""
+    lines, skipped = (
+        int(fields.get(b"%b skip" % unit, fields.get(b"%bskip" % unit, 0))) for unit in (b"line", b"byte")
+    )
+    for _ in range(lines):
+        start = head.index(b"\n", start) + 1
+    return Held(_decompressed_bytes(path, start, GZIP) - max(skipped, 0), compressed=skipped >= 0)
 
 
 def _mha(path: Path, head: bytes) -> Held:
     last = re.search(rb"^ElementDataFile *[=:]([^\r\n]*)\r?\n", head, re.MULTILINE)
-    fields = _fields(head[: last.start()] if last else b"")
-    if last is None or not {b"ndims", b"dimsize", b"elementtype"} <= fields.keys():
+    fields = _mha_fields(head[: last.start()] if last else b"")
+    if last is None or not {b"NDims", b"DimSize", b"ElementType"} <= fields.keys():
         raise _no_header(path, "MHA")
-    if last[1].strip().lower() != b"local":
+    if last[1].strip() not in (b"LOCAL", b"Local", b"local"):
         raise _detached(path)
-    binary = fields.get(b"binarydata")
-    if not _is_true(fields.get(b"compresseddata", b"")):
-        return Held(path.stat().st_size - last.end() if binary is None or _is_true(binary) else None)
-    length = fields.get(b"compresseddatasize", b"")
-    if binary is None or not _is_true(binary) or not length.isdigit():
+    binary = _is_true(fields.get(b"BinaryData", b"True"))
+    if not _is_true(fields.get(b"CompressedData", b"")):
+        if binary:
+            return Held(path.stat().st_size - last.end())
+        return Held(None, numbers=len(path.read_bytes()[last.end() :].split()))
+    length = fields.get(b"CompressedDataSize", b"")
+    if b"BinaryData" not in fields or not binary or not length.isdigit():
         raise _no_header(path, "MHA")
-    return Held(_inflated_bytes(path, last.end(), int(length)), compressed=True)
+    if int(length) > path.stat().st_size - last.end():
+        raise CaseError(f"{path} is cut off: its header claims {int(length)} compressed bytes; copy the file again")
+    return Held(_decompressed_bytes(path, last.end(), GZIP_OR_ZLIB, int(length)), compressed=True)
+
+
+def _mha_fields(header: bytes) -> dict[bytes, bytes]:
+    """The fields "key = value" of a header; none where ITK, which trusts it, would crash, hang or print on stderr."""
+    fields: dict[bytes, bytes] = {}
+    for line in filter(None, map(bytes.strip, header.splitlines())):
+        key, *values = (part.strip() for part in re.split(rb"[:=]", line, maxsplit=1))
+        value = values[0] if values else b""
+        axes = int(fields.get(b"NDims", 0))
+        wrong = (
+            key in fields
+            or not values
+            or b"\0" in line
+            or len(key) >= _LONGEST_MHA_TEXT
+            or len(value) >= (_LONGEST_MHA_TEXT if key in _MHA_TEXTS else _LONGEST_MHA_VALUE)
+            or (key == b"NDims" and re.fullmatch(rb"[1-9]|10", value) is None)
+            or (key == b"DimSize" and not all(map(bytes.isdigit, value.split())))
+            or (key in _MHA_LISTS and not 1 <= axes ** _MHA_LISTS[key] <= len(value.split()) <= _MOST_MHA_NUMBERS)
+        )
+        if wrong:
+            return {}
+        fields[key] = value
+    return fields
 
 
 def _gipl(path: Path, head: bytes) -> Held:
     if head[_GIPL_BYTES - 4 : _GIPL_BYTES] not in _GIPL_MAGIC:
         raise _no_header(path, "GIPL")
+    spacing = struct.unpack_from(">4f", head, _GIPL_SPACING)
+    if not all(math.isfinite(size) for size in spacing):  # ITK complains on stderr
+        raise CaseError(f"{path} is damaged: its spacing (x, y, z, t) is {spacing}")
     return Held(path.stat().st_size - _GIPL_BYTES)
 
 
@@ -106,20 +165,11 @@ def _is_true(value: bytes) -> bool:
     return value[:1] in (b"T", b"t", b"1")
 
 
-def _inflated_bytes(path: Path, start: int, length: int) -> int:
-    """Size of what is compressed in `length` bytes from `start` on; its checksum is looked at."""
-    inflate, total = zlib.decompressobj(_GZIP_OR_ZLIB), 0
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            while not inflate.eof and (chunk := inflate.unconsumed_tail or file.read(min(_CHUNK, length))):
-                length -= 0 if inflate.unconsumed_tail else len(chunk)
-                total += len(inflate.decompress(chunk, 16 * _CHUNK))
-    except zlib.error as error:
-        raise CaseError(f"{path} is damaged: its voxels can't be decompressed ({error})") from error
-    if not inflate.eof:
-        raise CaseError(f"{path} is cut off: its compressed voxels have no end; copy the file again")
-    return total
+def _decompressed_bytes(path: Path, start: int, wbits: int, length: int | None = None) -> int:
+    """Size of what is compressed from `start` on, in `length` bytes or to the end; its checksum is compared."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return Decompressed(file, path, wbits, length).finish()
 
 
 def _no_header(path: Path, kind: str) -> CaseError:

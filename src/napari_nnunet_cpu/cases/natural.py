@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from napari_nnunet_cpu.errors import CaseError, OutputError, first_line
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")
 LABEL_ENDINGS = (".png",)
 LOSSY = (".jpg", ".jpeg")
+
+_PNG_START = 8  # where the first chunk begins
 
 # By content, as nnU-Net reads them. Not Image.open(): it knows dozens of formats more, and its bound on
 # pixels, which is the whole process's, is smaller than a slide in microscopy.
@@ -61,6 +64,8 @@ def read_natural(path: Path, name: str) -> Case:
         kind = next((kind for magic, kind in _KINDS.items() if head.startswith(magic)), None)
         if kind is None:
             raise CaseError(f"{path} can't be read as an image: it is no PNG, JPEG or BMP file")
+        if kind is PngImageFile:
+            _check_png(path)
         with kind(path) as image:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
@@ -79,6 +84,25 @@ def read_natural(path: Path, name: str) -> Case:
         raise CaseError(f"{path} can't be read as an image: {first_line(error)}") from error
     channels = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
     return Case(channels[:, None], planar_spacing((1.0, 1.0)), None, name, SpacingSource.ASSUMED, planar=True)
+
+
+def _check_png(path: Path) -> None:
+    """Compare the checksums of the chunks of a PNG, which Pillow does not when it loads pixels."""
+    kind, animations = b"", 0
+    with path.open("rb") as file:
+        file.seek(_PNG_START)
+        while kind != b"IEND":
+            head = file.read(8)
+            length, kind = int.from_bytes(head[:4]), head[4:]
+            content = file.read(min(length, path.stat().st_size))
+            if file.read(4) != zlib.crc32(kind + content).to_bytes(4):
+                raise CaseError(
+                    f"{path} is damaged or cut off: a part of it does not fit its checksum; copy the file again"
+                )
+            if kind == b"acTL":
+                animations += 1
+                if animations > 1 or not 0 < int.from_bytes(content[:4]) <= 1 << 31:  # Pillow would print a warning
+                    raise CaseError(f"{path} is damaged: it is no image and no animation; save it as an image")
 
 
 def write_png(path: Path, labels: npt.NDArray[Any], case: Case) -> None:

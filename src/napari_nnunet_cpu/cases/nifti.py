@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
@@ -13,13 +13,15 @@ from nibabel.openers import ImageOpener
 from nibabel.volumeutils import array_from_file
 
 from napari_nnunet_cpu.cases.case import Case, SpacingSource, planar_spacing
-from napari_nnunet_cpu.cases.claims import check_claim
+from napari_nnunet_cpu.cases.claims import DEFLATE, UNCOMPRESSED, check_claim
+from napari_nnunet_cpu.cases.decompressed import Decompressed, decompressed
 from napari_nnunet_cpu.cases.nifti_space import NiftiSpace, has_right_angles
 from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".nii", ".nii.gz")
 
 _LONGEST_AXIS = 2**15 - 1  # in the 16 bits of NIfTI-1
+_NO_HEADER = "it has no header of that format, or not all of it"
 _NO_FORM, _SCANNER = 0, 1  # codes of a form: not stated, in the scanner's coordinates
 
 
@@ -47,12 +49,13 @@ def read_nifti(path: Path, name: str) -> Case:
         When the file can't be read or has another number of axes.
     """
     try:
-        with ImageOpener(path) as file:
+        with decompressed(path) as file:
             header = _read_header(file)
             shape = _shape(header)
             if not 2 <= len(shape) <= 4:
                 raise CaseError(f"{path} has {len(shape)} axes {shape}; a NIfTI image of 2, 3 or 4 axes is needed")
-            check_claim(path, math.prod(shape) * header.get_data_dtype().itemsize)
+            voxel_bytes = math.prod(shape) * header.get_data_dtype().itemsize
+            check_claim(path, voxel_bytes, DEFLATE if isinstance(file, Decompressed) else UNCOMPRESSED)
             array = _read_voxels(file, header, shape)
     except CaseError:
         raise
@@ -90,14 +93,17 @@ def write_nifti(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
             file.write(np.ascontiguousarray(plane, dtype=header.get_data_dtype()).data)
 
 
-def _read_header(file: BinaryIO) -> nib.Nifti1Header:
+def _read_header(file: IO[bytes] | Decompressed) -> nib.Nifti1Header:
     """The header as it stands, unchecked: nibabel's own checks refuse, or change, what nobody needs."""
     start = file.read(4)
     sizes = {int.from_bytes(start, order) for order in ("little", "big")}
     kind = next((kind for kind in (nib.Nifti1Header, nib.Nifti2Header) if kind.sizeof_hdr in sizes), None)
     if kind is None:
-        raise ValueError("it does not begin with a NIfTI header")
-    header = kind(start + file.read(kind.sizeof_hdr - len(start)), check=False)
+        raise ValueError(_NO_HEADER)
+    block = start + file.read(kind.sizeof_hdr - len(start))
+    if len(block) < kind.sizeof_hdr:
+        raise ValueError(_NO_HEADER)
+    header = kind(block, check=False)
     if header["magic"].item() != kind.single_magic:
         raise ValueError(f"its magic is {header['magic'].item()!r}; header and voxels must be in one file (.nii)")
     return header
@@ -114,7 +120,7 @@ def _shape(header: nib.Nifti1Header) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _read_voxels(file: BinaryIO, header: nib.Nifti1Header, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _read_voxels(file: IO[bytes] | Decompressed, header: nib.Nifti1Header, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """The voxels (x, y, z, ...), scaled as ITK scales them."""
     offset = max(int(header["vox_offset"]), header.single_vox_offset - 4)
     array: npt.NDArray[Any] = array_from_file(shape, header.get_data_dtype(), file, offset)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
@@ -176,9 +175,9 @@ class RawDataset:
             return
         axes = 2 if case.planar else 3
         try:
-            found = len(nib.load(labelled).shape)
-        except Exception as error:  # noqa: BLE001  # a damaged header can make nibabel raise anything
-            raise OutputError(f"{labelled} can't be read; mend it or choose another folder: {error}") from error
+            found = 2 if read_case(labelled).planar else 3
+        except CaseError as error:
+            raise OutputError(f"{error}; mend that file or choose another folder") from error
         if found != axes:
             raise OutputError(
                 f"{self.folder} has images of {found} axes, but {case.name} has {axes}; choose another folder"

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
-from napari_nnunet_cpu.errors import CaseError, first_line
+from napari_nnunet_cpu.cases.axis_letters import split_axes
+from napari_nnunet_cpu.cases.case import Case, SpacingSource, planar_spacing
+from napari_nnunet_cpu.cases.pixel_size import pixel_size, spacing_beside
+from napari_nnunet_cpu.cases.tiff_pages import check_count, check_series, count_pages
+from napari_nnunet_cpu.errors import CaseError, SettingsError, first_line
 
 ENDINGS = (".tif", ".tiff")
 
-_LARGEST_JSON = 2**20  # bytes; three numbers take a hundred
-_TO_MM = {
-    "mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "inch": 25.4, "in": 25.4,
-    "µm": 1e-3, "\u03bcm": 1e-3, "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3,
-    "\\u00b5m": 1e-3, "nm": 1e-6, "nanometer": 1e-6, "pm": 1e-9, "å": 1e-7,
-}  # fmt: skip
 
-
-def read_tiff(path: Path, name: str) -> Case:
+def read_tiff(path: Path, name: str, axes: str | None = None) -> Case:
     """The image in a TIFF file.
 
     The spacing comes from the first of: nnU-Net's JSON file beside it ("spacing", taken as it
@@ -38,6 +31,8 @@ def read_tiff(path: Path, name: str) -> Case:
         A file with axes Y, X and possibly Z and C (or colour samples).
     name : str
         What to call it.
+    axes : str, optional
+        What its axes are, where the file names them wrongly: "Z,Y,X", a letter for every axis longer than 1.
 
     Returns
     -------
@@ -48,20 +43,22 @@ def read_tiff(path: Path, name: str) -> Case:
     ------
     CaseError
         When the file can't be read or has a time axis.
+    SettingsError
+        When `axes` are not those of an image of its shape.
     """
     try:
-        with tifffile.TiffFile(path) as file:
+        with _opened(path, plain_if_incomplete=axes is not None) as (file, pages):
             series = file.series[0]
-            _check_segments(series, path)
-            array, axes = series.asarray(), series.axes
-            _check_complete(file, path)
-            stated = _beside(path)
-            spacing = stated or _ome_spacing(file) or _imagej_spacing(file)
+            check_series(series, path)
+            array, found = series.asarray(), series.axes
+            check_count(file, pages, path)
+            stated = spacing_beside(path)
+            spacing = stated or pixel_size(file)
     except CaseError:
         raise
     except Exception as error:  # noqa: BLE001  # a damaged file can make tifffile raise anything
         raise CaseError(f"{path} can't be read as TIFF: {first_line(error)}") from error
-    array, planar = _to_czyx(array, axes, path)
+    array, planar = _to_czyx(array, found, axes, path)
     source = (
         SpacingSource.STATED if stated else SpacingSource.PIXEL_SIZE if spacing is not None else SpacingSource.ASSUMED
     )
@@ -82,18 +79,43 @@ def write_tiff(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
     tifffile.imwrite(path, array, imagej=True, photometric="minisblack", resolution=resolution, metadata=metadata)
 
 
-def _to_czyx(array: npt.NDArray[Any], axes: str, path: Path) -> tuple[npt.NDArray[Any], bool]:
+@contextmanager
+def _opened(path: Path, plain_if_incomplete: bool) -> Iterator[tuple[tifffile.TiffFile, int]]:
+    """A file and the number of its pages; OME metadata that do not describe them are left out of account."""
+    with tifffile.TiffFile(path) as file:
+        pages = count_pages(file, path)
+        if not file.is_ome or _is_described(file, plain_if_incomplete):
+            yield file, pages
+            return
+    with tifffile.TiffFile(path, is_ome=False) as file:
+        yield file, pages
+
+
+def _is_described(file: tifffile.TiffFile, completely: bool) -> bool:
+    try:
+        return bool(file.series) and not (completely and any(page is None for page in file.series[0].pages))
+    except Exception:  # noqa: BLE001  # metadata are a stranger's, and pixels can be read without
+        return False
+
+
+def _to_czyx(array: npt.NDArray[Any], found: str, stated: str | None, path: Path) -> tuple[npt.NDArray[Any], bool]:
     """The array with axes (C, Z, Y, X), and whether it has no Z of its own."""
-    if len(axes) != array.ndim:
-        raise CaseError(f"{path} is damaged: its axes {axes} do not fit its shape {array.shape}")
-    kept = [axis for axis, size in zip(axes, array.shape, strict=True) if size > 1 or axis in "YXZ"]
-    array = array.reshape([size for axis, size in zip(axes, array.shape, strict=True) if size > 1 or axis in "YXZ"])
-    if "T" in kept:
-        raise CaseError(f"{path} is a time series (axes {axes}, shape {array.shape}); save one time point of it")
-    # An axis that the file does not name ("Q", "I": pages) is the stack's depth.
-    letters = ["Z" if axis in "QI" else "C" if axis == "S" else axis for axis in kept]
+    if len(found) != array.ndim:
+        raise CaseError(f"{path} is damaged: its axes {found} do not fit its shape {array.shape}")
+    kept = [(axis, size) for axis, size in zip(found, array.shape, strict=True) if size > 1 or axis in "YXZ"]
+    array = array.reshape([size for _, size in kept])
+    if stated is None:
+        # An axis that the file does not name ("Q", "I": pages) is the stack's depth.
+        letters = ["Z" if axis in "QI" else "C" if axis == "S" else axis for axis, _ in kept]
+    else:
+        letters = _stated_letters(stated, array.shape)
+    if "T" in letters:
+        raise CaseError(
+            f"{path} is a time series (axes {found}, shape {array.shape}); save one time point of it, or, "
+            "where T stands for the depth or the channels, name the axes: Z,Y,X or C,Y,X"
+        )
     if sorted(set(letters)) != sorted(letters) or not set(letters) <= set("CZYX"):
-        raise CaseError(f"{path} has axes {axes}; axes out of C, Z, Y, X are needed, each once")
+        raise CaseError(f"{path} has axes {found}; axes out of C, Z, Y, X are needed, each once")
     planar = "Z" not in letters
     for axis in "CZ":
         if axis not in letters:
@@ -101,76 +123,10 @@ def _to_czyx(array: npt.NDArray[Any], axes: str, path: Path) -> tuple[npt.NDArra
     return array.transpose([letters.index(axis) for axis in "CZYX"]), planar
 
 
-def _check_segments(series: tifffile.TiffPageSeries, path: Path) -> None:
-    """Refuse a page larger than its strips or tiles: tifffile sets memory aside for it and fills it with zeros."""
-    for page in series.pages:
-        if page is not None and not page.is_contiguous and len(page.dataoffsets) != math.prod(page.chunked):
-            raise CaseError(
-                f"{path} is damaged: a page of shape {page.shape} has {len(page.dataoffsets)} strips or tiles "
-                f"instead of {math.prod(page.chunked)}"
-            )
-
-
-def _check_complete(file: tifffile.TiffFile, path: Path) -> None:
-    """Refuse a file that was cut off: tifffile reads the pages that are left and only logs an error."""
-    layout, handle = file.tiff, file.filehandle
-    directory = file.pages[-1].offset
-    handle.seek(directory)
-    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
-    handle.seek(directory + layout.tagnosize + tags * layout.tagsize)
-    (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
-    if following:
-        raise CaseError(f"{path} is damaged or cut off after page {len(file.pages)}; copy the file again")
-
-
-def _beside(path: Path) -> Spacing | None:
-    """Spacing in the JSON file that nnU-Net's Tiff3DIO expects beside an image or a label file."""
-    stem = path.name[: -len(path.suffix)]
-    for candidate in (
-        path.with_name(f"{stem[:-5]}.json") if stem[-5:-4] == "_" else None,
-        path.with_name(f"{stem}.json"),
-    ):
-        if candidate is not None and candidate.is_file() and candidate.stat().st_size <= _LARGEST_JSON:
-            try:
-                content = json.loads(candidate.read_text())
-                if not isinstance(content, dict) or "spacing" not in content:
-                    continue  # it is about something else, such as a report
-                z, y, x = content["spacing"]
-                return float(z), float(y), float(x)
-            except (ValueError, TypeError, RecursionError) as error:
-                raise CaseError(f'{candidate} must hold {{"spacing": [z, y, x]}}: {error}') from error
-    return None
-
-
-def _ome_spacing(file: tifffile.TiffFile) -> Spacing | None:
-    if not file.ome_metadata:
-        return None
-    pixels = next((e for e in ElementTree.fromstring(file.ome_metadata).iter() if e.tag.endswith("}Pixels")), None)
-    sizes = []
-    for axis in "ZYX":
-        size = pixels.get(f"PhysicalSize{axis}") if pixels is not None else None
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "µm") if pixels is not None else ""
-        sizes.append(float(size) * _TO_MM[unit.lower()] if size and unit.lower() in _TO_MM else None)
-    return _complete(sizes[0], sizes[1], sizes[2])
-
-
-def _imagej_spacing(file: tifffile.TiffFile) -> Spacing | None:
-    metadata = file.imagej_metadata or {}
-    to_mm = _TO_MM.get(str(metadata.get("unit", "")).lower())
-    if to_mm is None:
-        return None
-    tags = file.pages.first.tags
-    resolution = [tags[tag].value for tag in ("YResolution", "XResolution") if tag in tags]
-    if len(resolution) != 2 or not all(numerator for numerator, _ in resolution):
-        return None
-    y, x = (denominator / numerator * to_mm for numerator, denominator in resolution)
-    depth = metadata.get("spacing")
-    return _complete(float(depth) * to_mm if depth else None, y, x)
-
-
-def _complete(z: float | None, y: float | None, x: float | None) -> Spacing | None:
-    """The spacing, if its plane is known; a depth that is not stated is that of the plane's Y."""
-    if y is None or x is None:
-        return None
-    spacing = (abs(z or y), abs(y), abs(x))
-    return spacing if all(np.isfinite(s) and s > 0 for s in spacing) else None
+def _stated_letters(text: str, shape: tuple[int, ...]) -> list[str]:
+    """The axes that a user states, in the file's order; those of space stay in it, as labels do."""
+    letters = split_axes(text, shape, "TCZYX")
+    space = [letter for letter in letters if letter not in "TC"]
+    if space not in (["Y", "X"], ["Z", "Y", "X"]):
+        raise SettingsError(f"axes are {text!r}; a file has Y and X, or Z, Y and X, in this order and forwards")
+    return letters

@@ -94,6 +94,10 @@ def segment_command(
     spacing: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Spacing in mm, instead of what the files say.")
     ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Axes of TIFF files that name them wrongly, as depth that is called time."),
+    ] = None,
     first_stage: Annotated[
         Path | None,
         typer.Option(metavar="LABELS", help="For a cascade: labels of its first stage, which is then not run."),
@@ -159,7 +163,7 @@ def segment_command(
         from napari_nnunet_cpu.models.folder import CHECKPOINT
         from napari_nnunet_cpu.predict import Segmentation
 
-        case = read_case(*images)
+        case = read_case(*images, axes=axes)
         given = None if first_stage is None else read_labels(first_stage, case)
         if spacing_mm is not None:
             case = case.with_spacing(spacing_mm)

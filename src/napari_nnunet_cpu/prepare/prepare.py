@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
+from napari_nnunet_cpu.cases.voxels import check_intensities
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
@@ -71,6 +72,7 @@ def prepare(
     ------
     CaseError
         When the number of channels or the dimensions do not fit the model, or the spacing is absurd;
+        when voxels have values that mean "no data";
         when a cascade has no labels of its first stage, or they do not fit the case.
     """
     order = reader_order(case, model).then(model.plans.transpose_forward)
@@ -95,6 +97,8 @@ def prepare(
         geometry.target_spacing_mm,
     )
     for index, original in enumerate(case.channels):
+        if configuration.normalization_schemes[index] != "CTNormalization":  # which clips
+            check_intensities(original, index, case.name)
         # A copy to be changed, in the model's axes, whose sums then run as nnU-Net's do.
         channel = np.array(order.apply(original), dtype=np.float32, order="C")[box]
         # Normalization comes before resampling: a resampled mask would no longer fit the image.

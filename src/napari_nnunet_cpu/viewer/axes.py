@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.cases.axis_letters import split_axes
 from napari_nnunet_cpu.cases.case import Spacing
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
@@ -116,18 +115,7 @@ def parse_axes(text: str, shape: Sequence[int]) -> Axes:
     SettingsError
         When these are not the axes of an image of this shape.
     """
-    compact = re.sub(r"[\s,]", "", text).upper().replace("\N{MINUS SIGN}", "-")
-    parts = re.findall(r"-?[A-Z]", compact)
-    if not parts or "".join(parts) != compact:
-        raise SettingsError(f"axes are {text!r}; write a letter for each axis, as Z, Y, X or T, C, Z, Y, X")
-    unknown = [part[-1] for part in parts if part[-1] not in "TCZYX" and part[-1] not in _DIRECTIONS]
-    if unknown:
-        raise SettingsError(f"axes are {text!r}; {unknown[0]} is none of T, C, Z, Y, X, nor of R, L, A, P, S, I")
-    if len(parts) != len(shape):
-        raise SettingsError(
-            f"axes are {text!r}, that is {len(parts)} axes, but the image has {len(shape)}, of shape {tuple(shape)}; "
-            "name each of them"
-        )
+    parts = split_axes(text, shape, f"TC{_FILE}{''.join(_DIRECTIONS)}")
     axes = Axes(tuple(part[-1] for part in parts), tuple(len(part) == 2 for part in parts))
     _check(axes, text)
     return axes
@@ -189,9 +177,6 @@ def _named(parts: Sequence[str], shape: Sequence[int], channels: int, channel: b
 def _check(axes: Axes, text: str) -> None:
     """Raise when no image can have these axes."""
     letters = axes.letters
-    twice = [letter for letter, group in groupby(sorted(letters)) if len(list(group)) > 1]
-    if twice:
-        raise SettingsError(f"axes are {text!r}, with {twice[0]} twice; name each axis once")
     for letter, back in zip(letters, axes.backwards, strict=True):
         if back and letter not in _FILE:
             instead = "only Z, Y and X can run backwards" if letter in "TC" else "name the opposite direction instead"

@@ -28,6 +28,11 @@ FAILURES = {
         "the whole image becomes background, without a word",
         "an error that says which channel and how many voxels",
     ),
+    "no_data": Difference(
+        'one voxel of -3.4e38, which means "no data", and no CTNormalization',
+        "the image has no contrast left: it gets the labels of any other, without a word",
+        "an error that says which channel, how many voxels and where",
+    ),
     "an_axis_without_voxels": Difference(
         "a spacing so large that no voxel is left along an axis",
         "ValueError of numpy",

@@ -21,6 +21,8 @@ from random_model import RandomModel, smooth_image
 CUBE = smooth_image((20, 21, 22), 3)
 BROKEN = CUBE.copy()
 BROKEN[0, 10, 10, 10] = np.nan
+NO_DATA = CUBE.copy()
+NO_DATA[0, 10, 10, 10] = np.finfo(np.float32).min
 SHEARED = np.array([[1, 0.3, 0, 0], [0, 1.5, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
 
 LARGE_LOGITS = RandomModel(spread=5000.0)
@@ -60,12 +62,25 @@ def labelled(
     """The label values that nnU-Net finds in an image."""
 
     def probe(folder: Path) -> list[int]:
-        stage = {"folder": str(model.write(folder)), "folds": None, "checkpoint": "checkpoint_final.pth"}
-        predictor = reference.opened(stage, {"mirror": mirror, "step": 0.5})
-        labels = predictor.predict_single_npy_array(image, {"spacing": (1.0, 1.0, 1.0)}, previous)
-        return np.unique(labels).tolist()
+        return np.unique(predictor(folder, model, mirror)(image, previous)).tolist()
 
     return probe
+
+
+def predictor(folder: Path, model: RandomModel, mirror: bool = False) -> Callable[..., np.ndarray]:
+    """From an image, and labels of a first stage, to the labels that nnU-Net finds."""
+    stage = {"folder": str(model.write(folder)), "folds": None, "checkpoint": "checkpoint_final.pth"}
+    predict = reference.opened(stage, {"mirror": mirror, "step": 0.5}).predict_single_npy_array
+    return lambda image, previous=None: predict(image, {"spacing": (1.0, 1.0, 1.0)}, previous)
+
+
+def without_contrast(folder: Path) -> list[bool]:
+    """Whether an image and its negative get the same labels, with one voxel that has no data and without it."""
+    predict = predictor(folder, RandomModel())
+    return [
+        np.array_equal(*(predict(np.where(bad, NO_DATA, sign * CUBE)) for sign in (1, -1)))
+        for bad in (NO_DATA < -1e30, np.zeros(CUBE.shape, bool))
+    ]
 
 
 def by_reader(use: Callable[[Any, Path], Any]) -> Callable[[Path], dict[str, Any]]:
@@ -134,6 +149,7 @@ def numbers(values: Any) -> list[float]:
 PROBES: dict[str, Callable[[Path], Any]] = {
     "logits_beyond_16_bits": labelled(LARGE_LOGITS),
     "not_a_number": labelled(RandomModel(), BROKEN),
+    "no_data": without_contrast,
     "an_axis_without_voxels": labelled(COARSE),
     "region_values_above_255": labelled(REGION_300),
     "values_left_out": labelled(GAPS),

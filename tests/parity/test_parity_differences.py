@@ -17,6 +17,7 @@ from probes import (
     CUBE,
     GAPS,
     LARGE_LOGITS,
+    NO_DATA,
     ONLY_ALL,
     ORDER_FOR_TORCH,
     READERS,
@@ -56,6 +57,14 @@ def test_not_a_number(answer: Any, tmp_path: Path) -> None:
     assert answer == [0]
     with pytest.raises(CaseError, match="channel 0 has 1 voxels that are NaN"):
         labelled(RandomModel(), tmp_path, BROKEN)
+
+
+def test_no_data(answer: Any, tmp_path: Path) -> None:
+    assert answer == [True, False]
+    with pytest.raises(
+        CaseError, match=r'channel 0 has 1 voxels .* "no data"; the first is \(Z, Y, X\) \(10, 10, 10\)'
+    ):
+        labelled(RandomModel(), tmp_path, NO_DATA)
 
 
 def test_an_axis_without_voxels(answer: Any, tmp_path: Path) -> None:

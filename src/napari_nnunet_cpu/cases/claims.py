@@ -11,7 +11,7 @@ UNCOMPRESSED = 1
 DEFLATE = 1032
 
 
-def check_claim(path: Path, claimed_bytes: float, times: float = DEFLATE) -> None:
+def check_claim(path: Path, claimed_bytes: float, times: int = DEFLATE) -> None:
     """Refuse a header that claims more than even the best compression could have put in the file.
 
     Parameters
@@ -20,7 +20,7 @@ def check_claim(path: Path, claimed_bytes: float, times: float = DEFLATE) -> Non
         The file.
     claimed_bytes : float
         Size of its voxels, uncompressed, according to its header.
-    times : float
+    times : int
         How many times as large as the file they can be, which depends on the compression.
 
     Raises

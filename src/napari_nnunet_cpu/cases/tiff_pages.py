@@ -12,15 +12,18 @@ from tifffile import COMPRESSION
 from napari_nnunet_cpu.cases.claims import DEFLATE, UNCOMPRESSED, check_claim
 from napari_nnunet_cpu.errors import CaseError
 
-# How many times smaller a compression can make pixels. Others have no such bound.
-_TIMES: dict[int, float] = {
+# How many times smaller a compression can make pixels.
+_TIMES: dict[int, int] = {
     COMPRESSION.NONE: UNCOMPRESSED,
     COMPRESSION.PACKBITS: 64,  # 128 bytes as 2
     COMPRESSION.LZW: 2560,  # 3836 bytes as 12 bits
     COMPRESSION.ADOBE_DEFLATE: DEFLATE,
     COMPRESSION.DEFLATE: DEFLATE,
+    COMPRESSION.JPEG: 2048,  # 64 pixels as a bit, and fewer colours
+    COMPRESSION.LZMA: 1 << 13,
     COMPRESSION.ZSTD: 1 << 15,  # 128 kB as 4 bytes
 }
+_TIMES_ELSE = 1 << 16
 _TIMES_SPARSE = 1 << 15  # of tiles that a file does not hold, for they are empty: 256 kB as 8 bytes
 
 
@@ -63,14 +66,14 @@ def check_series(series: tifffile.TiffPageSeries, path: Path) -> None:
 
     tifffile sets memory aside for either and fills it with zeros.
     """
-    missing, times, files = 0, 1.0, set()
+    missing, times, files = 0, UNCOMPRESSED, set()
     for page in series.pages:
         if page is None:
             missing += 1
             continue
         if not page.is_contiguous:
             _check_segments(page, path)
-        times = max(times, _TIMES.get(page.compression, math.inf), 0 if all(page.databytecounts) else _TIMES_SPARSE)
+        times = max(times, _TIMES.get(page.compression, _TIMES_ELSE), 0 if all(page.databytecounts) else _TIMES_SPARSE)
         files.add(page.parent.filehandle.path)
     if missing:
         raise CaseError(

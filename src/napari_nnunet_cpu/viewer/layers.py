@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,8 @@ class LayerImage:
         Where the labels will lie.
     metadata : dict
         The layer's metadata.
+    sources : tuple of weakref.ref
+        The layers, one for each of `arrays`.
     """
 
     name: str
@@ -64,6 +67,7 @@ class LayerImage:
     affine: npt.NDArray[np.float64] | None
     placement: Placement
     metadata: dict[str, Any]
+    sources: tuple[ref[Image], ...] = ()
 
     @property
     def channels(self) -> int:
@@ -228,6 +232,7 @@ def image_from_layers(
         affine=_file_affine(found, spacing, history, shape),
         placement=layer_placement(first, found, shape),
         metadata=dict(first.metadata),
+        sources=tuple(ref(layer) for layer in layers),
     )
 
 

@@ -167,19 +167,22 @@ def parse_folds(text: str) -> str | tuple[str, ...]:
 
 
 def parse_spacing(text: str) -> tuple[float, float, float]:
-    """Spacing (Z, Y, X) in mm as a user types it: "2.5, 0.8, 0.8".
+    """Spacing (Z, Y, X) in mm as a user types it: "2.5, 0.8, 0.8", or "0.8" for all three.
 
     Raises
     ------
     SettingsError
-        When these are not three positive numbers.
+        When these are not one or three positive numbers.
     """
+    parts = text.split(",")
     try:
-        z, y, x = (float(part) for part in text.split(","))
+        z, y, x = (float(part) for part in (parts * 3 if len(parts) == 1 else parts))
     except ValueError:
         z = y = x = math.nan
     if not all(math.isfinite(length) and length > 0 for length in (z, y, x)):
-        raise SettingsError(f"spacing is {text!r}; write three positive numbers Z,Y,X in mm, as 2.5,0.8,0.8")
+        raise SettingsError(
+            f"spacing is {text!r}; write three positive numbers Z,Y,X in mm, as 2.5,0.8,0.8, or one for all"
+        )
     return z, y, x
 
 

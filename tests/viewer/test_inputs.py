@@ -83,7 +83,7 @@ def test_channels_find_their_layers(viewer, widget, choose, tmp_path, image) -> 
     [
         (("T1", "T1ce"), ("sub_t1", "sub_t1ce"), ["sub_t1", "sub_t1ce"]),
         (("T1ce", "T1"), ("sub_t1ce", "sub_t1"), ["sub_t1ce", "sub_t1"]),
-        (("CT",), ("patient_ct", "bone reconstruction"), ["patient_ct"]),
+        (("PET", "CT"), ("patient_ct", "bone reconstruction", "pet"), ["pet", "patient_ct"]),
     ],
     ids=["prefix", "prefix-reversed", "inside-a-word"],
 )

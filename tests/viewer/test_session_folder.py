@@ -104,6 +104,11 @@ def test_labels_of_a_time_point_that_is_not_there(tmp_path, one, channels) -> No
     film = viewer.add_image(channels, name="film", axis_labels=("time", "z", "y", "x"))
     labels = segment_layer(viewer, "film", one, Settings.fast(), time=2)
     film.data = channels[:2]
+    with pytest.raises(
+        CaseError, match="film labels was made from the data that film held before, not from film; save"
+    ):
+        save_corrected_layer(viewer, labels, "film", one, tmp_path)
+    labels = viewer.add_labels(labels.data, name="mine", metadata={"nnunet": {"image": {"time_points": [2]}}})
     with pytest.raises(CaseError, match=r"has labels of time points \[2\], which film does not have"):
         save_corrected_layer(viewer, labels, "film", one, tmp_path)
 

@@ -180,7 +180,7 @@ def test_corrected_labels_are_saved(viewer, widget, choose, finish, model_folder
     labels.data[3:6, 4:9, 4:9] = 1
     viewer.layers.selection.active = labels
     widget.session.save_button.clicked.emit(True)
-    qtbot.waitUntil(lambda: widget.status.value.startswith("saved scan"), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: widget.session.note.value.startswith("saved scan labels as scan"), timeout=PATIENCE_MS)
     stored = read_case(folder / "labelsTr" / "scan.nii.gz")
     assert np.array_equal(stored.channels[0], labels.data)
     assert stored.spacing_mm == (2, 1, 1)

@@ -1,23 +1,33 @@
-"""The viewer's canvas, where napari leaves something to be done."""
+"""The viewer behind the stand-in that plugins get, and its canvas, where napari leaves something to be done."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from napari.viewer import Viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
 
 
-def remove_layer(viewer: ViewerModel, layer: Layer) -> None:
-    """Remove a layer from its viewer, safely where there are several windows.
+def unwrapped(viewer: ViewerModel) -> ViewerModel:
+    """The viewer itself: napari gives a plugin's widget a stand-in, which hands out further stand-ins for layers."""
+    return getattr(viewer, "__wrapped__", viewer)
 
-    napari has vispy delete the layer's textures and programs at once, in whichever OpenGL context is current
-    (`napari/_vispy/canvas.py`, `_clean_and_update_scenegraph`). With two windows that can be the other's, which then
-    lacks what has the same numbers there, and crashes the process when it is drawn next.
+
+def window_of(viewer: ViewerModel) -> Any:
+    """The viewer's window; None for a `ViewerModel`, which has none."""
+    return getattr(viewer, "window", None)
+
+
+def guard_contexts() -> None:
+    """Let every open window delete what it drew of a layer in its own OpenGL context, from now on.
+
+    napari has vispy delete the textures and programs of a removed layer at once, in whichever context is current
+    (`napari/_vispy/canvas.py`, `_clean_and_update_scenegraph`): in none, or in that of another window, which then lacks
+    what has the same numbers there. The process crashes when the next frame is drawn. While a run refreshes its labels
+    the window that is current is a matter of chance.
     """
-    viewer = getattr(viewer, "__wrapped__", viewer)  # a widget gets a stand-in, which warns of what is not public
-    window = getattr(viewer, "window", None)
-    if window is not None:
-        window._qt_viewer.canvas._scene_canvas.set_current()
-    viewer.layers.remove(layer)
+    for viewer in Viewer._instances:
+        window = window_of(viewer)
+        viewer.layers.events.removing.connect(window._qt_viewer.canvas._scene_canvas.set_current)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, Label, Widget
@@ -16,6 +17,7 @@ from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError
 from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
 from napari_nnunet_cpu.settings import parse_spacing
 from napari_nnunet_cpu.viewer.layers import LayerImage, image_from_layers
+from napari_nnunet_cpu.viewer.origin import origin_of
 from napari_nnunet_cpu.viewer.shown import at_time
 from napari_nnunet_cpu.viewer.typed_line import TypedLine
 
@@ -39,6 +41,9 @@ _AXES_HELP = (
 class ChannelChoice(Container[Widget]):
     """A box of image layers for every channel of the model, and what is to be known of the image.
 
+    The layers are guessed, again whenever one comes, goes or is renamed, until the user chooses one by hand, or types
+    axes or a spacing for them. Where there is one channel the selected image is taken.
+
     Attributes
     ----------
     boxes : list of ComboBox
@@ -58,6 +63,9 @@ class ChannelChoice(Container[Widget]):
         self._on_change = on_change
         self._model: TrainedModel | None = None
         self._chosen: list[Image | None] = []
+        self._offered: list[tuple[Image, str]] = []
+        self._guessing = False
+        self._by_hand = False
         self.boxes: list[ComboBox] = []
         self.box_area: Container[ComboBox] = Container(widgets=[], labels=True, label=" ")
         self.axes = TypedLine("axes", _AXES_HELP, self._layer_changed)
@@ -79,6 +87,7 @@ class ChannelChoice(Container[Widget]):
         self.note.native.setWordWrap(True)
         self.note.native.setTextFormat(Qt.TextFormat.PlainText)
         self.time.changed.connect(lambda _: self._on_change())
+        viewer.layers.selection.events.active.connect(self._selected)
         self.set_model(None)
 
     def set_model(self, model: TrainedModel | None) -> None:
@@ -92,9 +101,10 @@ class ChannelChoice(Container[Widget]):
                 for i, name in enumerate(names)
             ]
             self.box_area.extend(self.boxes)
-            self._fill()
+            self._by_hand = False
             for box in self.boxes:
-                box.changed.connect(self._layer_changed)
+                box.changed.connect(self._box_changed)
+        self._fill()
         self._layer_changed()
 
     def image(self) -> LayerImage:
@@ -145,10 +155,16 @@ class ChannelChoice(Container[Widget]):
         return None if typed is None else parse_spacing(typed)
 
     def reset_choices(self, *_: Any) -> None:
-        """Follow the viewer's layers; a box whose layer is gone takes the next."""
-        had_layers = any(box.value is not None for box in self.boxes)
-        super().reset_choices()
-        if not had_layers:
+        """Follow the viewer's layers; a choice by hand holds until its layer is gone."""
+        with self._own_choice():
+            super().reset_choices()
+        if any(layer is not None and layer not in self._viewer.layers for layer in self._chosen):
+            self._by_hand = False
+            self.axes.forget()
+            self.spacing.forget()
+        offered = [(layer, layer.name) for layer in self._image_layers()]
+        if offered != self._offered:
+            self._offered = offered
             self._fill()
         self._layer_changed()
 
@@ -158,17 +174,52 @@ class ChannelChoice(Container[Widget]):
 
     def _fill(self) -> None:
         """Put the guessed layers into the boxes."""
-        for box, layer in zip(self.boxes, self._guess([box.label for box in self.boxes]), strict=True):
-            if layer is not None:
-                box.value = layer
+        if self._by_hand or self.axes.typed is not None or self.spacing.typed is not None:
+            return
+        guessed = self._guess([box.label for box in self.boxes])
+        with self._own_choice():
+            for box, layer in zip(self.boxes, guessed, strict=True):
+                if layer is not None and layer in box.choices:
+                    box.value = layer
+
+    @contextmanager
+    def _own_choice(self) -> Iterator[None]:
+        """What is chosen meanwhile is not the user's choice."""
+        self._guessing = True
+        try:
+            yield
+        finally:
+            self._guessing = False
+
+    def _box_changed(self, _: Any) -> None:
+        if not self._guessing:
+            self._by_hand = True
+            self._layer_changed()
+
+    def _selected(self, _: Any) -> None:
+        """Follow the selected image where there is one channel."""
+        if isalive(self.native) and len(self.boxes) == 1:
+            self._fill()
+            if self.boxes[0].value not in self._chosen:
+                self._layer_changed()
 
     def _image_layers(self, _: Any = None) -> list[Image]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
     def _guess(self, names: Sequence[str]) -> list[Image | None]:
-        """Layers whose names hold the channel's name; one with all channels; the selected ones; the others in order."""
-        selected = [layer for layer in self._image_layers() if layer in self._viewer.layers.selection]
-        layers = [*selected, *(layer for layer in self._image_layers() if layer not in selected)]
+        """For one channel the selected layer, or the one before.
+
+        For several those whose names hold the channel's name; one with all channels; those that are selected, where
+        these are as many; the others in order.
+        """
+        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # a doubt is no image
+        selected = [layer for layer in offered if layer in self._viewer.layers.selection]
+        before = [layer for layer in self._chosen if layer in offered]
+        if len(names) == 1 and (selected or before):
+            return [*selected, *before][:1]
+        if len(selected) != len(names):  # as of layers that were opened one by one: the last one
+            selected = []
+        layers = [*selected, *(layer for layer in offered if layer not in selected)]
         left = list(layers)
         found: dict[str, Image] = {}
         for name in sorted(names, key=len, reverse=True):

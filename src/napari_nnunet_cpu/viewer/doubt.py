@@ -9,12 +9,15 @@ import numpy.typing as npt
 from napari.layers import Image
 
 from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.viewer.foreground import add_unselected
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.origin import bind, origin_of
 from napari_nnunet_cpu.viewer.shown import voxel_shown
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 # A slice is as doubtful as this share of its voxels that is most so.
 _SHARE = 0.01
@@ -23,17 +26,19 @@ _SHARE = 0.01
 View = tuple[int, tuple[int, ...]]
 
 
-def add_doubt(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> Image:
-    """Add the doubt of a result to a viewer, on top.
+def add_doubt(viewer: ViewerModel, result: LayerResult, image: LayerImage, visible: bool = True) -> Image:
+    """Add the doubt of a result to a viewer, on top, not selected.
 
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layers are. What is selected stays selected.
+        Where the layers are.
     result : LayerResult
         With doubt.
     image : LayerImage
         What it was made from: the layer lies exactly on it.
+    visible : bool
+        Whether the layer is shown.
 
     Returns
     -------
@@ -53,14 +58,20 @@ def add_doubt(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> Im
         colormap="magma",
         blending="additive",
         contrast_limits=(0, 1),
+        visible=visible,
         metadata=image.metadata | {"nnunet": result.provenance},
         **image.placement.labels_transforms(image.times),
     )
-    active = viewer.layers.selection.active
-    viewer.layers.append(layer)
-    if active is not None:
-        viewer.layers.selection.active = active
+    bind(layer, result.origin)
+    add_unselected(viewer, layer)
     return layer
+
+
+def doubt_of(viewer: ViewerModel, layer: Layer | None) -> Image | None:
+    """The layer of doubt that was made together with these labels, or is this one; None where there is none."""
+    origin = None if layer is None else origin_of(layer)
+    shown = (other for other in viewer.layers if isinstance(other, Image))
+    return None if origin is None else next((other for other in shown if origin_of(other) is origin), None)
 
 
 class DoubtfulSlices:

@@ -11,6 +11,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Labels
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.viewer.origin import check_image
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -55,7 +56,7 @@ class FirstStageChoice(ComboBox):
         Raises
         ------
         CaseError
-            When the layer does not lie on the image.
+            When the layer does not lie on the image, or was made from another one.
         ModelError
             When the first stage can be neither run nor read from a layer.
         """
@@ -69,6 +70,7 @@ class FirstStageChoice(ComboBox):
                         "model's folder beside it, or choose a Labels layer as first stage"
                     )
             return None
+        check_image(self.value, image, "choose labels of this image, or run the first stage")
         labels = np.array(self.value.data)
         image.from_labels(labels, 0)  # raises when it lies elsewhere
         return labels

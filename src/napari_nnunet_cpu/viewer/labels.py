@@ -9,8 +9,10 @@ import pandas as pd  # here, for napari would read it on the first layer, and ho
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
+from napari_nnunet_cpu.viewer.foreground import add_unselected
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.origin import bind
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,7 +23,7 @@ _UNNAMED = (0.6, 0.6, 0.6, 1.0)
 
 
 def add_result(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> Labels:
-    """Add the layer of a result to a viewer and, of a cascade, that of its first stage.
+    """Add the layer of a result to a viewer, selected, and, of a cascade, that of its first stage.
 
     Returns
     -------
@@ -29,7 +31,9 @@ def add_result(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> L
         The layer of the result.
     """
     add_first_stage(viewer, result, image)
-    return add_with_names(viewer, labels_layer(result, image), result.label_names)
+    layer = add_with_names(viewer, labels_layer(result, image), result.label_names)
+    viewer.layers.selection.active = layer
+    return layer
 
 
 def add_first_stage(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> None:
@@ -42,12 +46,12 @@ def add_first_stage(viewer: ViewerModel, result: LayerResult, image: LayerImage)
 
 
 def add_with_names(viewer: ViewerModel, layer: Labels, names: dict[int, str]) -> Labels:
-    """Add a layer to a viewer, with the names of its labels, which the status bar shows.
+    """Add a layer to a viewer, not selected, with the names of its labels, which the status bar shows.
 
     The names come last: in 3D napari looks for the one under the cursor at once, and fails where that has not been
     on the canvas yet.
     """
-    viewer.add_layer(layer)
+    add_unselected(viewer, layer)
     layer.features = pd.DataFrame({"index": list(names), "name": list(names.values())})
     return layer
 
@@ -68,13 +72,15 @@ def labels_layer(result: LayerResult, image: LayerImage) -> Labels:
         Settings and versions are in `metadata["nnunet"]`; not added to a viewer yet.
     """
     names = result.label_names
-    return Labels(
+    layer = Labels(
         result.labels,
         name=labels_name(image),
         colormap=label_colors(names),
         metadata=image.metadata | {"nnunet": result.provenance},
         **image.placement.labels_transforms(image.times),
     )
+    bind(layer, result.origin)
+    return layer
 
 
 def labels_name(image: LayerImage) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.predict import Result
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.origin import Origin, checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class LayerResult:
     doubt : numpy.ndarray or None
         Where the settings asked for it: how much in doubt each voxel is, uncalibrated, on the grid of the labels;
         float32 in [0, 1].
+    origin : Origin or None
+        What they were made from.
     """
 
     labels: npt.NDArray[Any]
@@ -38,6 +41,7 @@ class LayerResult:
     provenance: dict[str, Any]
     first_stage: LayerResult | None = None
     doubt: npt.NDArray[np.float32] | None = None
+    origin: Origin | None = None
 
 
 class LayerLabels:
@@ -55,12 +59,18 @@ class LayerLabels:
         self._doubt: npt.NDArray[np.float32] | None = None
         self._names: dict[int, str] = {}
         self._provenance: list[dict[str, Any]] = []
+        self._checksums: list[str] = []
         self._first_stage: LayerLabels | None = None
 
     @property
     def count(self) -> int:
         """Time points that were added."""
         return len(self._provenance)
+
+    @property
+    def image(self) -> LayerImage:
+        """The image at the time points that were added."""
+        return replace(self._image, times=self._image.times[: self.count])
 
     def add(self, result: Result) -> None:
         """Take the labels (Z, Y, X), in file order, and the doubt of the next time point."""
@@ -74,12 +84,13 @@ class LayerLabels:
             self._doubt[placement.index(number)] = self._image.to_layer(result.doubt)
         self._names = result.label_names
         self._provenance.append(result.provenance)
+        self._checksums.append(checksum(result.case))
         if result.first_stage is not None:
             self._first_stage = self._first_stage or LayerLabels(self._image)
             self._first_stage.add(result.first_stage)
 
     def result(self) -> LayerResult:
-        """The labels of all; at least one was added.
+        """The labels of the time points that were added, one at least.
 
         Raises
         ------
@@ -97,9 +108,11 @@ class LayerLabels:
             for name in ("tiles", "tiles_done", "passes"):
                 provenance[name] = sum(part[name] for part in self._provenance)
             provenance["runs"] = [run for part in self._provenance for run in part["runs"]]
-        about: dict[str, Any] = {"axes": str(self._image.axes)}
+        about: dict[str, Any] = {"axes": str(self._image.axes), "checksums": list(self._checksums)}
         if self._image.axes.time is not None:
-            about["time_points"] = list(self._image.times)
+            about["time_points"] = list(self.image.times)
         provenance["image"] = provenance["image"] | about
         first = None if self._first_stage is None else self._first_stage.result()
-        return LayerResult(self._labels, self._names, provenance, first, self._doubt)
+        done = self._image.placement.first(self.count)
+        doubt = None if self._doubt is None else self._doubt[done]
+        return LayerResult(self._labels[done], self._names, provenance, first, doubt)

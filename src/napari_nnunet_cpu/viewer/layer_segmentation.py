@@ -6,18 +6,20 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.events import Event, TileDone
-from napari_nnunet_cpu.models import Model
+from napari_nnunet_cpu.models import Model, TrainedModel, members_of
 from napari_nnunet_cpu.predict import Focus, Result, Segmentation
 from napari_nnunet_cpu.predict.run_folder import RunFolder
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.layer_result import LayerLabels, LayerResult
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.origin import Origin
 
 if TYPE_CHECKING:
     from napari_nnunet_cpu.cases.case import Spacing
@@ -162,23 +164,19 @@ class LayerSegmentation:
             if result is None:
                 return None
             if not several:  # more of its tiles may be chosen later
-                parts = LayerLabels(image)
-                parts.add(result)
-                return parts.result()
+                return self._single(result)
             self._parts.add(result)
             self._files += at_hand.files  # its labels are in memory only
             self._at_hand = None
             del at_hand, result
-        return self._parts.result()
+        return self._known(self._parts)
 
     def partial(self) -> LayerResult | None:
-        """What is final of the one time point; None before there is anything, and of several time points."""
-        found = None if self._at_hand is None or len(self.image.times) > 1 else self._at_hand.partial()
-        if found is None:
-            return None
-        parts = LayerLabels(self.image)
-        parts.add(found)
-        return parts.result()
+        """What is final of the one time point, or those of several that are done; None before there is anything."""
+        if len(self.image.times) > 1:
+            return self._known(self._parts) if self._parts.count else None
+        found = None if self._at_hand is None else self._at_hand.partial()
+        return None if found is None else self._single(found)
 
     def forget_saved(self) -> None:
         """Remove what is saved: the labels are where they should be."""
@@ -193,6 +191,25 @@ class LayerSegmentation:
             self._at_hand.close()
         for file in self._files:
             file.close()
+
+    def _single(self, result: Result) -> LayerResult:
+        """The result of the one time point."""
+        parts = LayerLabels(self.image)
+        parts.add(result)
+        return self._known(parts)
+
+    def _known(self, parts: LayerLabels) -> LayerResult:
+        """The result, with what it was made from."""
+
+        def known(result: LayerResult, model: TrainedModel) -> LayerResult:
+            provenance = result.provenance | {"id": uuid4().hex}
+            origin = Origin(parts.image, model, self._spacing_mm, provenance)
+            return replace(result, provenance=provenance, origin=origin)
+
+        result, model = parts.result(), members_of(self._model)[0]
+        if result.first_stage is not None and model.first_stage is not None:
+            result = replace(result, first_stage=known(result.first_stage, model.first_stage))
+        return known(result, model)
 
     def _part(
         self, at_hand: Segmentation, should_stop: Callable[[], bool], number: int, several: bool

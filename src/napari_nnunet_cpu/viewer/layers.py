@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,8 @@ class LayerImage:
         The layer's metadata.
     notes : tuple of str
         What the user should know of the layers, as in `Case`.
+    sources : tuple of weakref.ref
+        The layers, one for each of `arrays`.
     """
 
     name: str
@@ -71,6 +74,7 @@ class LayerImage:
     placement: Placement
     metadata: dict[str, Any]
     notes: tuple[str, ...] = ()
+    sources: tuple[ref[Image], ...] = ()
 
     @property
     def channels(self) -> int:
@@ -249,6 +253,7 @@ def image_from_layers(
         placement=layer_placement(first, found, shape),
         metadata=dict(first.metadata),
         notes=notes,
+        sources=tuple(ref(layer) for layer in layers),
     )
 
 

@@ -16,13 +16,16 @@ from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict import Focus
 from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.canvas import guard_contexts, unwrapped
 from napari_nnunet_cpu.viewer.doubt import add_doubt
 from napari_nnunet_cpu.viewer.focus_watch import FocusWatch
+from napari_nnunet_cpu.viewer.foreground import Foreground
 from napari_nnunet_cpu.viewer.labels import add_first_stage, add_with_names, labels_layer
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layer_segmentation import FinalLabels, LayerEvent, LayerSegmentation
 from napari_nnunet_cpu.viewer.layers import LayerImage
 from napari_nnunet_cpu.viewer.merge import MergeTarget
+from napari_nnunet_cpu.viewer.origin import Origin, changes_of, title
 from napari_nnunet_cpu.viewer.preview import Preview
 from napari_nnunet_cpu.viewer.worker import ActivityProgress, RunWorker, make_worker
 
@@ -57,6 +60,8 @@ class LiveRun:
         The layer into which the labels go; a new one when None, or when that one does not take them any more.
     priority : int
         Below 0 for a run in the background, which pauses while another one wants the computer.
+    asked_for : callable, optional
+        Whether the user still looks at what this run is for; asked at its end.
 
     Attributes
     ----------
@@ -80,6 +85,9 @@ class LiveRun:
         The layer that holds it.
     doubt : Image or None
         The layer of its doubt, where that was asked for.
+    remark : str
+        What is to be known of the last result, for people: that it came in the background, or that the image has
+        changed since the run began.
     """
 
     progressed = Signal(object)
@@ -100,22 +108,29 @@ class LiveRun:
         folder: Path | None = None,
         target: MergeTarget | None = None,
         priority: int = 0,
+        asked_for: Callable[[], bool] = lambda: True,
     ) -> None:
+        viewer = unwrapped(viewer)
         self.image = image
         self.target = target
         self.result: LayerResult | None = None
         self.labels: Labels | None = None
         self.doubt: Image | None = None
+        self.remark = ""
         self._viewer = viewer
         self._priority = priority
-        names = members_of(model)[0].labels
-        self.preview = Preview(viewer, image, dict(names.names), names.dtype)
+        self._asked_for = asked_for
+        first = members_of(model)[0]
+        origin = Origin(image, first, spacing_mm, {}, preview=True)
+        self.preview = Preview(viewer, image, dict(first.labels.names), first.labels.dtype, origin, priority >= 0)
         self._segmentation = LayerSegmentation(
             image, model, settings, spacing_mm, first_stage, any_order=True, folder=folder
         )
         self._watch = FocusWatch(viewer, layer, image, self._look)
         self._worker: RunWorker | None = None
+        self._foreground = Foreground(viewer)
         self._asked_to_stop = False
+        self._abandoned = False
         self._told: str | None = None
         self._tiles_done = 0
 
@@ -135,6 +150,13 @@ class LiveRun:
         return self._asked_to_stop or (self._worker is not None and self._worker.cancelled)
 
     @property
+    def _closing(self) -> bool:
+        """Whether the window, or the program, is being closed, so that nothing can be shown any more."""
+        if self._worker is None:
+            return False
+        return self._worker.window_closed or (self._worker.cancelled and not self._asked_to_stop)
+
+    @property
     def saving_problem(self) -> str | None:
         """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
         return self._segmentation.saving_problem
@@ -144,7 +166,9 @@ class LiveRun:
         if self._worker is not None:
             return
         self._asked_to_stop = False
-        self._worker = worker = make_worker(self._segmentation.steps, self._priority)
+        self._foreground = Foreground(self._viewer)
+        doing = f"segmenting {self.image.name}"
+        self._worker = worker = make_worker(self._segmentation.steps, self._viewer, doing, self._priority)
         ActivityProgress(worker, f"nnU-Net: {self.image.name}", self.cancel)
 
         def of_this(slot: Callable[..., None]) -> Callable[..., None]:
@@ -157,6 +181,7 @@ class LiveRun:
         worker.finished.connect(of_this(self._on_finished))
         _RUNNING.add(self)
         self._watch.start()
+        guard_contexts()
         # before the worker begins: making a layer ignores warnings for a moment, as loading an engine does in the
         # worker, and until Python 3.14 each of two threads that do so at once may undo what the other ignores
         self.preview.show()
@@ -208,9 +233,9 @@ class LiveRun:
         return found[0] if found else self.labels
 
     def keep(self) -> Labels | None:
-        """Make a layer of what is final and take the preview away; None where nothing is."""
+        """Make a layer of what is final, select it, and take the preview away; None where nothing is."""
         result = None if self.running else self._segmentation.partial()
-        return None if result is None else self._as_new_layer(result)
+        return None if result is None else self._as_new_layer(result, select=True)
 
     def close(self) -> None:
         """Take the preview away and let others have what is saved: the run is not gone on with."""
@@ -219,31 +244,68 @@ class LiveRun:
         if not self.running:
             self._segmentation.close()
 
-    def _delivered(self, result: LayerResult) -> Labels:
+    def abandon(self) -> None:
+        """Stop for good. What is final becomes a layer, and a warning says so where something was going on."""
+        if self.running:
+            self._abandoned = True
+            self.cancel()
+        elif self.unfinished:
+            self._leave()
+        else:
+            self.close()
+
+    def _leave(self) -> None:
+        """Keep what is final, and tell of it."""
+        result = self._segmentation.partial() if self.preview.painted else None
+        kept = None if result is None else self._as_new_layer(result, select=False)
+        left = "nothing was finished" if kept is None else f"what was finished is in {kept.name}"
+        self.close()
+        show_warning(f"{title(self.image)}: the run was cancelled because its panel was closed; {left}")
+
+    def _delivered(self, result: LayerResult, background: bool) -> Labels:
         target, self.target = self.target, None  # it knows the layer as it was before this run
         if target is None:
-            return self._as_new_layer(result)
+            return self._as_new_layer(result, select=not background)
         try:
             target.merge(result)
         except NNUNetCPUError as error:
             show_warning(f"{error}; the labels are in a new layer")
-            return self._as_new_layer(result)
+            return self._as_new_layer(result, select=not background)
         self.preview.remove()
         return target.layer
 
-    def _as_new_layer(self, result: LayerResult) -> Labels:
-        add_first_stage(self._viewer, result, self.image)
-        layer = self.preview.become(result)
+    def _as_new_layer(self, result: LayerResult, select: bool) -> Labels:
+        """The layer of a result. It is as visible as the preview was; without one, hidden if it is not selected."""
+        image = self.image if result.origin is None else result.origin.image
+        add_first_stage(self._viewer, result, image)
+        layer = self.preview.become(result) if image.times == self.image.times else None
         if layer is None:
-            layer = add_with_names(self._viewer, labels_layer(result, self.image), result.label_names)
+            visible = select or (self.preview.layer is not None and self.preview.layer.visible)
+            self.preview.remove()
+            layer = labels_layer(result, image)
+            layer.visible = visible
+            add_with_names(self._viewer, layer, result.label_names)
         if result.first_stage is not None:  # which came on top of the preview
             self._viewer.layers.move(self._viewer.layers.index(layer), len(self._viewer.layers))
-        self._viewer.layers.selection.active = layer
+        if select:
+            self._viewer.layers.selection.active = layer
         return layer
 
+    def _remark(self, labels: Labels, background: bool, merged: bool) -> str:
+        """What is to be known of the result, for people."""
+        remarks = []
+        if merged:
+            remarks.append(f"merged into {labels.name}")
+        elif background:
+            remarks.append(f"{labels.name} is not selected" + ("" if labels.visible else ", and hidden"))
+        change = changes_of(self.image)
+        if change is not None:
+            remarks.append(f"{title(self.image)} {change} during the run: the labels are those of the image before")
+        return "; ".join(remarks)
+
     def _on_event(self, event: LayerEvent) -> None:
-        if self._worker is None or (self._worker.cancelled and not self._asked_to_stop):
-            return  # the window is being closed
+        if self._closing:
+            return
         self._tell_unsaved()
         if isinstance(event, FinalLabels):
             self.preview.paint(event)
@@ -256,31 +318,38 @@ class LiveRun:
     def _on_result(self, result: LayerResult | None) -> None:
         if result is None or self._worker is None or self._worker.cancelled:
             return
-        self.result, self.labels = result, self._delivered(result)
+        behind = self._priority < 0 or not self._asked_for() or self._foreground.left_for(self.preview.layer)
+        target = self.target
+        self.result, self.labels = result, self._delivered(result, behind)
         if result.doubt is not None:
-            self.doubt = add_doubt(self._viewer, result, self.image)
+            self.doubt = add_doubt(self._viewer, result, self.image, visible=not behind)
+        self.remark = self._remark(self.labels, behind, target is not None and self.labels is target.layer)
         self._segmentation.forget_saved()
         self._tiles_done = 0
         self._end()
         self.ended.emit(self.labels)
 
     def _on_error(self, error: Exception) -> None:
+        if self._closing:
+            return  # the end is told when it has finished
         self._end()
         self._stop_showing()
         self._tell_unsaved()
         self.failed.emit(error)
 
     def _on_finished(self) -> None:
-        asked = self._asked_to_stop
+        closing = self._closing
         self._end()
-        if asked:
+        if not closing:
             self._stop_showing()
             self._tell_unsaved()  # the last save came after the last event
         self.ended.emit(None)
 
     def _stop_showing(self) -> None:
-        """Leave what was painted on the screen, if anything was."""
-        if self.preview.painted:
+        """Leave what was painted on the screen, if anything was; of an abandoned run make a layer of it."""
+        if self._abandoned:
+            self._leave()
+        elif self.preview.painted:
             self.preview.finish()
         else:
             self.preview.remove()

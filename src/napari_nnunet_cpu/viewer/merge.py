@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari.layers import Labels
 from napari_nnunet_cpu.errors import CaseError, SettingsError, first_line
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.origin import bind, check_checksums, check_image, provenance_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -110,6 +111,8 @@ class MergeTarget:
             When the layer can't take these labels any more; nothing is written then.
         """
         self._check()
+        checksums = result.provenance.get("image", {}).get("checksums", ())
+        check_checksums(self.layer, self._image, checksums, "use a new layer")
         box = result.provenance["settings"]["box"]
         part = None if box is None else self._image.box_in_layer(box)
         self._check_found(result, part)
@@ -125,8 +128,21 @@ class MergeTarget:
             reason = first_line(error)
             raise CaseError(f"labels can't be merged into {self.layer.name}: {reason}; use a new layer") from error
         if written:
+            self._note(result)
             self.layer.refresh()
         return written
+
+    def _note(self, result: LayerResult) -> None:
+        """Note in a layer of the user's what its labels are made from by now."""
+        if result.origin is None or provenance_of(self.layer):
+            return
+        image, about = replace(self._image, times=tuple(self._times)), dict(result.provenance["image"])
+        if image.times != self._image.times:
+            about["time_points"] = list(image.times)
+            del about["checksums"]  # of the time points of the run alone
+        provenance = result.provenance | {"image": about}
+        bind(self.layer, replace(result.origin, image=image, provenance=provenance))
+        self.layer.metadata = self.layer.metadata | {"nnunet": provenance}
 
     def _end_step(self) -> bool:
         """Make a step of the user's history of what is not one yet; False where there is nothing."""
@@ -197,6 +213,7 @@ class MergeTarget:
             raise CaseError(
                 f"{name} lies elsewhere than the labels of {self._image.name}, or has other units; use a new layer"
             )
+        check_image(layer, self._image, "use a new layer")
         if self._rule.values is not None:
             self._check_value(max(self._rule.values))
 

@@ -60,6 +60,13 @@ class Placement:
             index[self.axes.channel] = 0
         return tuple(index[self._first_kept :])
 
+    def first(self, count: int) -> tuple[slice, ...]:
+        """The part of an array of `labels_shape` that holds the first `count` time points."""
+        index = [slice(None)] * len(self.shape)
+        if self.axes.time is not None:
+            index[self.axes.time] = slice(count)
+        return tuple(index[self._first_kept :])
+
     def labels_transforms(self, times: Sequence[int]) -> dict[str, Any]:
         """The place in the world of the labels of these time points, which follow each other."""
         transforms = dict(self.transforms)

@@ -9,15 +9,18 @@ from napari.layers import Labels
 from superqt.utils import qthrottled
 from vispy.visuals import LineVisual
 
-from napari_nnunet_cpu.viewer.canvas import remove_layer
+from napari_nnunet_cpu.viewer.canvas import guard_contexts
 from napari_nnunet_cpu.viewer.labels import add_with_names, label_colors, labels_name
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layer_segmentation import FinalLabels
 from napari_nnunet_cpu.viewer.layers import LayerImage
+from napari_nnunet_cpu.viewer.origin import bind
 from napari_nnunet_cpu.viewer.shown import voxel_shown
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+    from napari_nnunet_cpu.viewer.origin import Origin
 
 # A refresh of a large slice takes half of this.
 _REFRESH_MS = 300
@@ -42,6 +45,10 @@ class Preview:
         Of the labels.
     dtype : numpy.dtype
         Of the labels.
+    origin : Origin, optional
+        What the labels are made from.
+    visible : bool
+        Whether the layer is shown before the user shows it.
 
     Attributes
     ----------
@@ -51,12 +58,22 @@ class Preview:
         Whether there are labels in it.
     """
 
-    def __init__(self, viewer: ViewerModel, image: LayerImage, names: dict[int, str], dtype: Any) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: LayerImage,
+        names: dict[int, str],
+        dtype: Any,
+        origin: Origin | None = None,
+        visible: bool = True,
+    ) -> None:
         self.layer: Labels | None = None
         self._viewer = viewer
         self._image = image
         self._names = names
         self._dtype = dtype
+        self._origin = origin
+        self._visible = visible
         self.painted = False
         self._stale = False
         self._refresh = qthrottled(self._refresh_now, timeout=_REFRESH_MS)
@@ -93,6 +110,7 @@ class Preview:
         layer.metadata = self._image.metadata | {"nnunet": result.provenance}
         layer.name = labels_name(self._image)
         layer.editable = True
+        bind(layer, result.origin)
         layer.refresh()
         return layer
 
@@ -100,7 +118,7 @@ class Preview:
         """Take the layer away: its labels are elsewhere, or there are none."""
         self._refresh.cancel()
         if self.layer is not None and self.shown:
-            remove_layer(self._viewer, self.layer)
+            self._viewer.layers.remove(self.layer)
         self.layer, self.painted = None, False
 
     @property
@@ -114,19 +132,19 @@ class Preview:
             np.zeros(placement.labels_shape(times), dtype=self._dtype),
             name=f"{self._image.name} (preview)",
             colormap=label_colors(self._names),
+            visible=self._visible,
             **placement.labels_transforms(times),
         )
         layer.editable = False
-        active = self._viewer.layers.selection.active
-        add_with_names(self._viewer, layer, self._names)
-        if active is not None:  # the user goes on with what is at hand
-            self._viewer.layers.selection.active = active
-        return layer
+        bind(layer, self._origin)
+        return add_with_names(self._viewer, layer, self._names)
 
     def _in_view(self, final: FinalLabels) -> bool:
         """Whether the slice that is shown goes through the part."""
         if self.layer is None or self._viewer.dims.ndisplay == 3:
             return True
+        if not self.layer.visible:  # napari slices it anew once it is shown
+            return False
         point = voxel_shown(self._viewer, self.layer)
         first = self._viewer.dims.ndim - self.layer.ndim
         for axis, side in enumerate(final.place):
@@ -141,4 +159,5 @@ class Preview:
     def _refresh_now(self) -> None:
         self._stale = False
         if self.layer is not None and self.shown:
+            guard_contexts()
             self.layer.refresh()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, SpinBox, Widget
-from napari.qt.threading import create_worker
+from superqt.utils import create_worker
 
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import DOUBTS, PRESETS, Settings

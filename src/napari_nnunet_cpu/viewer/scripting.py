@@ -121,7 +121,7 @@ def segment_layer(
                 warnings.warn(segmentation.saving_problem, stacklevel=2)
         return found
 
-    from napari.utils.notifications import show_error
+    from napari.utils.notifications import show_error, show_info
 
     from napari_nnunet_cpu.viewer.live_run import LiveRun
 
@@ -129,6 +129,7 @@ def segment_layer(
         viewer, chosen[0], image, trained, settings, spacing_mm, folder=saved, target=target, priority=priority
     )
     run.failed.connect(lambda error: show_error(str(error)))
+    run.ended.connect(lambda labels: show_info(run.remark) if labels is not None and run.remark else None)
     run.start()
     return run
 

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import Container, FileEdit, PushButton, Widget
+from magicgui.widgets import Container, Label, PushButton, Widget
 from napari.layers import Labels
-from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt
+from superqt.utils import create_worker
 
 from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError, OutputError, SettingsError
+from napari_nnunet_cpu.viewer.origin import origin_of
+from napari_nnunet_cpu.viewer.path_edit import PathEdit
 from napari_nnunet_cpu.viewer.session_folder import save_corrected
-from napari_nnunet_cpu.viewer.worker import while_open
+from napari_nnunet_cpu.viewer.worker import belong_to, while_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +31,10 @@ Chosen = tuple["LayerImage", "TrainedModel", "Spacing | None"]
 
 
 class SessionChoice(Container[Widget]):
-    """Saves the selected Labels layer with the chosen image, for nnU-Net to train on.
+    """Saves the selected Labels layer with its image, for nnU-Net to train on.
+
+    The image and the model are those that the labels were made from. Of labels that nobody knows anything of, as those
+    that are painted by hand, they are the chosen ones.
 
     Parameters
     ----------
@@ -35,8 +42,6 @@ class SessionChoice(Container[Widget]):
         Whose selected layer is saved.
     chosen : callable
         Gives the image, the model and the stated spacing; raises `NNUNetCPUError` where something is missing.
-    tell : callable
-        Takes what is to be told, and whether it is an error.
 
     Attributes
     ----------
@@ -44,21 +49,25 @@ class SessionChoice(Container[Widget]):
         An nnU-Net raw dataset, or where one is begun.
     save_button : PushButton
         Saves.
+    note : Label
+        What is being saved, or was last, or why nothing was.
     """
 
-    def __init__(self, viewer: ViewerModel, chosen: Callable[[], Chosen], tell: Callable[[str, bool], None]) -> None:
+    def __init__(self, viewer: ViewerModel, chosen: Callable[[], Chosen]) -> None:
         self._viewer = viewer
         self._chosen = chosen
-        self._tell = tell
-        self.folder = FileEdit(
+        self.folder = PathEdit(
             label="session folder",
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
             tooltip="a raw dataset of nnU-Net, DatasetXXX_Name: corrected labels are added to it, to train on next",
         )
         self.save_button = PushButton(text="Save corrected labels")
-        super().__init__(widgets=[self.folder, self.save_button], labels=True)
+        self.note = Label(value="", visible=False)
+        super().__init__(widgets=[self.folder, self.save_button, self.note], labels=True)
         self.margins = (0, 0, 0, 0)
+        self.note.native.setWordWrap(True)
+        self.note.native.setTextFormat(Qt.TextFormat.PlainText)
         self.save_button.clicked.connect(self.save)
 
     def save(self) -> None:
@@ -69,29 +78,51 @@ class SessionChoice(Container[Widget]):
             layer = self._viewer.layers.selection.active
             if not isinstance(layer, Labels):
                 raise CaseError("no Labels layer is selected: select the corrected one in the list of layers")
-            image, model, spacing_mm = self._chosen()
+            origin = origin_of(layer)
+            image, model, spacing_mm = (
+                self._chosen() if origin is None else (origin.image_now(), origin.model, origin.spacing_mm)
+            )
         except NNUNetCPUError as error:
-            self._tell(str(error), True)
+            self._failed(error)
             return
         self.save_button.enabled = False
         folder = Path(str(self.folder.value))
-        create_worker(
+        self._say(f"saving {layer.name} …")
+        worker = create_worker(
             _save,
             folder,
             layer,
             image,
             model,
             spacing_mm,
+            _start_thread=False,
             _ignore_errors=True,
             _connect={
-                "returned": while_open(self, lambda names: self._tell(f"saved {', '.join(names)} in {folder}", False)),
-                "errored": while_open(self, lambda error: self._tell(str(error), True)),
+                "returned": while_open(
+                    self, lambda names: self._say(f"saved {layer.name} as {', '.join(names)} in {folder}")
+                ),
+                "errored": while_open(self, self._failed),
                 "finished": while_open(self, self._ready),
             },
         )
+        belong_to(self._viewer, worker, f"saving {layer.name}", worker.quit)
+        worker.start()
+
+    def forget(self) -> None:
+        """Say no longer what was saved, or failed to be."""
+        if self.save_button.enabled:
+            self._say("")
 
     def _ready(self) -> None:
         self.save_button.enabled = True
+
+    def _failed(self, error: Exception) -> None:
+        self._say(str(error))
+        show_error(str(error))
+
+    def _say(self, text: str) -> None:
+        self.note.value = text
+        self.note.visible = bool(text)
 
 
 def _save(

@@ -14,6 +14,7 @@ from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.plans import Dataset
 from napari_nnunet_cpu.prepare.prepare import reader_order, spacing_seen_by_reader
+from napari_nnunet_cpu.viewer.origin import check_checksums, check_image, check_model, checksum, origin_of
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.models import TrainedModel
     from napari_nnunet_cpu.models.labels import LabelValue
     from napari_nnunet_cpu.viewer.layers import LayerImage
+
+_GIVE = "save it with the image it was made from"
 
 
 def save_corrected(
@@ -58,12 +61,18 @@ def save_corrected(
     Raises
     ------
     CaseError, OutputError, SettingsError
-        As `RawDataset.add`, and when the layer does not lie on the image's grid.
+        As `RawDataset.add`, and when the layer does not lie on the image's grid, or was made from another image,
+        or with a model of other labels.
     ModelError
         When the model's folder is gone.
     """
     dataset = RawDataset(Path(folder))
     values, order = label_values(model)
+    origin = origin_of(labels_layer)
+    if origin is not None and origin.preview:
+        raise CaseError(f"{labels_layer.name} is still computed; keep what is finished, or wait for the end")
+    check_image(labels_layer, image, _GIVE)
+    check_model(labels_layer, model)
     if getattr(labels_layer, "multiscale", False):
         raise CaseError(f"{labels_layer.name} has several scales; make a layer of the finest one")
     image = _at_times_of(labels_layer, image)
@@ -71,7 +80,9 @@ def save_corrected(
     saved = []
     for number, time in enumerate(image.times):
         labels = image.from_labels(painted, number)
-        case = _as_model_sees(image.case(spacing_mm, time), model)
+        case = image.case(spacing_mm, time)
+        check_checksums(labels_layer, image, [checksum(case)], _GIVE)
+        case = _as_model_sees(case, model)
         name = _name(image, time)
         reader = model.plans.image_reader_writer
         saved.append(dataset.add(case, labels, model.channel_names, values, order, name, reader=reader))

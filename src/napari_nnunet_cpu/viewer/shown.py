@@ -42,6 +42,8 @@ def at_time(image: LayerImage, time: int | str, viewer: ViewerModel, layer: Imag
     axis = image.axes.time
     if time != "all" and time != "current" and (isinstance(time, bool) or not isinstance(time, int)):
         raise SettingsError(f'time is {time!r}; give the number of a time point, "current" or "all"')
+    if axis is None and not isinstance(time, str):
+        raise CaseError(f"{image.name} has no time, only the axes {image.axes}; leave the time point {time} out")
     if axis is None or time == "all" or (time == "current" and len(image.times) == 1):
         return image
     index = round(voxel_shown(viewer, layer)[axis]) if time == "current" else int(time)

@@ -12,6 +12,7 @@ from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
 from napari_nnunet_cpu.predict import estimate
 from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.canvas import unwrapped
 from napari_nnunet_cpu.viewer.channel_choice import ChannelChoice
 from napari_nnunet_cpu.viewer.cost_label import CostLabel, folder_for
 from napari_nnunet_cpu.viewer.doubt_button import DoubtButton
@@ -19,6 +20,7 @@ from napari_nnunet_cpu.viewer.first_stage_choice import FirstStageChoice
 from napari_nnunet_cpu.viewer.live_run import LiveRun
 from napari_nnunet_cpu.viewer.merge import MergeTarget
 from napari_nnunet_cpu.viewer.model_choice import ModelChoice
+from napari_nnunet_cpu.viewer.origin import state_of
 from napari_nnunet_cpu.viewer.part_choice import PartChoice
 from napari_nnunet_cpu.viewer.preferences import begin_with, chosen, read, remember
 from napari_nnunet_cpu.viewer.queue_button import QueueButton
@@ -29,7 +31,7 @@ from napari_nnunet_cpu.viewer.worker import while_open
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_nnunet_cpu.viewer.layers import LayerImage
 
@@ -63,25 +65,26 @@ class SegmentWidget(Container[Widget]):
     """
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037  # napari reads it at run time
-        self._viewer = napari_viewer
+        self._viewer = viewer = unwrapped(napari_viewer)
         self.live: LiveRun | None = None
         self._inputs: tuple[Any, ...] = ()
+        self._status_inputs: tuple[Any, ...] = ()
         self.cost = CostLabel()
         self.run_button = PushButton(text="Run")
-        self.queue_button = QueueButton(self._say)
+        self.queue_button = QueueButton(viewer)
         self.keep_button = PushButton(text="Keep what is finished", visible=False)
-        self.doubt_button = DoubtButton(napari_viewer, self._say)
+        self.doubt_button = DoubtButton(viewer, self._say)
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.status = Label(value="")
         self._ready = False
         self.model = ModelChoice(self._model_changed)
-        self.channels = ChannelChoice(napari_viewer, self._refresh_cost)
-        self.first_stage = FirstStageChoice(napari_viewer, self._refresh_cost)
+        self.channels = ChannelChoice(viewer, self._refresh_cost)
+        self.first_stage = FirstStageChoice(viewer, self._refresh_cost)
         self.first_stage_row: Container[Widget] = Container(widgets=[self.first_stage], labels=True)
         self.first_stage_row.margins = (0, 0, 0, 0)
-        self.part = PartChoice(napari_viewer, self._refresh_cost)
-        self.result = ResultChoice(napari_viewer)
-        self.session = SessionChoice(napari_viewer, self._to_save, self._say)
+        self.part = PartChoice(viewer, self._refresh_cost)
+        self.result = ResultChoice(viewer)
+        self.session = SessionChoice(viewer, self._to_save)
         self.run_options = RunOptions(self.model.details, self._refresh_cost)
         super().__init__(
             widgets=[
@@ -95,6 +98,7 @@ class SegmentWidget(Container[Widget]):
                 self.cost,
                 self.run_button,
                 self.queue_button,
+                self.queue_button.note,
                 self.keep_button,
                 self.doubt_button,
                 self.progress,
@@ -109,6 +113,9 @@ class SegmentWidget(Container[Widget]):
         self.run_button.clicked.connect(self._run_or_cancel)
         self.keep_button.clicked.connect(self._keep)
         self.queue_button.clicked.connect(self.run_in_background)
+        self.native_parent_changed.connect(self._parent_changed)
+        for choice in (self.result.layer, self.result.values):
+            choice.changed.connect(self._forget_status)
         begin_with(read(), self.model, self.run_options)
 
     @property
@@ -150,6 +157,7 @@ class SegmentWidget(Container[Widget]):
         self.progress.visible = True
         self.progress.max, self.progress.value = 0, 0
         self.status.value = StageStarted(Stage.PREPARE).text
+        self.session.forget()
         self.live.start()
         remember(chosen(self.model, self.run_options))
         return self.live
@@ -179,10 +187,16 @@ class SegmentWidget(Container[Widget]):
         settings, first_stage, target = self._settings(image), self.first_stage.labels(image), self._target(image)
         outline = image.outline(spacing)
         folder = folder_for(estimate(outline, models, settings, first_stage, any_order=True), outline, models)
+        layers = self._layers()
         return LiveRun(
             self._viewer, layer, image, models, settings, spacing, first_stage,
             folder=folder, target=target, priority=priority,
+            asked_for=lambda: (self._layers(), self.model.models) == (layers, models),
         )  # fmt: skip
+
+    def _layers(self) -> list[Image | None]:
+        """The chosen layers, by channel."""
+        return [box.value for box in self.channels.boxes]
 
     def _settings(self, image: LayerImage) -> Settings:
         """Of the run options, with the part of the image."""
@@ -219,13 +233,14 @@ class SegmentWidget(Container[Widget]):
     def _on_end(self, labels: Labels | None) -> None:
         if labels is None or self.live is None or self.live.result is None:
             kept = "what is finished is kept" if self.live is not None and self.live.unfinished else "nothing was added"
-            self.status.value = f"cancelled after {self.progress.value} tiles; {kept}"
+            self._say(f"cancelled after {self.progress.value} tiles; {kept}", error=False)
             self.keep_button.visible = self.live is not None and self.live.preview.painted
         else:
             history = self.live.result.provenance
             self.doubt_button.show_doubt(self.live.doubt)
             seconds = sum(history["seconds"].values())
-            self.status.value = f"done in {duration(seconds)} on {history['runs'][-1]['device']}"
+            done = f"done in {duration(seconds)} on {history['runs'][-1]['device']}"
+            self._say("; ".join(filter(None, (done, self.live.remark))), error=False)
             if history["settings"]["box"] is None and not history["settings"]["cover"]:
                 self.live = None  # all is done: let the memory of its sums go
         self._idle()
@@ -250,11 +265,21 @@ class SegmentWidget(Container[Widget]):
     def _now(self) -> tuple[Any, ...]:
         """What a run must have been made with to be gone on with, whichever tiles are asked for now."""
         settings = replace(self.run_options.settings(), preset="exact", cover=False, box=None)
-        layers = tuple(id(box.value) for box in self.channels.boxes)
-        choices = (self.channels.axes.typed, self.channels.spacing.typed, self.channels.time.value)
+        layers = tuple(None if layer is None else state_of(layer) for layer in self._layers())
+        choices = (self.channels.axes.value, self.channels.spacing.value, self.channels.time.value)
         stands = tuple(self._viewer.dims.current_step) if self.channels.time.value == "current" else ()
         first_stage = id(self.first_stage.value)
         return layers, choices, stands if self.channels.time.visible else (), first_stage, self.model.models, settings
+
+    def _all_inputs(self) -> tuple[Any, ...]:
+        """All that may be the reason why a run can't be started."""
+        part, result = self.part, self.result
+        return self._now(), part.kind.value, part.bounds.value, result.layer.value, result.values.value
+
+    def _forget_status(self, *_: Any) -> None:
+        """What was said of other inputs is not true any more."""
+        if self.status.value and not self.running and self._all_inputs() != self._status_inputs:
+            self.status.value = ""
 
     def _let_go(self) -> None:
         """Another run takes the place of the last one."""
@@ -263,8 +288,16 @@ class SegmentWidget(Container[Widget]):
         self.live = None
         self.keep_button.visible = False
 
+    def _parent_changed(self, parent: Any) -> None:
+        """Stop the runs of a panel that was closed: nobody could see or stop them."""
+        if parent is None:
+            runs, self.live = [self.live, *self.queue_button.runs], None
+            for run in filter(None, runs):
+                run.abandon()
+
     def _say(self, message: str, error: bool) -> None:
         self.status.value = message
+        self._status_inputs = self._all_inputs()
         if error:
             show_error(message)
 
@@ -280,11 +313,15 @@ class SegmentWidget(Container[Widget]):
         if not self._ready:
             return
         self._name_button()
-        if not self.model.models:
+        self._forget_status()
+        try:
+            image = self.channels.image()
+        except NNUNetCPUError:
+            image = None  # the note of the channels says why
+        if image is None or not self.model.models:
             self.cost.value = ""
             return
         try:
-            image = self.channels.image()
             self.cost.show_costs(
                 image.outline(self.channels.stated_spacing()),
                 self.model.models,

@@ -6,19 +6,23 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import GeneratorWorker, create_worker
+from napari.qt.threading import GeneratorWorker
 from napari.utils.progress import cancelable_progress
+from napari.utils.task_status import Status
 from qtpy.compat import isalive
 from qtpy.QtCore import QThreadPool
+from superqt.utils import WorkerBase, create_worker
 
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.predict.turn import TURNS
+from napari_nnunet_cpu.viewer.canvas import unwrapped, window_of
 from napari_nnunet_cpu.viewer.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.layer_segmentation import LayerEvent
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
+    from napari.components import ViewerModel
 
 Steps = Callable[[Callable[[], bool]], Generator[LayerEvent, None, LayerResult | None]]
 
@@ -44,12 +48,18 @@ class RunWorker(GeneratorWorker):
         self, func: Callable[..., Generator[LayerEvent, None, LayerResult | None]], *args: Any, **kwargs: Any
     ) -> None:
         self.stop = threading.Event()
+        self.window_closed = False
         super().__init__(func, *args, should_stop=self.stop.is_set, **kwargs)
 
     def quit(self) -> None:
         """Ask the run to stop."""
         self.stop.set()
         super().quit()
+
+    def quit_with_window(self) -> None:
+        """Ask the run to stop because its window is being closed, where nothing can be shown any more."""
+        self.window_closed = True
+        self.quit()
 
     @property
     def cancelled(self) -> bool:
@@ -89,26 +99,46 @@ class ActivityProgress(cancelable_progress):
             self.update(event.done - self.n)
 
 
-def make_worker(steps: Steps, priority: int = 0) -> RunWorker:
+def make_worker(steps: Steps, viewer: ViewerModel, doing: str, priority: int = 0) -> RunWorker:
     """Make the worker of a run, not yet started. Call it on the main thread.
 
     Parameters
     ----------
     steps : callable
         Takes `should_stop` and goes through the run, as `LayerSegmentation.steps`.
+    viewer : napari.Viewer or napari.components.ViewerModel
+        The run is a task of its window, as `belong_to` says.
+    doing : str
+        What the run does, for people.
     priority : int
         Below 0 for a run that pauses while another one wants the computer.
 
     Returns
     -------
     RunWorker
-        napari knows it as a task, and quits it when the window is closed. Nobody tells of an error but who
-        listens to `errored`.
+        Nobody tells of an error but who listens to `errored`.
     """
     worker: RunWorker = create_worker(
         _events, steps, priority, _start_thread=False, _ignore_errors=True, _worker_class=RunWorker
     )
+    belong_to(viewer, worker, doing, worker.quit_with_window)
     return worker
+
+
+def belong_to(viewer: ViewerModel, worker: WorkerBase[Any], doing: str, leave: Callable[[], None]) -> None:
+    """Make a worker a task of the viewer's window, which asks before it is closed, and then calls `leave`.
+
+    napari's own `create_worker` takes whichever window is in front, so that closing another one would quit the worker.
+    """
+    window = window_of(unwrapped(viewer))
+    if window is None:
+        return
+    task = window._register_task_status("napari-nnunet-cpu", Status.BUSY, doing, cancel_callback=leave)
+
+    def over(_: None = None) -> None:
+        window._update_task_status(task, Status.COMPLETED, doing)
+
+    worker.finished.connect(over)
 
 
 def _events(

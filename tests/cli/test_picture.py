@@ -90,4 +90,5 @@ def test_written_whole_or_not_at_all(result, tmp_path):
         np.testing.assert_array_equal(picture, draw_picture(result, "note"))
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(OutputError):
-        write_picture(tmp_path / "missing" / "picture.png", result, "note")
+        write_picture(path / "picture.png", result, "note")
+    assert list(tmp_path.iterdir()) == [path]

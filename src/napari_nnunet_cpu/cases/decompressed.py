@@ -1,7 +1,6 @@
-"""What gzip or zlib compressed, read so that damage is noticed: to the end, all checksums compared.
+"""Content that gzip or zlib compressed, read to its end so that every checksum is compared.
 
-Readers of images stop at the last voxel, and so before the checksum that follows it; packages that nibabel
-prefers to Python's gzip, where they are installed, do not look at it at all.
+nibabel stops at the last voxel, before the checksum, and prefers indexed_gzip, which ignores it, where it is installed.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ _MOST = 1 << 20  # bytes decompressed at a time
 
 
 class Decompressed(io.RawIOBase):
-    """The decompressed content of a file, from where it stands.
+    """The decompressed content of a file, from its current place on.
 
-    Members of gzip in a row are one content. What follows the last one is left alone, as zlib itself does.
+    Several gzip members in a row are one content. Bytes after the last member are ignored, as zlib ignores them.
 
     Parameters
     ----------
@@ -52,11 +51,11 @@ class Decompressed(io.RawIOBase):
         self._restart()
 
     def readable(self) -> bool:
-        """True: that is what it is for."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """True, although what lies before is decompressed again."""
+        """Return True, although going back decompresses from the start again."""
         return True
 
     def tell(self) -> int:
@@ -132,7 +131,7 @@ class Decompressed(io.RawIOBase):
 def decompressed(path: Path) -> Iterator[IO[bytes] | Decompressed]:
     """A file, open for reading: its content where gzip compressed it, whatever it is called, else the file itself.
 
-    What is read is sound once the block has ended: then all of the content was compared with its checksums.
+    All checksums have been compared when the block ends, so only then are the bytes read in it known to be sound.
 
     Parameters
     ----------
@@ -142,7 +141,7 @@ def decompressed(path: Path) -> Iterator[IO[bytes] | Decompressed]:
     Raises
     ------
     CaseError
-        When the content is damaged or cut off, also where the block fails, for that explains why.
+        When the content is damaged or cut off; also in place of an error of the block, which damage explains.
     """
     with path.open("rb") as file:
         compressed = file.read(len(_MAGIC)) == _MAGIC

@@ -99,7 +99,9 @@ def test_settings_do_not_change():
         Settings().step = 1
 
 
-@pytest.mark.parametrize("text", ["", "1, 2", "a, b, c", "1, 0, 1", "1, -1, 1", "1, nan, 1", "1, inf, 1"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "nan", ",", "1, 2", "a, b, c", "1, 0, 1", "1, -1, 1", "1, nan, 1", "1, inf, 1"]
+)
 def test_a_spacing_that_is_none_is_refused(text):
     with pytest.raises(SettingsError, match="spacing is"):
         parse_spacing(text)
@@ -109,6 +111,7 @@ def test_spacing_and_folds_as_typed():
     assert parse_spacing("2.5, 0.8,0.75") == (2.5, 0.8, 0.75)
     assert parse_folds("auto") == parse_folds(" auto ") == "auto"
     assert parse_folds("all") == ("all",)
+    assert parse_spacing(" 0.5 ") == (0.5, 0.5, 0.5)
     assert parse_folds(" 0, 2 ") == ("0", "2")
     with pytest.raises(SettingsError, match="folds are 'first'; write auto, all, or numbers"):
         parse_folds("first")

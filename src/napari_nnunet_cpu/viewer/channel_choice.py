@@ -170,7 +170,8 @@ class ChannelChoice(Container[Widget]):
 
     def _image(self, layers: Sequence[Image], axes: str | None = None) -> LayerImage:
         planar = self._model is not None and len(self._model.configuration.patch_size) == 2
-        return image_from_layers(layers, axes=axes, channels=len(self.boxes), planar=planar)
+        channels = 0 if self._model is None else len(self.boxes)
+        return image_from_layers(layers, axes=axes, channels=channels, planar=planar)
 
     def _fill(self) -> None:
         """Put the guessed layers into the boxes."""

@@ -31,8 +31,9 @@ class LayerImage:
         Of the first layer.
     arrays : tuple
         What the layers hold, perhaps lazy: one array per channel, or one with all channels. Read by `case`.
-    colors : bool
-        Whether the one array has red, green and blue as a last axis that `axes` does not count.
+    colors : int
+        How many channels the one array has in a last axis that `axes` does not count, as napari has it for colours: 3,
+        or 4 for a model of as many; otherwise 0.
     axes : Axes
         Of the arrays. Readers such as napari-nifti turn images on opening, while nnU-Net was
         trained on the order of the file.
@@ -62,7 +63,7 @@ class LayerImage:
 
     name: str
     arrays: tuple[Any, ...]
-    colors: bool
+    colors: int
     axes: Axes
     axes_source: str
     times: tuple[int, ...]
@@ -80,7 +81,7 @@ class LayerImage:
     def channels(self) -> int:
         """How many there are."""
         if self.colors:
-            return 3
+            return self.colors
         return len(self.arrays) if self.axes.channel is None else int(self.placement.shape[self.axes.channel])
 
     def at(self, time: int) -> LayerImage:
@@ -200,7 +201,7 @@ def image_from_layers(
     axes : str, optional
         What the axes of the layers are, as `parse_axes` takes it; guessed when None.
     channels : int
-        How many the model has: a single layer may have an axis of that length.
+        How many the model has, 0 where there is no model yet: a single layer may have an axis of that length.
     planar : bool
         Whether the model works on planes, so that three axes may be those of channels, Y and X.
 
@@ -241,7 +242,7 @@ def image_from_layers(
     return LayerImage(
         name=first.name,
         arrays=arrays,
-        colors=bool(first.rgb),
+        colors=_colors(first.name, arrays[0].shape, channels) if first.rgb else 0,
         axes=found,
         axes_source=source,
         times=(0,) if found.time is None else tuple(range(shape[found.time])),
@@ -255,6 +256,18 @@ def image_from_layers(
         notes=notes,
         sources=tuple(ref(layer) for layer in layers),
     )
+
+
+def _colors(name: str, shape: tuple[int, ...], channels: int) -> int:
+    """How many channels to take of a layer that napari shows in colours."""
+    if channels == shape[-1] == 4:
+        return 4
+    if channels not in (0, 3) and (shape[-1] == 4 or len(shape) > 3):
+        raise CaseError(
+            f"napari shows the last axis of {name}, of shape {shape}, as colours, but the model has {channels} "
+            f"channel(s); open it again with viewer.add_image(viewer.layers[{name!r}].data, rgb=False) in its console"
+        )
+    return 3
 
 
 def _found_axes(

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import ComboBox, Container, FileEdit, Label, LineEdit, PushButton, Select, Widget
-from napari.qt.threading import create_worker
+from magicgui.widgets import ComboBox, Container, Label, LineEdit, PushButton, Select, Widget
+from superqt.utils import create_worker
 
 from napari_nnunet_cpu.errors import ModelError, SettingsError
 from napari_nnunet_cpu.models import TrainedModel, available_models, load_model, members_of
 from napari_nnunet_cpu.models.folder import CHECKPOINTS
 from napari_nnunet_cpu.samples import NOT_FOR_MEDICAL_USE, sample_model
 from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
+from napari_nnunet_cpu.viewer.path_edit import PathEdit
 from napari_nnunet_cpu.viewer.worker import while_open
 
 _NO_MODEL = "Choose a model folder, a fold folder or an exported zip."
@@ -29,11 +30,11 @@ class ModelChoice(Container[Widget]):
 
     Attributes
     ----------
-    path : FileEdit
+    path : PathEdit
         Folder or zip.
     found : Select
         The models there, where there are several; more than one make an ensemble.
-    also : FileEdit
+    also : PathEdit
         Another folder or zip, to average its model with. `details` hold it, the folds and the
         checkpoint; the widget shows them under "Advanced".
     folds : LineEdit
@@ -50,7 +51,7 @@ class ModelChoice(Container[Widget]):
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         mode = FileDialogMode.EXISTING_DIRECTORY
-        self.path = FileEdit(label="model", mode=mode, nullable=True, value=None, tooltip=_NO_MODEL)
+        self.path = PathEdit(label="model", mode=mode, nullable=True, value=None, tooltip=_NO_MODEL)
         self.zip_button = PushButton(text="Zip…", tooltip="Choose an exported model")
         self.sample_button = PushButton(
             text="Sample", tooltip=f"Grey and white matter of a T1 head. {NOT_FOR_MEDICAL_USE}"
@@ -59,7 +60,7 @@ class ModelChoice(Container[Widget]):
         self._offered: list[tuple[str, Path]] = []
         # A function, which magicgui asks again whenever layers come or go: a list would take the choice away.
         self.found = Select(label="of these", choices=lambda _: self._offered, tooltip=_SEVERAL, visible=False)
-        self.also = FileEdit(
+        self.also = PathEdit(
             label="average with", mode=mode, nullable=True, value=None, tooltip="Another model: an ensemble of both"
         )
         self.folds = LineEdit(label="folds", value=AUTO_FOLDS, tooltip=_FOLDS)

@@ -28,5 +28,5 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def _no_int8() -> Iterator[None]:
     """The presets are in float32 on every computer, unless a test wants int8."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_nnunet_cpu.engines.int8.int8_is_fast", lambda: False)
+        patch.setattr("napari_nnunet_cpu.engines.int8.int8.int8_is_fast", lambda: False)
         yield

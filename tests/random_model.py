@@ -13,7 +13,7 @@ import torch
 
 from napari_nnunet_cpu.models.documents import parse
 from napari_nnunet_cpu.models.labels import labels_from_dataset
-from napari_nnunet_cpu.models.networks import build_network
+from napari_nnunet_cpu.models.network.networks import build_network
 from napari_nnunet_cpu.models.plans import Plans
 
 DATASET = "Dataset999_Random"

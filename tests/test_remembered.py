@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_nnunet_cpu.remembered import file_sha256, hash_of, recall, remember
+from napari_nnunet_cpu.json_cache import file_sha256, hash_of, recall, remember
 
 KEY = hash_of({"network": 1})
 

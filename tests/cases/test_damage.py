@@ -14,7 +14,7 @@ from image_files import VOXELS, image_files, nifti
 from napari_nnunet_cpu import read_case
 from napari_nnunet_cpu.cases import Case, read_labels
 from napari_nnunet_cpu.cases.case import planar_spacing
-from napari_nnunet_cpu.cases.decompressed import Decompressed, decompressed
+from napari_nnunet_cpu.cases.formats.decompressed import Decompressed, decompressed
 from napari_nnunet_cpu.errors import CaseError
 
 FLIPS = 200

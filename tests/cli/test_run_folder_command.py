@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from random_model import RandomModel, smooth_image
 
-from napari_nnunet_cpu.predict import saved_runs
+from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 
 
 @pytest.fixture(scope="module")

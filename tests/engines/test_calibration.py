@@ -9,12 +9,12 @@ import pytest
 import rich
 
 from napari_nnunet_cpu import TrainedModel
-from napari_nnunet_cpu.engines.calibration import Sample, crop_size, find_samples, label, quantized
-from napari_nnunet_cpu.engines.library import load_nncf, load_openvino
-from napari_nnunet_cpu.engines.openvino_engine import f32_networks
+from napari_nnunet_cpu.engines.int8.calibration import Sample, crop_size, find_samples, label, quantized
+from napari_nnunet_cpu.engines.openvino.library import load_nncf, load_openvino
+from napari_nnunet_cpu.engines.openvino.openvino_engine import f32_networks
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.models.primus import Primus
+from napari_nnunet_cpu.models.network.primus import Primus
 
 ORGANS = Labels({0: "background", 1: "liver", 2: "spleen"}, heads=3, foreground=(1, 2))
 

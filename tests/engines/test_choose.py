@@ -9,8 +9,8 @@ import torch
 
 from napari_nnunet_cpu import Settings, TrainedModel
 from napari_nnunet_cpu.engines import Engine, choose_engine, plan_engine
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
-from napari_nnunet_cpu.engines.pace import Pace
+from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.engines.timing import Pace
 from napari_nnunet_cpu.errors import DeviceError, EngineError, ModelError
 
 MISSING = "openvino is not installed; install it with 'pip install openvino'"
@@ -124,7 +124,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr("napari_nnunet_cpu.engines.conversion.convert", fail)
+        monkeypatch.setattr("napari_nnunet_cpu.engines.openvino.conversion.convert", fail)
 
     return failing
 

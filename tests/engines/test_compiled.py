@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu import TrainedModel
-from napari_nnunet_cpu.engines import compiled as module
-from napari_nnunet_cpu.engines.compiled import compiled
-from napari_nnunet_cpu.engines.conversion import convert
-from napari_nnunet_cpu.engines.last_layer import without_last_layer
+from napari_nnunet_cpu.engines.openvino import compiled as module
+from napari_nnunet_cpu.engines.openvino.compiled import compiled
+from napari_nnunet_cpu.engines.openvino.conversion import convert
+from napari_nnunet_cpu.engines.openvino.last_layer import without_last_layer
 
 SHAPE = (1, 1, 8, 8, 8)
 

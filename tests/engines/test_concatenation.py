@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_nnunet_cpu.engines.compiled import compiled
-from napari_nnunet_cpu.engines.concatenation import convolve_apart
-from napari_nnunet_cpu.engines.conversion import _translated
+from napari_nnunet_cpu.engines.openvino.compiled import compiled
+from napari_nnunet_cpu.engines.openvino.concatenation import convolve_apart
+from napari_nnunet_cpu.engines.openvino.conversion import _translated
 
 
 class Skip(torch.nn.Module):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from napari_nnunet_cpu import TrainedModel
-from napari_nnunet_cpu.engines.conversion import convert, example_patch
-from napari_nnunet_cpu.engines.library import load_openvino
+from napari_nnunet_cpu.engines.openvino.conversion import convert, example_patch
+from napari_nnunet_cpu.engines.openvino.library import load_openvino
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.models.primus import Primus
+from napari_nnunet_cpu.models.network.primus import Primus
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_nnunet_cpu.engines.compiled import compiled
-from napari_nnunet_cpu.engines.conversion import _translated
-from napari_nnunet_cpu.engines.instance_norm import normalize_exactly
-from napari_nnunet_cpu.engines.library import load_openvino
+from napari_nnunet_cpu.engines.openvino.compiled import compiled
+from napari_nnunet_cpu.engines.openvino.conversion import _translated
+from napari_nnunet_cpu.engines.openvino.instance_norm import normalize_exactly
+from napari_nnunet_cpu.engines.openvino.library import load_openvino
 
 
 class Network(torch.nn.Sequential):

@@ -15,11 +15,11 @@ import pytest
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, TrainedModel, load_model
-from napari_nnunet_cpu.engines import Engine, choose_engine, int8, plan_engine
-from napari_nnunet_cpu.engines.calibration import find_samples, label, quantized
-from napari_nnunet_cpu.engines.int8 import Crops
-from napari_nnunet_cpu.engines.library import load_openvino
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.engines import Engine, choose_engine, plan_engine
+from napari_nnunet_cpu.engines.int8.calibration import find_samples, label, quantized
+from napari_nnunet_cpu.engines.int8.int8 import Crops, int8
+from napari_nnunet_cpu.engines.openvino.library import load_openvino
+from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 
 REASON = "asked for; "
 SETTINGS = Settings.fast(engine="openvino", threads=1, agreement=0.8)  # random networks amplify what is rounded
@@ -410,7 +410,8 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 import numpy as np
 from napari_nnunet_cpu import Settings, load_model
-from napari_nnunet_cpu.engines import choose_engine, int8
+from napari_nnunet_cpu.engines import choose_engine
+from napari_nnunet_cpu.engines.int8.int8 import int8
 int8.int8_is_fast = lambda: True
 rng = np.random.default_rng(0)
 crops = lambda size, most: (rng.normal(size=(1, *size)).astype(np.float32) for _ in range(most))

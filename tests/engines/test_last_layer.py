@@ -10,8 +10,8 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import choose_engine
-from napari_nnunet_cpu.engines.library import load_openvino
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.engines.openvino.library import load_openvino
+from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.errors import EngineError
 
@@ -77,7 +77,7 @@ def test_features_where_openvino_can_not_express_the_network(
         raise EngineError("no such operation")
 
     monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path))
-    monkeypatch.setattr("napari_nnunet_cpu.engines.conversion.convert", fail)
+    monkeypatch.setattr("napari_nnunet_cpu.engines.openvino.conversion.convert", fail)
     engine = choose_engine(model, Settings(device="cpu", threads=1), lambda *_: iter(()), True)
     assert (engine.name, engine.reason) == ("torch", "no such operation")
     assert engine.head_layer is not None

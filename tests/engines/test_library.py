@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from random_model import RandomModel
 
-from napari_nnunet_cpu.engines.library import last_line, load_openvino, openvino_version
+from napari_nnunet_cpu.engines.openvino.library import last_line, load_openvino, openvino_version
 from napari_nnunet_cpu.errors import EngineError
 
 # What openvino_telemetry does when it is imported by openvino without a user's word: it makes an identifier in the
@@ -24,8 +24,8 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 import numpy as np
 from napari_nnunet_cpu import load_model
-from napari_nnunet_cpu.engines.conversion import convert
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.engines.openvino.conversion import convert
+from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 model = load_model(sys.argv[1])
 convert(model, 0, 1)
 engine = OpenVINOEngine(model, 1)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu import TrainedModel
-from napari_nnunet_cpu.engines import network_cache
-from napari_nnunet_cpu.engines.conversion import convert
-from napari_nnunet_cpu.engines.library import load_openvino
-from napari_nnunet_cpu.engines.network_cache import keep_network, network_key, read_network
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
-from napari_nnunet_cpu.models.primus import Primus
+from napari_nnunet_cpu.engines.openvino import network_cache
+from napari_nnunet_cpu.engines.openvino.conversion import convert
+from napari_nnunet_cpu.engines.openvino.library import load_openvino
+from napari_nnunet_cpu.engines.openvino.network_cache import keep_network, network_key, read_network
+from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.models.network.primus import Primus
 
 PATCH = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
 FILES = ["network.bin", "network.xml", "sha256.json"]

@@ -15,8 +15,8 @@ import torch
 from random_model import RandomModel
 
 from napari_nnunet_cpu import TrainedModel, load_model
-from napari_nnunet_cpu.engines.library import load_openvino
-from napari_nnunet_cpu.engines.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.engines.openvino.library import load_openvino
+from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.errors import EngineError, ModelError
 from napari_nnunet_cpu.resources import usable_cores
@@ -319,7 +319,7 @@ def test_a_network_converted_before_needs_no_torch(model: TrainedModel, tmp_path
 
 def test_importing_the_engines_loads_neither_torch_nor_openvino() -> None:
     code = (
-        "import sys, napari_nnunet_cpu.engines, napari_nnunet_cpu.engines.openvino_engine; "
+        "import sys, napari_nnunet_cpu.engines, napari_nnunet_cpu.engines.openvino.openvino_engine; "
         "print(*{'torch', 'openvino'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu import TrainedModel
-from napari_nnunet_cpu.engines.pace import Pace, measure_pace, read_pace
+from napari_nnunet_cpu.engines.timing import Pace, measure_pace, read_pace
 
 
 class Timed:

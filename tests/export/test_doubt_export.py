@@ -12,8 +12,8 @@ from scipy.special import expit, softmax
 from napari_nnunet_cpu import TrainedModel, load_model
 from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export import DoubtExport, Logits, Store, doubt_of_store
-from napari_nnunet_cpu.export import doubt as doubt_module
-from napari_nnunet_cpu.export.measures import measure_of
+from napari_nnunet_cpu.export import uncertainty as doubt_module
+from napari_nnunet_cpu.export.uncertainty_measures import measure_of
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 

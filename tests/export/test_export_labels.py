@@ -15,7 +15,7 @@ from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.boxes import whole as box_of
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.export import Logits, LogitsOf, ProbabilityExport, export_box, label_export, linear
-from napari_nnunet_cpu.export.whole import WholeExport
+from napari_nnunet_cpu.export.spline_labels import WholeExport
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 

@@ -13,9 +13,9 @@ from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export import Logits
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
-from napari_nnunet_cpu.export.whole import WholeExport
-from napari_nnunet_cpu.models.head_layer import HeadLayer
+from napari_nnunet_cpu.export.spline_labels import WholeExport
 from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 from napari_nnunet_cpu.prepare.resample import Resampler
 
 Triple = tuple[int, int, int]

@@ -4,7 +4,7 @@ from skimage.transform import resize
 
 from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export import Logits
-from napari_nnunet_cpu.export.whole import WholeExport
+from napari_nnunet_cpu.export.spline_labels import WholeExport
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.resample import Resampler
 

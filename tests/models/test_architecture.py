@@ -7,9 +7,9 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.documents import parse
-from napari_nnunet_cpu.models.networks import build_network
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network.networks import build_network
 
 
 def test_a_residual_decoder_has_blocks_where_others_have_convolutions(tmp_path):

@@ -11,7 +11,8 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models import card, load
+from napari_nnunet_cpu.models import load
+from napari_nnunet_cpu.models.checkpoint import summary as card
 
 
 @pytest.fixture(autouse=True)

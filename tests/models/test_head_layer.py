@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_nnunet_cpu.models.head_layer import HeadLayer
+from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 
 
 def layer(heads: int, features: int, seed: int, dimensions: int = 3) -> tuple[HeadLayer, np.ndarray, np.ndarray]:

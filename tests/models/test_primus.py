@@ -7,7 +7,7 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.primus import Primus
+from napari_nnunet_cpu.models.network.primus import Primus
 
 MISSING = r"^{} needs dynamic-network-architectures 0\.4\.4 or newer \({}\); install napari-nnunet-cpu\[primus\]$"
 

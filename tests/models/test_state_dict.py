@@ -2,9 +2,9 @@ import pytest
 import torch
 from random_model import RandomModel
 
-from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.documents import parse
-from napari_nnunet_cpu.models.networks import build_network
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network.networks import build_network
 
 # What dynamic-network-architectures 0.4.4 calls its parameters, for two channels in, five heads out, stages of
 # 4, 8 and 12 features with 1, 2 and 1 convolutions or blocks, and 1 and 2 convolutions in the decoder.

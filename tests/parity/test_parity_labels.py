@@ -22,7 +22,7 @@ from subjects import NOT_BY_NIBABEL, SUBJECTS
 
 from napari_nnunet_cpu import Case, Result, segment
 from napari_nnunet_cpu.cases import LABEL_ENDINGS
-from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 
 REQUIRED = 0.9999
 PROBABILITY_ERROR = 2e-3

@@ -15,9 +15,9 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.documents import parse
-from napari_nnunet_cpu.models.networks import build_network
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network.networks import build_network
 from napari_nnunet_cpu.models.plans import Plans
 
 NO_NORM = {"norm_op": None, "norm_op_kwargs": None}

@@ -13,9 +13,9 @@ from random_model import RandomModel
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import parse
-from napari_nnunet_cpu.models.networks import build_network
+from napari_nnunet_cpu.models.network.networks import build_network
+from napari_nnunet_cpu.models.network.primus import PRIMUS_TRAINERS, Primus
 from napari_nnunet_cpu.models.plans import Configuration, Plans
-from napari_nnunet_cpu.models.primus import PRIMUS_TRAINERS, Primus
 from napari_nnunet_cpu.models.trainers import network_of, notice_of
 
 SMALLEST = ["nnUNet_Primus_S_Trainer", "nnUNet_PrimusV2S_Trainer", "nnUNet_PrimusV3S_Trainer"]

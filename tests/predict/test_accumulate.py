@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.boxes import slices, whole
-from napari_nnunet_cpu.predict.accumulate import Accumulator, gaussian_window
-from napari_nnunet_cpu.predict.grid import Grid
+from napari_nnunet_cpu.predict.passes.accumulate import Accumulator, gaussian_window
+from napari_nnunet_cpu.predict.tiles.grid import Grid
 
 EPSILON = float(np.finfo(np.float32).eps)
 shapes = st.tuples(*[st.integers(1, 14)] * 3)
@@ -73,7 +73,7 @@ def test_order_of_tiles_does_not_matter(random: object) -> None:
 
 @pytest.mark.parametrize("strip", [1, 2**7, 2**17])
 def test_it_does_not_matter_how_channels_lie_in_memory(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_nnunet_cpu.predict.accumulate._STRIP_PRODUCTS", strip)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.passes.accumulate._STRIP_PRODUCTS", strip)
     grid = Grid.for_image((7, 9, 6), (6, 5, 4), 0.5)
     rng = np.random.default_rng(3)
     first, last = Accumulator(grid, 3), Accumulator(grid, 3)

@@ -18,8 +18,8 @@ from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import slices
 from napari_nnunet_cpu.errors import MemoryBudgetError, SettingsError
 from napari_nnunet_cpu.export.probabilities import ProbabilityExport
-from napari_nnunet_cpu.predict.finality import window_depth
-from napari_nnunet_cpu.predict.memory import MemoryPlan, plan_memory
+from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
+from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
 KINDS = ("dense", "rows", "disk")
 PLAIN = Settings.exact(mirror=False)
@@ -50,7 +50,7 @@ def run_as(
         return replace(plan, kind=kind, depth=depth, probabilities_on_disk=on_disk)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_nnunet_cpu.predict.plan.plan_memory", planned)
+        patch.setattr("napari_nnunet_cpu.predict.planning.plan.plan_memory", planned)
         return Run(case, model, replace(settings, memory=10**12), engine or FakeEngine(position_dependent))
 
 
@@ -217,7 +217,7 @@ def test_what_fits_in_no_way_is_refused_before_anything_is_made(
         MemoryBudgetError, match=r"^knee needs about \d+ MB of memory with this model, 1 MB are allowed: close other "
     ):
         Run(case, models["3d"], replace(PLAIN, memory=10**6))
-    monkeypatch.setattr("napari_nnunet_cpu.predict.memory.free_memory_bytes", lambda: 2 * 10**6)
+    monkeypatch.setattr("napari_nnunet_cpu.predict.planning.memory.free_memory_bytes", lambda: 2 * 10**6)
     with pytest.raises(MemoryBudgetError, match="2 MB are free to be taken"):
         Run(case, models["3d"])
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export.linear import LinearExport
-from napari_nnunet_cpu.export.whole import WholeExport
+from napari_nnunet_cpu.export.spline_labels import WholeExport
 from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.predict.finality import Finality, window_depth
-from napari_nnunet_cpu.predict.grid import Grid, Tile, Triple
+from napari_nnunet_cpu.predict.tiles.finality import Finality, window_depth
+from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, Triple
 from napari_nnunet_cpu.prepare.resample import Resampler
 
 ONE = Labels({0: "background"}, 1)

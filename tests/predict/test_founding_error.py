@@ -11,7 +11,7 @@ import torch
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment
-from napari_nnunet_cpu.predict.accumulate import Accumulator
+from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 
 THREE_FOLDS = RandomModel(patch=(8, 8, 8), folds=("0", "1", "2"), mirror_axes=(0, 1, 2))
 

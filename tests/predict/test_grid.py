@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.predict.grid import Grid, Tile, axis_starts, covering_starts
+from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, axis_starts, covering_starts
 
 shapes = st.tuples(*[st.integers(1, 40)] * 3)
 patches = st.tuples(*[st.integers(1, 20)] * 3)

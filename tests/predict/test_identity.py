@@ -13,7 +13,7 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.cases.case import SpacingSource
-from napari_nnunet_cpu.predict import identity
+from napari_nnunet_cpu.predict.resume import identity
 
 IMAGE = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
 CASE = Case(IMAGE, (1.0, 1.0, 1.0), affine=np.eye(4))

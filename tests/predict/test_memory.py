@@ -11,12 +11,13 @@ from fake_engines import FakeEngine
 from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
-from napari_nnunet_cpu.models.networks import build_network
-from napari_nnunet_cpu.predict import footprint, memory
-from napari_nnunet_cpu.predict.grid import Grid
-from napari_nnunet_cpu.predict.memory import MemoryPlan, budget_bytes, plan_memory
-from napari_nnunet_cpu.predict.plan import export_of
-from napari_nnunet_cpu.predict.summed import channels_summed
+from napari_nnunet_cpu.models.network.networks import build_network
+from napari_nnunet_cpu.predict.passes.accumulated_channels import channels_summed
+from napari_nnunet_cpu.predict.planning import engine_memory as footprint
+from napari_nnunet_cpu.predict.planning import memory
+from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, budget_bytes, plan_memory
+from napari_nnunet_cpu.predict.planning.plan import export_of
+from napari_nnunet_cpu.predict.tiles.grid import Grid
 from napari_nnunet_cpu.prepare import plan_geometry
 
 PLAIN = Settings.exact(mirror=False, threads=1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fake_engines import FakeEngine
 
-from napari_nnunet_cpu.predict.mirroring import mean_output, mirror_combinations
+from napari_nnunet_cpu.predict.passes.mirroring import mean_output, mirror_combinations
 
 PATCH = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
 PLACE = np.arange(60, dtype=np.float32).reshape(3, 4, 5)

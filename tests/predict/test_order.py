@@ -12,7 +12,7 @@ from small_models import load_models
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.predict import Focus
-from napari_nnunet_cpu.predict.grid import Tile
+from napari_nnunet_cpu.predict.tiles.grid import Tile
 
 PLAIN = Settings.exact(mirror=False)
 SHAPE = (22, 19, 25)

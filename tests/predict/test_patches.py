@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from napari_nnunet_cpu.predict.grid import Grid
-from napari_nnunet_cpu.predict.patches import Patches
+from napari_nnunet_cpu.predict.passes.patches import Patches
+from napari_nnunet_cpu.predict.tiles.grid import Grid
 
 IMAGE = np.random.default_rng(0).normal(size=(2, 11, 5, 9)).astype(np.float32)
 

@@ -27,9 +27,9 @@ from napari_nnunet_cpu.boxes import inside, slices
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.predict import Segmentation, drained, segment
 from napari_nnunet_cpu.predict import run as run_module
-from napari_nnunet_cpu.predict.finality import window_depth
-from napari_nnunet_cpu.predict.memory import MemoryPlan, plan_memory
-from napari_nnunet_cpu.predict.saved_runs import saved_runs
+from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
+from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
+from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
 PLAIN = Settings.exact(mirror=False)
 NAMES = ("3d", "2d", "regions", "turned", "splines")
@@ -87,7 +87,7 @@ def run_as(
 
     engine = Counting(last)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_nnunet_cpu.predict.plan.plan_memory", planned)
+        patch.setattr("napari_nnunet_cpu.predict.planning.plan.plan_memory", planned)
         in_rows = kind == "rows"
         limited = replace(settings, memory=10**12)
         return Run(case, model, limited, engine, folder=folder, any_order=not in_rows), engine

@@ -22,7 +22,7 @@ from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_
 from napari_nnunet_cpu.boxes import inside, slices
 from napari_nnunet_cpu.errors import OutputError, SettingsError
 from napari_nnunet_cpu.predict import Segmentation
-from napari_nnunet_cpu.predict.disagreement import Disagreement
+from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
 from napari_nnunet_cpu.settings import DOUBTS
 
 KINDS = ("dense", "rows", "disk")

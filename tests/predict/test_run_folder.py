@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.boxes import Bounds
-from napari_nnunet_cpu.predict.run_folder import RunFolder
-from napari_nnunet_cpu.predict.saved_runs import saved_runs
+from napari_nnunet_cpu.predict.resume.run_file import RunFolder
+from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 
 IDENTITY = {"image": "a", "step": 0.5}
 ABOUT = {"image": "knee", "shape": [4, 5, 6], "model": "M 3d", "weights_sha256": "ab", "tiles": 9}
@@ -258,7 +258,7 @@ def test_a_second_run_of_the_same_is_not_saved(tmp_path: Path) -> None:
 IN_ANOTHER_PROCESS = """
 import json, sys
 from pathlib import Path
-from napari_nnunet_cpu.predict.run_folder import RunFolder
+from napari_nnunet_cpu.predict.resume.run_file import RunFolder
 file = RunFolder(Path(sys.argv[1]), {"image": "a", "step": 0.5})
 print(json.dumps([file.problem, sorted(file.tiles)]))
 file.remove()

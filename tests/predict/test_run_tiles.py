@@ -12,7 +12,7 @@ from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.errors import EngineError, SettingsError
 from napari_nnunet_cpu.events import TileDone
-from napari_nnunet_cpu.predict.grid import Tile
+from napari_nnunet_cpu.predict.tiles.grid import Tile
 
 PLAIN = Settings.exact(mirror=False)
 

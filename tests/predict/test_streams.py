@@ -15,7 +15,7 @@ from small_models import load_models
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.predict import Focus
-from napari_nnunet_cpu.predict.lanes import Gate, in_lanes
+from napari_nnunet_cpu.predict.passes.streams import Gate, in_lanes
 
 PLAIN = Settings.exact(mirror=False)
 PATIENCE = 20

@@ -13,10 +13,10 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import choose_engine
-from napari_nnunet_cpu.models.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.finality import window_depth
-from napari_nnunet_cpu.predict.memory import MemoryPlan, plan_memory
-from napari_nnunet_cpu.predict.summed import channels_summed, sums_features
+from napari_nnunet_cpu.models.network.head_layer import HeadLayer
+from napari_nnunet_cpu.predict.passes.accumulated_channels import channels_summed, sums_features
+from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
+from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
 MANY = {"background": 0} | {f"label {value}": value for value in range(1, 6)}
 REGIONS = {"labels": {"background": 0} | {f"r{n}": [*range(n, 6)] for n in range(1, 6)}}
@@ -63,7 +63,7 @@ def run_as(kind: str, model: TrainedModel, settings: Settings, engine: FakeEngin
         return replace(plan, kind=kind, depth=depth, probabilities_on_disk=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_nnunet_cpu.predict.plan.plan_memory", planned)
+        patch.setattr("napari_nnunet_cpu.predict.planning.plan.plan_memory", planned)
         return Run(CASE, model, settings, engine, folder=folder, any_order=kind != "rows")
 
 

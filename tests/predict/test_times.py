@@ -13,7 +13,7 @@ import pytest
 from fake_engines import FakeEngine, position_dependent
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate
-from napari_nnunet_cpu.predict.times import Times, Work, keep_times, read_times
+from napari_nnunet_cpu.predict.planning.time_model import Times, Work, keep_times, read_times
 
 PLAIN = Settings.exact(mirror=False, threads=1)
 TIMES = Times(load=2.0, prepare=1e-3, network=0.5, export=1e-5)

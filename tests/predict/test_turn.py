@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.events import Waiting
-from napari_nnunet_cpu.predict import turn as turn_module
-from napari_nnunet_cpu.predict.turn import Turns
+from napari_nnunet_cpu.predict import run_queue as turn_module
+from napari_nnunet_cpu.predict.run_queue import Turns
 
 PATIENCE = 60.0
 

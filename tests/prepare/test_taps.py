@@ -7,7 +7,7 @@ from skimage.transform import resize
 from torch import from_numpy
 from torch.nn.functional import interpolate
 
-from napari_nnunet_cpu.prepare.taps import axis_taps
+from napari_nnunet_cpu.prepare.axis_weights import axis_taps
 
 lengths = st.integers(1, 300)
 seeds = st.integers(0, 2**32 - 1)

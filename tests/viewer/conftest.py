@@ -15,7 +15,7 @@ from qtpy.QtCore import QThreadPool
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Settings, load_model, segment
-from napari_nnunet_cpu.viewer.widget import SegmentWidget
+from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 
 PATIENCE_MS = 20_000
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.viewer.axes import guess_axes, parse_axes
+from napari_nnunet_cpu.viewer.image.axes import guess_axes, parse_axes
 
 VOLUME = np.arange(2 * 3 * 4).reshape(2, 3, 4)  # (Z, Y, X) in the file
 

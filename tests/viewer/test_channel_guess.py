@@ -12,7 +12,7 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Settings, load_model, segment_layer
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.viewer.channel_choice import ChannelChoice
+from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelChoice
 
 
 @pytest.fixture

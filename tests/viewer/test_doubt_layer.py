@@ -13,9 +13,9 @@ from random_model import RandomModel
 from napari_nnunet_cpu import Case, Settings, load_model, segment, segment_layer
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.predict import Result
-from napari_nnunet_cpu.viewer.doubt import DoubtfulSlices, add_doubt
-from napari_nnunet_cpu.viewer.layer_result import LayerLabels
-from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels
+from napari_nnunet_cpu.viewer.results.uncertainty import DoubtfulSlices, add_doubt
 
 SHAPE = (6, 8, 9)
 

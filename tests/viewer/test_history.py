@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
-from napari_nnunet_cpu.viewer.axes import parse_axes
-from napari_nnunet_cpu.viewer.history import layer_history, turned
-from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.axes import parse_axes
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.source_geometry import layer_history, turned
 
 SCALE, PLACE = np.array([2.0, 1.25, 1.0]), np.array([3.0, 4.0, 5.0])
 ITK = {"ITK_FileNotes": "", "spacing": SCALE, "origin": PLACE, "direction": np.eye(3)}

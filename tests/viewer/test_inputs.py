@@ -13,7 +13,7 @@ from random_model import RandomModel
 from napari_nnunet_cpu.engines import available_devices
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.settings import Settings
-from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 
 
 def _run_says(widget, *words: str) -> None:

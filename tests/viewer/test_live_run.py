@@ -9,8 +9,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QThreadPool
 
 from napari_nnunet_cpu import Case, Settings, load_model, segment, segment_layer
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.shown import box_in_view, box_of_shapes, focus_of
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.view_state import box_in_view, box_of_shapes, focus_of
 
 
 def names(viewer) -> list[str]:

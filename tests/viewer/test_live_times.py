@@ -13,9 +13,9 @@ from conftest import messages
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer import live_times
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.live_run import LiveRun
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 from napari_nnunet_cpu.viewer.live_times import SliceWatch
+from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_slice_is_final_with_the_last_of_it_that_is_decided(viewer, gated, mod
 def test_what_napari_makes_once_is_made_before_a_run() -> None:
     """Reading pandas and making the patterns of lines took half a second of the first run's start."""
     program = (
-        "import sys, napari_nnunet_cpu.viewer.live_run\n"
+        "import sys, napari_nnunet_cpu.viewer.run.live_run\n"
         "from vispy.visuals.line import dash_atlas\n"
         "made = dash_atlas._make_pattern.cache_info().misses\n"
         "dash_atlas.DashAtlas()\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu import read_case, sample_image
-from napari_nnunet_cpu.viewer.widget import SegmentWidget
+from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 
 
 def _action(menu, *path: str):

@@ -9,10 +9,10 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.viewer import merge as merge_module
-from napari_nnunet_cpu.viewer.layer_result import LayerResult
-from napari_nnunet_cpu.viewer.layers import LayerImage, image_from_layers
-from napari_nnunet_cpu.viewer.merge import MergeRule, MergeTarget
+from napari_nnunet_cpu.viewer.image.layers import LayerImage, image_from_layers
+from napari_nnunet_cpu.viewer.results import merge as merge_module
+from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
+from napari_nnunet_cpu.viewer.results.merge import MergeRule, MergeTarget
 
 SHAPE = (6, 9, 8)
 NAMES = {0: "background", 1: "liver", 2: "spleen", 3: "kidney"}

@@ -14,8 +14,8 @@ from random_model import RandomModel
 from napari_nnunet_cpu import Case, Settings, load_model, sample_image, segment, segment_layer
 from napari_nnunet_cpu.cases import read_case
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.sample import case_layer
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.sample import case_layer
 
 
 @pytest.fixture(scope="session")

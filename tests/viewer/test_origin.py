@@ -15,9 +15,9 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, load_model, read_case, save_corrected_layer, segment_layer
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.viewer.doubt import doubt_of
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.origin import changes_of, origin_of
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.results.origin import changes_of, origin_of
+from napari_nnunet_cpu.viewer.results.uncertainty import doubt_of
 
 SHAPE = (12, 14, 13)
 

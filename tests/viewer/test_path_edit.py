@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_nnunet_cpu.viewer.path_edit import PathEdit, pasted
+from napari_nnunet_cpu.viewer.fields.path_edit import PathEdit, pasted
 
 NAMES = ["plain", "two words", "grün & 100 %", "it's", "a,b", "#1?", "(x) [y]"]
 

@@ -19,7 +19,7 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Settings, TrainedModel, load_model, read_case, segment, segment_layer
 from napari_nnunet_cpu.cases import write_labels
 from napari_nnunet_cpu.cases.case import SpacingSource
-from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 
 pytestmark = [
     # The types that SWIG makes for ITK; they come with the first file that is read.

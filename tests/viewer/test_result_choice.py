@@ -8,11 +8,11 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.viewer.layer_result import LayerResult
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.merge import MergeTarget
-from napari_nnunet_cpu.viewer.preview import Preview
-from napari_nnunet_cpu.viewer.result_choice import ResultChoice, parse_values
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
+from napari_nnunet_cpu.viewer.results.merge import MergeTarget
+from napari_nnunet_cpu.viewer.run.preview import Preview
+from napari_nnunet_cpu.viewer.widget.result_picker import ResultChoice, parse_values
 
 SHAPE = (4, 6, 5)
 NAMES = {0: "background", 1: "liver", 2: "spleen", 3: "kidney, left", 10: "2"}

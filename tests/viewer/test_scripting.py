@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from napari_nnunet_cpu import Settings, load_model, read_case, sample_image, sample_model, segment_layer
 from napari_nnunet_cpu.cli import app
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.viewer.sample import sample_head
+from napari_nnunet_cpu.viewer.image.sample import sample_head
 
 
 def test_waiting_without_a_window(model_folder, image) -> None:

@@ -14,8 +14,8 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Case, Settings, load_model, read_case, save_corrected_layer, segment, segment_layer
 from napari_nnunet_cpu.cases import read_labels
 from napari_nnunet_cpu.errors import CaseError, OutputError
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.session_folder import label_values, save_corrected
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.results.corrected_labels import label_values, save_corrected
 
 AFFINES = {
     "RAS": np.diag([1, 1.25, 2, 1]),

@@ -8,7 +8,8 @@ from conftest import PATIENCE_MS, messages
 from napari.utils.notifications import NotificationSeverity, notification_manager
 
 from napari_nnunet_cpu import Case, Settings, load_model, read_case, segment
-from napari_nnunet_cpu.predict import Estimate, saved_runs
+from napari_nnunet_cpu.predict import Estimate
+from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 from napari_nnunet_cpu.resources import runs_folder
 
 
@@ -85,7 +86,9 @@ def test_a_run_that_was_ended_is_offered_and_gone_on_with(
 ) -> None:
     viewer.add_image(image + 1000, name="scan")
     choose(model_folder)
-    monkeypatch.setattr("napari_nnunet_cpu.viewer.widget.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense"))
+    monkeypatch.setattr(
+        "napari_nnunet_cpu.viewer.widget.widget.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
+    )
     widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
     gated.let(12)
@@ -114,7 +117,9 @@ def test_a_full_disk_is_told_once_and_the_run_goes_on(
 ) -> None:
     viewer.add_image(image + 1000, name="scan")
     choose(model_folder)
-    monkeypatch.setattr("napari_nnunet_cpu.viewer.widget.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense"))
+    monkeypatch.setattr(
+        "napari_nnunet_cpu.viewer.widget.widget.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
+    )
     live = widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
     (file,) = live._segmentation._at_hand.files

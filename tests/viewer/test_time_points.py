@@ -16,8 +16,8 @@ from random_model import RandomModel
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment, segment_layer
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.predict import drained
-from napari_nnunet_cpu.viewer.layer_segmentation import LayerSegmentation
-from napari_nnunet_cpu.viewer.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerSegmentation
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from qtpy.QtCore import QThreadPool
 
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.viewer.widget import SegmentWidget
+from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 
 WAITING = "waiting for the run before it"
 

@@ -18,7 +18,7 @@ from qtpy.QtCore import QEvent, QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from napari_nnunet_cpu import Settings, segment_layer
-from napari_nnunet_cpu.viewer.widget import SegmentWidget
+from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 
 
 def raise_window(viewer) -> None:

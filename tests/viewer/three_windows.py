@@ -18,7 +18,7 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, segment_layer
 from napari_nnunet_cpu.predict import run_engine
-from napari_nnunet_cpu.viewer.widget import SegmentWidget
+from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 
 
 def main(folder: Path) -> None:

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from napari_nnunet_cpu.models.architecture import Architecture
-from napari_nnunet_cpu.models.networks import build_network
-from napari_nnunet_cpu.predict.accumulate import gaussian_window
-from napari_nnunet_cpu.predict.grid import Grid
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network.networks import build_network
+from napari_nnunet_cpu.predict.passes.accumulate import gaussian_window
+from napari_nnunet_cpu.predict.tiles.grid import Grid
 
 _SKIP = 0.1  # weight of a skip connection against what comes from below, for every doubling of the voxels
 _BEND = 0.3  # spread of the biases after a normalization: where on the scale of a feature the bend lies

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases import itk, natural, nifti, tiff
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, stack_channels
-from napari_nnunet_cpu.cases.quiet import quiet
+from napari_nnunet_cpu.cases.formats import itk, natural, nifti, tiff
+from napari_nnunet_cpu.cases.formats.quiet import quiet
 from napari_nnunet_cpu.errors import CaseError, OutputError, SettingsError
 
 _READERS: dict[str, Callable[[Path, str], Case]] = {

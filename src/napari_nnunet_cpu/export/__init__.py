@@ -1,6 +1,5 @@
 """From summed logits to labels, probabilities and doubt on the grid of the image."""
 
-from napari_nnunet_cpu.export.doubt import DoubtExport, doubt_of_store
 from napari_nnunet_cpu.export.labels import LabelExport, export_box, label_export
 from napari_nnunet_cpu.export.logits import Logits, LogitsOf
 from napari_nnunet_cpu.export.postprocess import keep_largest
@@ -10,7 +9,8 @@ from napari_nnunet_cpu.export.probabilities import (
     labels_of_store,
     normalize,
 )
-from napari_nnunet_cpu.export.store import Store
+from napari_nnunet_cpu.export.scratch_array import Store
+from napari_nnunet_cpu.export.uncertainty import DoubtExport, doubt_of_store
 
 __all__ = [
     "DoubtExport",

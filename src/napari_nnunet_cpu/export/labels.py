@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.export.head_resampler import resampler_to_image
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
-from napari_nnunet_cpu.export.resampled import resampler_to_image
-from napari_nnunet_cpu.export.whole import WholeExport
+from napari_nnunet_cpu.export.spline_labels import WholeExport
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.prepare.geometry import Geometry
 

@@ -19,8 +19,8 @@ from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.export.logits import Logits, LogitsOf
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.prepare.axis_weights import Taps
 from napari_nnunet_cpu.prepare.geometry import Shape
-from napari_nnunet_cpu.prepare.taps import Taps
 
 # How much is worked on at a time: logits of a slab (256 MB), and voxels and heads that fit a core's cache.
 SLAB_LOGITS = 2**26

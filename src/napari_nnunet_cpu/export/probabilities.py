@@ -14,10 +14,10 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.export.head_resampler import HeadResampler
 from napari_nnunet_cpu.export.linear import slabs_of
 from napari_nnunet_cpu.export.logits import LogitsOf
-from napari_nnunet_cpu.export.resampled import HeadResampler
-from napari_nnunet_cpu.export.store import Store
+from napari_nnunet_cpu.export.scratch_array import Store
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.model import TrainedModel

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError, first_line
-from napari_nnunet_cpu.remembered import file_sha256, hash_of
+from napari_nnunet_cpu.json_cache import file_sha256, hash_of
 from napari_nnunet_cpu.resources import cache_folder
 
 _NEEDED = re.compile(r"plans\.json|[\w-]*Plans[\w-]*\.json|dataset\.json|postprocessing\.json|checkpoint_\w+\.pth")

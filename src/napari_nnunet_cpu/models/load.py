@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.json_cache import file_sha256
 from napari_nnunet_cpu.models.archive import Unpacked, naming_archive, unpack_model
-from napari_nnunet_cpu.models.card import Card, card_key, keep_card, read_card
+from napari_nnunet_cpu.models.checkpoint.summary import Card, card_key, keep_card, read_card
+from napari_nnunet_cpu.models.checkpoint.weights import Checkpoint, check_weights, read_checkpoint
 from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.folder import (
     CHECKPOINT,
@@ -23,8 +25,6 @@ from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import Dataset, Plans
 from napari_nnunet_cpu.models.trainers import network_of
-from napari_nnunet_cpu.models.weights import Checkpoint, check_weights, read_checkpoint
-from napari_nnunet_cpu.remembered import file_sha256
 from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
 
 
@@ -169,7 +169,7 @@ def _check_weights(model: TrainedModel, checkpoints: Sequence[Checkpoint]) -> No
     """Raise `ModelError` unless the weights of all folds fit the network."""
     import torch
 
-    from napari_nnunet_cpu.models.networks import build_network
+    from napari_nnunet_cpu.models.network.networks import build_network
 
     found = len(checkpoints[0].weights)
     if model.architecture.blocks > found:  # even without memory, building it would take long

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nnunet_cpu.models.architecture import Architecture
 from napari_nnunet_cpu.models.archive import Unpacked, naming_archive
 from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network.primus import Primus
 from napari_nnunet_cpu.models.plans import Configuration, Plans
-from napari_nnunet_cpu.models.primus import Primus
 from napari_nnunet_cpu.models.trainers import notice_of
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class TrainedModel:
         """
         import torch
 
-        from napari_nnunet_cpu.models.networks import build_network
-        from napari_nnunet_cpu.models.weights import load_weights, read_checkpoint
+        from napari_nnunet_cpu.models.checkpoint.weights import load_weights, read_checkpoint
+        from napari_nnunet_cpu.models.network.networks import build_network
 
         path = self.checkpoints[fold]
         with torch.device("meta"):

@@ -14,9 +14,9 @@ import pydantic
 from pydantic import Field
 
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.architecture import Architecture, architecture_of_old_plans
 from napari_nnunet_cpu.models.documents import Strict, at_most, parse
 from napari_nnunet_cpu.models.labels import MOST_LABELS, LabelValue
+from napari_nnunet_cpu.models.network.architecture import Architecture, architecture_of_old_plans
 
 Normalization = Literal[
     "ZScoreNormalization",

@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.architecture import Architecture
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network.primus import PRIMUS_TRAINERS, Primus
 from napari_nnunet_cpu.models.plans import Configuration
-from napari_nnunet_cpu.models.primus import PRIMUS_TRAINERS, Primus
 
 _LONGEST_NAME = 200
 _BATCH_NORM = "nnUNetTrainerBN"

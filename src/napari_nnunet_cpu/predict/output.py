@@ -11,12 +11,12 @@ from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, Store, export_box
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.accumulate import Accumulator
-from napari_nnunet_cpu.predict.doubt import RunDoubt, beside, doubt_export
-from napari_nnunet_cpu.predict.finality import Finality
-from napari_nnunet_cpu.predict.grid import Grid
-from napari_nnunet_cpu.predict.memory import MemoryPlan
+from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
+from napari_nnunet_cpu.predict.planning.memory import MemoryPlan
 from napari_nnunet_cpu.predict.run_engine import RunEngine
+from napari_nnunet_cpu.predict.tiles.finality import Finality
+from napari_nnunet_cpu.predict.tiles.grid import Grid
+from napari_nnunet_cpu.predict.uncertainty import RunDoubt, beside, doubt_export
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 

@@ -21,24 +21,24 @@ from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.events import Stage, TileDone
 from napari_nnunet_cpu.export import Store
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.choice import kept_box
-from napari_nnunet_cpu.predict.doubt import check_passes
-from napari_nnunet_cpu.predict.grid import Tile
-from napari_nnunet_cpu.predict.identity import identity_of
-from napari_nnunet_cpu.predict.lanes import Gate, in_lanes
-from napari_nnunet_cpu.predict.memory import check_budget
-from napari_nnunet_cpu.predict.mirroring import mean_output
-from napari_nnunet_cpu.predict.order import Focus
 from napari_nnunet_cpu.predict.output import Output
-from napari_nnunet_cpu.predict.patches import Patches
-from napari_nnunet_cpu.predict.plan import plan_run
+from napari_nnunet_cpu.predict.passes.mirroring import mean_output
+from napari_nnunet_cpu.predict.passes.patches import Patches
+from napari_nnunet_cpu.predict.passes.stop import Stop, never
+from napari_nnunet_cpu.predict.passes.streams import Gate, in_lanes
+from napari_nnunet_cpu.predict.planning.memory import check_budget
+from napari_nnunet_cpu.predict.planning.plan import plan_run
+from napari_nnunet_cpu.predict.planning.time_model import Times, Work, keep_times
 from napari_nnunet_cpu.predict.result import Result, provenance
+from napari_nnunet_cpu.predict.resume.identity import identity_of
+from napari_nnunet_cpu.predict.resume.run_file import RunFolder
+from napari_nnunet_cpu.predict.resume.saver import Saving
 from napari_nnunet_cpu.predict.run_engine import RunEngine
-from napari_nnunet_cpu.predict.run_folder import RunFolder
-from napari_nnunet_cpu.predict.run_tiles import RunTiles
-from napari_nnunet_cpu.predict.saving import Saving
-from napari_nnunet_cpu.predict.stop import Stop, never
-from napari_nnunet_cpu.predict.times import Times, Work, keep_times
+from napari_nnunet_cpu.predict.tiles.grid import Tile
+from napari_nnunet_cpu.predict.tiles.order import Focus
+from napari_nnunet_cpu.predict.tiles.run_tiles import RunTiles
+from napari_nnunet_cpu.predict.tiles.selection import kept_box
+from napari_nnunet_cpu.predict.uncertainty import check_passes
 from napari_nnunet_cpu.prepare import Geometry, prepare, reader_order
 from napari_nnunet_cpu.resources import Stopwatch, resident_bytes
 from napari_nnunet_cpu.settings import Settings

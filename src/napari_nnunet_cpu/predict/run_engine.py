@@ -5,9 +5,9 @@ from __future__ import annotations
 from napari_nnunet_cpu.engines import Engine, choose_engine
 from napari_nnunet_cpu.events import Stage
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.patches import Patches
-from napari_nnunet_cpu.predict.summed import channels_summed, sums_features
+from napari_nnunet_cpu.models.network.head_layer import HeadLayer
+from napari_nnunet_cpu.predict.passes.accumulated_channels import channels_summed, sums_features
+from napari_nnunet_cpu.predict.passes.patches import Patches
 from napari_nnunet_cpu.resources import Stopwatch
 from napari_nnunet_cpu.settings import Settings
 

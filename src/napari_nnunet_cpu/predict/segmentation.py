@@ -16,15 +16,15 @@ from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
 from napari_nnunet_cpu.export import doubt_of_store, keep_largest, labels_of_store
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of, read_postprocessing
-from napari_nnunet_cpu.predict.cost import estimate, planned_runs
-from napari_nnunet_cpu.predict.doubt import check_members
 from napari_nnunet_cpu.predict.mean import Mean
-from napari_nnunet_cpu.predict.order import Focus
-from napari_nnunet_cpu.predict.plan import Estimate
+from napari_nnunet_cpu.predict.passes.stop import Stop, never
+from napari_nnunet_cpu.predict.planning.estimate import estimate, planned_runs
+from napari_nnunet_cpu.predict.planning.plan import Estimate
 from napari_nnunet_cpu.predict.result import Result, provenance
+from napari_nnunet_cpu.predict.resume.run_file import RunFolder
 from napari_nnunet_cpu.predict.run import Run
-from napari_nnunet_cpu.predict.run_folder import RunFolder
-from napari_nnunet_cpu.predict.stop import Stop, never
+from napari_nnunet_cpu.predict.tiles.order import Focus
+from napari_nnunet_cpu.predict.uncertainty import check_members
 from napari_nnunet_cpu.prepare import reader_order
 from napari_nnunet_cpu.settings import Settings
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.prepare.axis_weights import axis_taps
 from napari_nnunet_cpu.prepare.splines import spline_along_last
-from napari_nnunet_cpu.prepare.taps import axis_taps
 
 Volume = npt.NDArray[np.float32]
 

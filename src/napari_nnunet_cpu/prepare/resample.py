@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
-from napari_nnunet_cpu.prepare.election import LabelArray, elected, elected_along_first, elected_by_torch
+from napari_nnunet_cpu.prepare.axis_weights import Taps, axis_taps
 from napari_nnunet_cpu.prepare.interpolate import Volume, along, resized
-from napari_nnunet_cpu.prepare.taps import Taps, axis_taps
+from napari_nnunet_cpu.prepare.resample_labels import LabelArray, elected, elected_along_first, elected_by_torch
 
 
 def resampled_shape(

@@ -13,10 +13,10 @@ from qtpy.QtCore import QEventLoop, Qt, QTimer
 from napari_nnunet_cpu.cases import read_case
 from napari_nnunet_cpu.models import load_model
 from napari_nnunet_cpu.settings import Settings, parse_memory
-from napari_nnunet_cpu.viewer.layer_segmentation import FinalLabels
-from napari_nnunet_cpu.viewer.layers import image_from_layers
-from napari_nnunet_cpu.viewer.live_run import LiveRun
-from napari_nnunet_cpu.viewer.sample import case_layer
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.sample import case_layer
+from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels
+from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 
 _EVERY_MS = 5  # a timer that is always due would keep one core from the run
 

@@ -13,21 +13,21 @@ from napari_nnunet_cpu.errors import CaseError, ViewerError
 from napari_nnunet_cpu.models import TrainedModel, load_model, members_of
 from napari_nnunet_cpu.predict import Result, drained
 from napari_nnunet_cpu.settings import Settings
-from napari_nnunet_cpu.viewer.doubt import add_doubt
-from napari_nnunet_cpu.viewer.labels import add_result
-from napari_nnunet_cpu.viewer.layer_result import LayerLabels
-from napari_nnunet_cpu.viewer.layer_segmentation import LayerSegmentation
-from napari_nnunet_cpu.viewer.layers import LayerImage, image_from_layers
-from napari_nnunet_cpu.viewer.merge import MergeRule, MergeTarget
-from napari_nnunet_cpu.viewer.session_folder import save_corrected
-from napari_nnunet_cpu.viewer.shown import at_time
+from napari_nnunet_cpu.viewer.image.layers import LayerImage, image_from_layers
+from napari_nnunet_cpu.viewer.image.view_state import at_time
+from napari_nnunet_cpu.viewer.results.corrected_labels import save_corrected
+from napari_nnunet_cpu.viewer.results.labels import add_result
+from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels
+from napari_nnunet_cpu.viewer.results.merge import MergeRule, MergeTarget
+from napari_nnunet_cpu.viewer.results.uncertainty import add_doubt
+from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerSegmentation
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
 
     from napari_nnunet_cpu.cases.case import Spacing
-    from napari_nnunet_cpu.viewer.live_run import LiveRun
+    from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 
 
 OneModel = TrainedModel | str | os.PathLike[str]
@@ -123,7 +123,7 @@ def segment_layer(
 
     from napari.utils.notifications import show_error, show_info
 
-    from napari_nnunet_cpu.viewer.live_run import LiveRun
+    from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 
     run = LiveRun(
         viewer, chosen[0], image, trained, settings, spacing_mm, folder=saved, target=target, priority=priority
@@ -207,7 +207,7 @@ def open_result(case: Case, result: Result) -> None:
         raise ViewerError("no window can be opened: no Qt binding is installed; pip install 'napari[all]'") from error
     import napari
 
-    from napari_nnunet_cpu.viewer.sample import case_layer
+    from napari_nnunet_cpu.viewer.image.sample import case_layer
 
     viewer = napari.Viewer()
     image = image_from_layers([viewer.add_layer(case_layer(case))])

@@ -1,0 +1,129 @@
+"""Converted networks, kept on disk: a later run needs neither torch's network nor the conversion.
+
+An entry is a folder with the network in OpenVINO's format and the hashes of its files. It appears as
+a whole or not at all, is believed only if the hashes are right, and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_nnunet_cpu.engines.openvino.library import load_openvino, openvino_version
+from napari_nnunet_cpu.json_cache import file_sha256, hash_of
+from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.resources import cache_folder, installed_version, release_mapped
+
+if TYPE_CHECKING:
+    import openvino
+
+_CONVERTER = 2  # raise it when the conversion gives another network
+_CALIBRATION = 2  # raise it when that does
+_NETWORK = "network.xml"
+_FILES = (_NETWORK, "network.bin")
+_HASHES = "sha256.json"
+# They hold the code of networks other than our own.
+_LIBRARIES = ("dynamic-network-architectures", "timm")
+
+
+def describe_network(model: TrainedModel) -> dict[str, Any]:
+    """What decides of a model's networks, but for their weights: plain values, ready for JSON."""
+    architecture = model.architecture
+    if isinstance(architecture, Architecture):
+        libraries, block = {}, architecture.model_dump(mode="json")
+    else:
+        libraries = {name: installed_version(name) for name in _LIBRARIES}
+        block = dataclasses.asdict(architecture)
+    return {
+        "architecture": block,
+        "libraries": libraries,
+        "channels": model.input_channels,
+        "heads": model.labels.heads,
+        "patch": list(model.configuration.patch_size),
+    }
+
+
+def network_key(model: TrainedModel, fold: int, precision: str) -> str:
+    """Name of the entry of one fold: another one for every change that makes another network.
+
+    Raises
+    ------
+    EngineError
+        When openvino can't be loaded.
+    """
+    document = describe_network(model) | {
+        "weights": model.checkpoint_sha256[fold],
+        "precision": precision,
+        "openvino": openvino_version(),
+        "converter": _CONVERTER,
+    }
+    if precision == "int8":
+        document |= {"nncf": installed_version("nncf"), "calibration": _CALIBRATION}
+    return hash_of(document)
+
+
+def read_network(key: str) -> openvino.Model | None:
+    """The network of an entry, its weights mapped from the file; None without one. A broken entry is removed."""
+    folder = entry_folder(key)
+    if not os.path.isdir(folder):  # False, too, where one may not look
+        return None
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # the last is openvino's
+        if json.loads((folder / _HASHES).read_text(encoding="utf-8")) == _hashes(folder):
+            network: openvino.Model = load_openvino().Core().read_model(folder / _NETWORK)
+            return network
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def entry_sha256(key: str) -> str | None:
+    """What tells the entry from another one under the same key, calibrated with another image; None without one."""
+    with contextlib.suppress(OSError):
+        return file_sha256(entry_folder(key) / _HASHES)
+    return None
+
+
+def keep_network(network: openvino.Model, key: str) -> bool:
+    """Make an entry; where that is not possible (no room, no right to write) there will be none.
+
+    Returns
+    -------
+    bool
+        Whether the entry is this network: another process may have been faster.
+    """
+    folder = entry_folder(key)
+    with contextlib.suppress(OSError, RuntimeError):  # the latter is openvino's
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+        try:
+            load_openvino().save_model(network, staging / _NETWORK, compress_to_fp16=False)
+            (staging / _HASHES).write_text(json.dumps(_hashes(staging)), encoding="utf-8")
+            staging.replace(folder)
+            return True
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return False
+
+
+def release_weights() -> None:
+    """Hand memory of the weights of entries back: what is compiled holds its own, in another order."""
+    release_mapped(_entries())
+
+
+def entry_folder(key: str) -> Path:
+    """Where the entry is, if there is one; what else is put there is removed with it."""
+    return _entries() / key[:32]
+
+
+def _entries() -> Path:
+    return cache_folder() / "openvino"
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: file_sha256(folder / name) for name in _FILES}

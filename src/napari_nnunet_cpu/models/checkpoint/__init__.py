@@ -1,0 +1,1 @@
+"""Checkpoints, read without running anything that is in them."""

@@ -1,0 +1,1 @@
+"""The networks that nnU-Net plans, built without its packages."""

@@ -1,0 +1,235 @@
+"""Whose turn it is: of the runs of one process, one computes at a time.
+
+Two at once would each get half of the cores and need the memory of both. Whoever drives runs in threads takes
+turns, as the viewer does; `segment` and `Run` take none, so that a script pays nothing and can't wait for itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import closing
+from types import TracebackType
+from typing import TypeVar
+
+from napari_nnunet_cpu.events import Waiting
+from napari_nnunet_cpu.predict.passes.stop import Stop, never
+
+Step = TypeVar("Step")
+Found = TypeVar("Found")
+
+_ASKED_EVERY = 0.25  # seconds between two looks at should_stop, which can't wake a thread that waits
+
+
+class Turns:
+    """Gives turns: the highest priority first, and within one those who came first.
+
+    A turn is its thread's. Taking one in the thread that has it joins it, and never waits: a cascade's stages are
+    one turn, and so are two runs that one thread goes through by turns.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holder: Turn | None = None
+        self._line: list[Turn] = []
+        self._came = 0
+
+    def taking(
+        self, priority: int = 0, should_stop: Stop = never, part: str = ""
+    ) -> Generator[Waiting, None, Turn | None]:
+        """Wait until it is this thread's turn. Closing the generator leaves the line.
+
+        Parameters
+        ----------
+        priority : int, optional
+            Higher goes first; below 0 is for what nobody waits for.
+        should_stop : callable, optional
+            Asked a few times a second; once it says yes nobody waits any longer.
+        part : str, optional
+            What the events say is waiting.
+
+        Yields
+        ------
+        Waiting
+            When it has to wait, and whenever another number of runs is before it.
+
+        Returns
+        -------
+        Turn or None
+            Held, to be used as a context manager at once; None when it was stopped.
+        """
+        with self._changed:
+            self._came += 1
+            turn = Turn(self, priority, self._came)
+            self._line.append(turn)
+        told = 0
+        try:
+            while ahead := self._try(turn):
+                if should_stop():
+                    return None
+                if ahead != told:
+                    told = ahead
+                    yield Waiting(part, ahead)
+                else:
+                    self._sleep(turn, ahead)
+        finally:
+            self._leave(turn)
+        return turn.joined or turn
+
+    def in_turn(
+        self, steps: Generator[Step, None, Found | None], should_stop: Stop = never, priority: int = 0
+    ) -> Generator[Step | Waiting, None, Found | None]:
+        """Go through the steps of a run in its turn, and let runs of higher priority in between two of them.
+
+        Parameters
+        ----------
+        steps : generator
+            The run, as `Segmentation.steps` gives it; begun when it is its turn, closed in any case.
+        should_stop : callable, optional
+            As `steps` got it; asked while this waits.
+        priority : int, optional
+            As `taking` has it.
+
+        Yields
+        ------
+        object or Waiting
+            What the steps yield; and how many runs are before it, while it waits.
+
+        Returns
+        -------
+        object or None
+            What the steps return; None when it was stopped while it waited.
+        """
+        with closing(steps):
+            turn = yield from self.taking(priority, should_stop)
+            if turn is None:
+                return None
+            with turn, closing(steps):  # so that the next begins after this one has cleaned up
+                while True:
+                    try:
+                        step = next(steps)
+                    except StopIteration as end:
+                        found: Found | None = end.value
+                        return found
+                    yield step
+                    if wanting := turn.wanted:
+                        yield Waiting("", wanting)
+                    if not turn.pause_if_wanted(should_stop):
+                        return None
+
+    def _try(self, turn: Turn) -> int:
+        """Take the turn if nobody is before it; how many are."""
+        with self._changed:
+            turn.thread = threading.get_ident()
+            if self._holder is not None and self._holder.thread == turn.thread:
+                turn.joined = self._holder
+                self._holder.holds += 1
+                return 0
+            ahead = self._ahead(turn)
+            if ahead == 0:
+                self._holder = turn
+                self._line.remove(turn)
+            return ahead
+
+    def _ahead(self, turn: Turn) -> int:
+        # One that its own thread has left in the line can't go on before this one does.
+        line = sum(other.place < turn.place and other.thread != turn.thread for other in self._line)
+        return (self._holder is not None) + line
+
+    def _sleep(self, turn: Turn, ahead: int) -> None:
+        """Until another number of runs is before the turn, or it is time to ask whether to stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ahead(turn) != ahead, timeout=_ASKED_EVERY)
+
+    def _leave(self, turn: Turn) -> None:
+        """Out of the line, unless it is out because it is its turn."""
+        with self._changed:
+            if turn in self._line:
+                self._line.remove(turn)
+                self._changed.notify_all()
+
+    def _wanting(self, turn: Turn) -> int:
+        with self._changed:
+            return sum(other.priority > turn.priority and other.thread != turn.thread for other in self._line)
+
+    def _pause(self, turn: Turn, should_stop: Stop) -> bool:
+        with self._changed:
+            if self._holder is not turn or not self._wanting(turn):
+                return self._holder is turn
+            self._holder = None
+            self._line.append(turn)
+            self._changed.notify_all()
+        try:
+            while ahead := self._try(turn):
+                if should_stop():
+                    return False
+                self._sleep(turn, ahead)
+        finally:
+            self._leave(turn)
+        return True
+
+    def _release(self, turn: Turn) -> None:
+        with self._changed:
+            turn.holds -= 1
+            if turn.holds == 0 and self._holder is turn:
+                self._holder = None
+                self._changed.notify_all()
+
+
+class Turn:
+    """A turn, from the line on; once it is held, a context manager that gives it back.
+
+    `Turns.taking` makes it.
+
+    Attributes
+    ----------
+    priority : int
+        Higher goes first.
+    place : tuple of int
+        Where it is in the line: the lowest is next.
+    thread : int
+        Whose it is.
+    holds : int
+        How often that thread took it, and has to give it back.
+    joined : Turn or None
+        The turn that the thread had already, which is held in place of this one.
+    """
+
+    def __init__(self, turns: Turns, priority: int, number: int) -> None:
+        self._turns = turns
+        self.priority = priority
+        self.place = (-priority, number)
+        self.thread = threading.get_ident()
+        self.holds = 1
+        self.joined: Turn | None = None
+
+    @property
+    def wanted(self) -> int:
+        """How many runs of a higher priority wait for it."""
+        return self._turns._wanting(self)
+
+    def pause_if_wanted(self, should_stop: Stop = never) -> bool:
+        """Let the runs of a higher priority that wait go first, between two tiles.
+
+        Parameters
+        ----------
+        should_stop : callable, optional
+            Asked a few times a second.
+
+        Returns
+        -------
+        bool
+            Whether to go on; False when it was stopped meanwhile, and the turn is not held any more.
+        """
+        return self._turns._pause(self, should_stop)
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._turns._release(self)
+
+
+TURNS = Turns()  # of this process

@@ -1,0 +1,86 @@
+"""An axis of the labels, cut where the tiles change that they depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.export import LabelExport
+from napari_nnunet_cpu.predict.tiles.grid import Grid
+
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Sections:
+    """The sections of one axis of what was kept of the image, one after the other.
+
+    Attributes
+    ----------
+    edges : numpy.ndarray
+        First voxel of each section, and the length of the axis: shape (sections + 1,).
+    lowest, highest : numpy.ndarray
+        Of the starts of tiles along this axis lowest:highest touch what a section depends on: shape (sections,).
+    first, last : numpy.ndarray
+        Voxels of the padded image first:last that a section depends on: shape (sections,).
+    """
+
+    edges: Places
+    lowest: Places
+    highest: Places
+    first: Places
+    last: Places
+
+    @classmethod
+    def of(cls, grid: Grid, export: LabelExport, length: int, axis: int) -> Sections:
+        """The sections of an axis of so many voxels."""
+        first, last = voxels_needed(grid, export, length, axis)
+        starts = np.array(grid.starts[axis])
+        lowest = np.searchsorted(starts + grid.patch[axis], first, side="right")
+        highest = np.searchsorted(starts, last, side="left")
+        new = np.flatnonzero((np.diff(lowest) != 0) | (np.diff(highest) != 0)) + 1
+        begin = np.concatenate(([0], new))
+        end = np.concatenate((new, [length]))
+        return cls(np.append(begin, length), lowest[begin], highest[begin], first[begin], last[end - 1])
+
+    def __len__(self) -> int:
+        return len(self.lowest)
+
+    def touched(self, number: int) -> slice:
+        """The sections that depend on tiles with the `number`-th start."""
+        return slice(
+            int(np.searchsorted(self.highest, number, side="right")),
+            int(np.searchsorted(self.lowest, number, side="right")),
+        )
+
+    def meeting(self, start: int, stop: int) -> slice:
+        """The sections in which voxels start:stop lie, at least one of them."""
+        return slice(
+            int(np.searchsorted(self.edges, start, side="right")) - 1,
+            int(np.searchsorted(self.edges, stop, side="left")),
+        )
+
+    def needing(self, start: int, stop: int) -> slice:
+        """The sections that depend on voxels start:stop of the padded image."""
+        return slice(
+            int(np.searchsorted(self.last, start, side="right")), int(np.searchsorted(self.first, stop, side="left"))
+        )
+
+    def voxels(self, sections: tuple[int, int]) -> tuple[int, int]:
+        """Voxels start:stop of some sections that follow each other."""
+        return int(self.edges[sections[0]]), int(self.edges[sections[1]])
+
+
+def voxels_needed(grid: Grid, export: LabelExport, length: int, axis: int) -> tuple[Places, Places]:
+    """The voxels first:last along an axis of the padded image that each of so many voxels of labels depends on.
+
+    Neither ever falls from one voxel to the next.
+    """
+    needed = []
+    for voxel in range(length):
+        z, y, x = ((voxel, voxel + 1) if number == axis else (0, 1) for number in range(3))
+        needed.append(export.needed((z, y, x))[axis])
+    first, last = np.array(needed).T + grid.before[axis]
+    return first, last

@@ -1,0 +1,1 @@
+"""Fields of the widget that magicgui does not have."""

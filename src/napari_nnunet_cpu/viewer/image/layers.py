@@ -1,0 +1,319 @@
+"""Layers as cases: which array, in which order, at which spacing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image
+
+from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, check_apart, planar_spacing, voxels_apart
+from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.viewer.image.axes import Axes, guess_axes, parse_axes
+from napari_nnunet_cpu.viewer.image.placement import Placement, layer_placement
+from napari_nnunet_cpu.viewer.image.source_geometry import History, layer_history, turned
+from napari_nnunet_cpu.viewer.image.spacing import data_to_world, layer_spacing
+
+
+@dataclass(frozen=True, eq=False)
+class LayerImage:
+    """A snapshot of the image layers of one run; what happens to the layers afterwards does not matter.
+
+    Attributes
+    ----------
+    name : str
+        Of the first layer.
+    arrays : tuple
+        What the layers hold, perhaps lazy: one array per channel, or one with all channels. Read by `case`.
+    colors : int
+        How many channels the one array has in a last axis that `axes` does not count, as napari has it for colours: 3,
+        or 4 for a model of as many; otherwise 0.
+    axes : Axes
+        Of the arrays. Readers such as napari-nifti turn images on opening, while nnU-Net was
+        trained on the order of the file.
+    axes_source : str
+        Where they are known from, for people; "assumed" when nothing says so.
+    times : tuple of int
+        The time points of the run; (0,) where there is no time axis.
+    spacing_mm : tuple of float
+        Of the file's axes (Z, Y, X).
+    spacing_source : SpacingSource
+        How far it can be relied on.
+    spacing_note : str
+        Where it comes from, for people; empty when it is not known and 1 mm is assumed.
+    affine : numpy.ndarray or None
+        Of the file, as in `Case`.
+    nifti : NiftiSpace or None
+        Of the file, as in `Case`.
+    placement : Placement
+        Where the labels will lie.
+    metadata : dict
+        The layer's metadata.
+    notes : tuple of str
+        What the user should know of the layers, as in `Case`.
+    sources : tuple of weakref.ref
+        The layers, one for each of `arrays`.
+    """
+
+    name: str
+    arrays: tuple[Any, ...]
+    colors: int
+    axes: Axes
+    axes_source: str
+    times: tuple[int, ...]
+    spacing_mm: Spacing
+    spacing_source: SpacingSource
+    spacing_note: str
+    affine: npt.NDArray[np.float64] | None
+    nifti: NiftiSpace | None
+    placement: Placement
+    metadata: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    sources: tuple[ref[Image], ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        if self.colors:
+            return self.colors
+        return len(self.arrays) if self.axes.channel is None else int(self.placement.shape[self.axes.channel])
+
+    def at(self, time: int) -> LayerImage:
+        """The same image for a run on one time point alone."""
+        return replace(self, times=(time,))
+
+    def case(self, spacing_mm: Spacing | None = None, time: int = 0) -> Case:
+        """Read the arrays at one time point.
+
+        Parameters
+        ----------
+        spacing_mm : tuple of float, optional
+            Spacing (Z, Y, X) that the user states.
+        time : int
+            Which time point, where there is a time axis.
+
+        Returns
+        -------
+        Case
+            Channels (C, Z, Y, X) in file order.
+
+        Raises
+        ------
+        CaseError
+            When the arrays can't be read, are empty or not finite.
+        """
+        try:
+            channels = np.stack([part for array in self.arrays for part in self._channels(array, time)])
+        except (OSError, ValueError, MemoryError) as error:
+            raise CaseError(f"{self.name} can't be read: {error}") from error
+        return self._case(channels, spacing_mm)
+
+    def outline(self, spacing_mm: Spacing | None = None) -> Case:
+        """A case of the shape and spacing of one time point without the intensities: enough to count tiles."""
+        shape = [self.placement.shape[number] for number in self.axes.space]
+        empty = self._in_file_order(np.broadcast_to(np.uint8(0), shape))
+        return self._case(np.broadcast_to(empty, (self.channels, *empty.shape)), spacing_mm)
+
+    def to_layer(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Labels (Z, Y, X) in file order as an array of the layer's axes of space."""
+        array = self.axes.order.apply(labels)
+        return array[0] if self.axes.planar else array
+
+    def box_in_layer(self, box: Bounds) -> tuple[slice, ...]:
+        """Where a box (Z, Y, X) in file order lies along the layer's axes of space."""
+        order = self.axes.order
+        parts = slices(order.apply_box(box, order.unpermute(self._shape)))
+        return parts[1:] if self.axes.planar else parts
+
+    def box_in_file(self, part: Sequence[tuple[int, int]]) -> Bounds:
+        """Where a part of the layer, start and stop along each of its axes of space, lies in file order."""
+        z, y, x = ((0, 1), *part)[-3:]
+        return self.axes.order.undo_box((z, y, x), self._shape)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Of the layer's axes of space; a plane is one voxel thick."""
+        z, y, x = (1, *(self.placement.shape[number] for number in self.axes.space))[-3:]
+        return z, y, x
+
+    def from_labels(self, labels: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
+        """The labels (Z, Y, X) in file order of the `number`-th time point, from an array on the labels' grid.
+
+        Raises
+        ------
+        CaseError
+            When the array has another shape than the labels of this image.
+        """
+        wanted = self.placement.labels_shape(self.times)
+        if labels.shape != wanted:
+            raise CaseError(f"labels of shape {labels.shape} do not lie on {self.name}, whose labels have {wanted}")
+        return self._in_file_order(labels[self.placement.index(number)])
+
+    def _case(self, channels: npt.NDArray[Any], spacing_mm: Spacing | None) -> Case:
+        spacing = planar_spacing(self.spacing_mm[1:]) if self.axes.planar else self.spacing_mm
+        in_file = self.nifti.itk.spacing if self.nifti is not None else None
+        case = Case(
+            channels,
+            spacing,
+            self.affine,
+            self.name,
+            self.spacing_source,
+            self.axes.planar,
+            self.nifti,
+            in_file if self.spacing_source is SpacingSource.USER else None,
+            notes=self.notes,
+        )
+        return case if spacing_mm is None else case.with_spacing(spacing_mm)
+
+    def _channels(self, array: Any, time: int) -> list[npt.NDArray[Any]]:
+        """The channels in one of the arrays at one time point, each (Z, Y, X) in file order."""
+        index: list[int | slice] = [slice(None)] * len(array.shape)
+        if self.axes.time is not None:
+            index[self.axes.time] = time
+        # All channels at once: a chunk of a lazy array may hold several.
+        block = np.asarray(array[tuple(index)])
+        channel = len(array.shape) - 1 if self.colors else self.axes.channel
+        if channel is None:
+            return [self._in_file_order(block)]
+        place = channel - int(self.axes.time is not None and self.axes.time < channel)
+        return [self._in_file_order(part) for part in np.moveaxis(block, place, 0)[: self.channels]]
+
+    def _in_file_order(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An array of the layer's axes of space as (Z, Y, X) in file order."""
+        return self.axes.order.undo(array[None] if self.axes.planar else array)
+
+
+def image_from_layers(
+    layers: Sequence[Image], *, axes: str | None = None, channels: int = 1, planar: bool = False
+) -> LayerImage:
+    """Take a snapshot of the layers chosen for a model's channels.
+
+    Parameters
+    ----------
+    layers : sequence of Image
+        One per channel, or one with all of them: an RGB layer, or one with a channel axis.
+    axes : str, optional
+        What the axes of the layers are, as `parse_axes` takes it; guessed when None.
+    channels : int
+        How many the model has, 0 where there is no model yet: a single layer may have an axis of that length.
+    planar : bool
+        Whether the model works on planes, so that three axes may be those of channels, Y and X.
+
+    Returns
+    -------
+    LayerImage
+        With all time points. Nothing of the data is read yet.
+
+    Raises
+    ------
+    CaseError
+        When the layers are not images of one grid.
+    SettingsError
+        When they can't have these axes.
+    """
+    if not layers:
+        raise CaseError("no image layer is chosen; open an image first")
+    for layer in layers:
+        if not isinstance(layer, Image):
+            raise CaseError(f"{getattr(layer, 'name', layer)!s} is not an image layer; choose one")
+    first = layers[0]
+    arrays = tuple(layer.data[0] if layer.multiscale else layer.data for layer in layers)
+    notes = _check_one_grid(layers, arrays)
+    shape = tuple(int(length) for length in arrays[0].shape[: first.ndim])
+    history = layer_history(first.metadata, first.scale, first.translate)
+    alone = len(layers) == 1 and not first.rgb
+    if axes is None:
+        found, source = _found_axes(first, shape, history, channels if alone else 1, planar)
+    else:
+        found, source = parse_axes(axes, shape), "as typed"
+    if found.channel is not None and not alone:
+        raise CaseError(
+            f"{first.name}: the axes {found} have one for channels, but the channels are layers of their own; "
+            "choose one layer for all channels, or name the axis T"
+        )
+    spacing, spacing_source, note = layer_spacing(first, found, history)
+    affine, nifti = _in_file(found, spacing, history, shape)
+    return LayerImage(
+        name=first.name,
+        arrays=arrays,
+        colors=_colors(first.name, arrays[0].shape, channels) if first.rgb else 0,
+        axes=found,
+        axes_source=source,
+        times=(0,) if found.time is None else tuple(range(shape[found.time])),
+        spacing_mm=spacing,
+        spacing_source=spacing_source,
+        spacing_note=note,
+        affine=affine,
+        nifti=nifti,
+        placement=layer_placement(first, found, shape),
+        metadata=dict(first.metadata),
+        notes=notes,
+        sources=tuple(ref(layer) for layer in layers),
+    )
+
+
+def _colors(name: str, shape: tuple[int, ...], channels: int) -> int:
+    """How many channels to take of a layer that napari shows in colours."""
+    if channels == shape[-1] == 4:
+        return 4
+    if channels not in (0, 3) and (shape[-1] == 4 or len(shape) > 3):
+        raise CaseError(
+            f"napari shows the last axis of {name}, of shape {shape}, as colours, but the model has {channels} "
+            f"channel(s); open it again with viewer.add_image(viewer.layers[{name!r}].data, rgb=False) in its console"
+        )
+    return 3
+
+
+def _found_axes(
+    layer: Image, shape: tuple[int, ...], history: History | None, channels: int, planar: bool
+) -> tuple[Axes, str]:
+    """What the axes of a layer probably are, and where that comes from."""
+    known = None if history is None else history.names
+    axes, told = guess_axes(shape, known=known, labels=layer.axis_labels, channels=channels, planar=planar)
+    if not told:
+        return axes, "assumed"
+    return axes, "from the layer's axis labels" if history is None else f"from {history.source}"
+
+
+def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> tuple[str, ...]:
+    """Raise `CaseError` when the layers can't be channels of one image; else what the user should know of them."""
+    first, notes = layers[0], []
+    for layer, array in zip(layers, arrays, strict=True):
+        if layer.rgb and len(layers) > 1:
+            raise CaseError(f"{layer.name} is an RGB layer, which holds all channels; choose it alone or split it")
+        if not 2 <= layer.ndim <= 5:
+            raise CaseError(
+                f"{layer.name} has {layer.ndim} axes {array.shape}; T, C, Z, Y, X are the most there can be: "
+                "make a layer of a part of it"
+            )
+        if layer.ndim != first.ndim or layer.units != first.units:
+            raise CaseError(f"{first.name} and {layer.name} have different axes or units; make them the same first")
+        if array.shape != arrays[0].shape:
+            raise CaseError(f"channels differ in shape: {first.name} {arrays[0].shape}, {layer.name} {array.shape}")
+        places = [np.vstack([data_to_world(one), np.eye(first.ndim + 1)[-1]]) for one in (first, layer)]
+        apart = voxels_apart(places[0], places[1], arrays[0].shape[: first.ndim])
+        note = check_apart(apart, first.name, layer.name)
+        if note is not None:
+            notes.append(note)
+    return tuple(notes)
+
+
+def _in_file(
+    axes: Axes, spacing_mm: Spacing, history: History | None, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.float64] | None, NiftiSpace | None]:
+    """Voxel (x, y, z, 1) of the file to RAS+ mm, as the user says, else as the file's header did; and that header."""
+    if axes.anatomical:
+        return axes.affine(spacing_mm), None
+    if history is None or axes.planar:
+        return None, None
+    if axes.space != tuple(number for number, name in enumerate(history.names) if name is not None):
+        return None, None
+    if history.nifti is not None and axes.names == history.names:
+        return history.nifti.itk.affine, history.nifti
+    return turned(history.affine, axes.order, tuple(shape[number] for number in axes.space)), None

@@ -1,0 +1,154 @@
+"""What the viewer shows of an image: the point and the slice, the time point, the part that is in view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.errors import CaseError, SettingsError
+from napari_nnunet_cpu.predict import Focus
+from napari_nnunet_cpu.viewer.image.layers import LayerImage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+
+def at_time(image: LayerImage, time: int | str, viewer: ViewerModel, layer: Image) -> LayerImage:
+    """The image for a run on what was chosen of its time points.
+
+    Parameters
+    ----------
+    image : LayerImage
+        With all of them.
+    time : int or {"current", "all"}
+        One by its number, the one that the viewer shows, or all.
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Whose slider is asked.
+    layer : Image
+        What `image` is a snapshot of.
+
+    Raises
+    ------
+    CaseError
+        When there is no such time point.
+    SettingsError
+        When `time` is something else.
+    """
+    axis = image.axes.time
+    if time != "all" and time != "current" and (isinstance(time, bool) or not isinstance(time, int)):
+        raise SettingsError(f'time is {time!r}; give the number of a time point, "current" or "all"')
+    if axis is None and not isinstance(time, str):
+        raise CaseError(f"{image.name} has no time, only the axes {image.axes}; leave the time point {time} out")
+    if axis is None or time == "all" or (time == "current" and len(image.times) == 1):
+        return image
+    index = round(voxel_shown(viewer, layer)[axis]) if time == "current" else int(time)
+    if index not in image.times:
+        where = "the viewer stands at" if time == "current" else "there is no"
+        raise CaseError(
+            f"{where} time point {index}, but {image.name} has {len(image.times)}, from 0; choose one of them"
+        )
+    return image.at(index)
+
+
+def focus_of(viewer: ViewerModel, layer: Layer, image: LayerImage) -> Focus:
+    """What is looked at of an image: the middle of the canvas, on the slice that is shown if there is one.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Whose sliders and camera are asked.
+    layer : Layer
+        On the grid of the image; it need not be in the viewer any more.
+    image : LayerImage
+        Says which axis is which.
+    """
+    point = voxel_shown(viewer, layer, centre=True)
+    part = [(place, place + 1) for place in (round(point[axis]) for axis in image.axes.space)]
+    (z, _), (y, _), (x, _) = image.box_in_file(part)
+    if viewer.dims.ndisplay == 3:
+        return Focus((z, y, x))
+    first = viewer.dims.ndim - layer.ndim  # the layer's axes are the last of the viewer's
+    hidden = {axis - first for axis in viewer.dims.not_displayed}
+    across = [number for number, axis in enumerate(image.axes.space) if axis in hidden]
+    if image.axes.planar or not across:  # a plane is a volume of one slice
+        return Focus((z, y, x), None if across else 0)
+    return Focus((z, y, x), image.axes.order.axes[across[0]])
+
+
+def box_in_view(viewer: ViewerModel, layer: Image, image: LayerImage) -> Bounds:
+    """The part of an image that is in view, in file order: of the slice that is shown, or of the volume.
+
+    Raises
+    ------
+    CaseError
+        When none of it is.
+    """
+    low, high = np.asarray(layer.corner_pixels, dtype=float)
+    point = voxel_shown(viewer, layer)
+    first = viewer.dims.ndim - layer.ndim
+    part = []
+    for axis in image.axes.space:
+        length = image.placement.shape[axis]
+        if axis + first in viewer.dims.displayed:
+            start, stop = int(low[axis]), int(high[axis]) + 1
+        else:
+            start, stop = round(point[axis]), round(point[axis]) + 1
+        start, stop = max(start, 0), min(stop, length)
+        if start >= stop:
+            raise CaseError(f"nothing of {image.name} is in view; go to a slice of it, or choose another part")
+        part.append((start, stop))
+    return image.box_in_file(part)
+
+
+def box_of_shapes(shapes: Layer, layer: Image, image: LayerImage) -> Bounds:
+    """The box around the shapes of a layer, the selected ones if there are any, in file order.
+
+    Along an axis in which they are flat it reaches through the whole image.
+
+    Raises
+    ------
+    CaseError
+        When there are none, or none on the image.
+    """
+    chosen = sorted(shapes.selected_data) or range(len(shapes.data))
+    corners = [np.asarray(shapes.data_to_world(vertex)) for number in chosen for vertex in shapes.data[number]]
+    if not corners:
+        raise CaseError(f"{shapes.name} has no shapes; draw a rectangle around what is to be segmented")
+    missing = layer.ndim - shapes.ndim  # axes of the image that the shapes do not have: they go through them
+    points = np.array([layer.world_to_data([*[0.0] * max(missing, 0), *corner][-layer.ndim :]) for corner in corners])
+    part = []
+    for axis in image.axes.space:
+        length = image.placement.shape[axis]
+        low, high = points[:, axis].min(), points[:, axis].max()
+        start, stop = max(round(low), 0), min(round(high) + 1, length)
+        if axis < missing or high - low < 0.5:  # flat
+            start, stop = 0, length
+        if start >= stop:
+            raise CaseError(f"the shapes in {shapes.name} lie beside {image.name}; draw a rectangle on it")
+        part.append((start, stop))
+    return image.box_in_file(part)
+
+
+def voxel_shown(viewer: ViewerModel, layer: Layer, centre: bool = False) -> Sequence[float]:
+    """The voxel of a layer at which the viewer's sliders stand; along axes on the canvas, its middle if `centre`."""
+    places = [float(value) for value in viewer.dims.point]
+    if centre:
+        middle = viewer.scene.camera.center[-len(viewer.dims.displayed) :]
+        for axis, place in zip(viewer.dims.displayed, middle, strict=True):
+            places[axis] = float(place)
+    last = places[-layer.ndim :]
+    point = [0.0] * (layer.ndim - len(last)) + last
+    # The viewer may count in another unit than the layer; napari then agrees on one for all layers.
+    units = viewer.dims.units
+    if units is not None and len(units) >= layer.ndim:
+        point = [
+            value * float((1 * world).to(own).magnitude)
+            for value, world, own in zip(point, units[-layer.ndim :], layer.units, strict=True)
+        ]
+    found: Sequence[float] = layer.world_to_data(point)
+    return found

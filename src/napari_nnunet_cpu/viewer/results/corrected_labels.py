@@ -1,0 +1,138 @@
+"""Corrected labels into the folder of a session: a raw dataset that nnU-Net can train on next."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_nnunet_cpu.cases.raw_dataset import RawDataset
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.models.documents import parse, read_json
+from napari_nnunet_cpu.models.plans import Dataset
+from napari_nnunet_cpu.prepare.prepare import reader_order, spacing_seen_by_reader
+from napari_nnunet_cpu.viewer.results.origin import check_checksums, check_image, check_model, checksum, origin_of
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_nnunet_cpu.cases.case import Case, Spacing
+    from napari_nnunet_cpu.models import TrainedModel
+    from napari_nnunet_cpu.models.labels import LabelValue
+    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+
+_GIVE = "save it with the image it was made from"
+
+
+def save_corrected(
+    folder: str | os.PathLike[str],
+    labels_layer: Labels,
+    image: LayerImage,
+    model: TrainedModel,
+    spacing_mm: Spacing | None = None,
+) -> tuple[str, ...]:
+    """Save the labels of a layer with their image, in file order, as cases of a raw dataset.
+
+    Channels, labels and reader are the model's, and so is what it takes for the spacing: a model of
+    voxels (Tiff3DIO, NaturalImage2DIO) is trained further on voxels.
+
+    Parameters
+    ----------
+    folder : path
+        As `RawDataset` takes it. Saving the same image again replaces its labels.
+    labels_layer : Labels
+        On the grid that this package gives the labels of the image.
+    image : LayerImage
+        Of a series, its time points are those of the labels; where the labels layer names its own
+        in its metadata, as results do, these are taken.
+    model : TrainedModel
+        Whose labels were corrected.
+    spacing_mm : tuple of float, optional
+        Spacing (Z, Y, X) that the user states.
+
+    Returns
+    -------
+    tuple of str
+        The identifiers: one, or one for each time point. Those before a time point that fails are saved.
+
+    Raises
+    ------
+    CaseError, OutputError, SettingsError
+        As `RawDataset.add`, and when the layer does not lie on the image's grid, or was made from another image,
+        or with a model of other labels.
+    ModelError
+        When the model's folder is gone.
+    """
+    dataset = RawDataset(Path(folder))
+    values, order = label_values(model)
+    origin = origin_of(labels_layer)
+    if origin is not None and origin.preview:
+        raise CaseError(f"{labels_layer.name} is still computed; keep what is finished, or wait for the end")
+    check_image(labels_layer, image, _GIVE)
+    check_model(labels_layer, model)
+    if getattr(labels_layer, "multiscale", False):
+        raise CaseError(f"{labels_layer.name} has several scales; make a layer of the finest one")
+    image = _at_times_of(labels_layer, image)
+    painted = np.asarray(labels_layer.data)
+    saved = []
+    for number, time in enumerate(image.times):
+        labels = image.from_labels(painted, number)
+        case = image.case(spacing_mm, time)
+        check_checksums(labels_layer, image, [checksum(case)], _GIVE)
+        case = _as_model_sees(case, model)
+        name = _name(image, time)
+        reader = model.plans.image_reader_writer
+        saved.append(dataset.add(case, labels, model.channel_names, values, order, name, reader=reader))
+    return tuple(saved)
+
+
+def label_values(model: TrainedModel) -> tuple[dict[str, LabelValue], tuple[int, ...] | None]:
+    """The "labels" and "regions_class_order" for a dataset that holds labels as the model gives them.
+
+    Raises
+    ------
+    ModelError
+        When the model's dataset.json can't be read any more.
+    """
+    path = model.folder / "dataset.json"
+    dataset = parse(Dataset, read_json(path), str(path))
+    if model.labels.region_values is not None:
+        return dataset.labels, model.labels.region_values
+    # Values as the model paints them, which are without gaps also where its training data had some.
+    values: dict[str, LabelValue] = {"background": 0}
+    values |= {name: value for value, name in model.labels.names.items() if value}
+    if "ignore" in dataset.labels:
+        values["ignore"] = model.labels.heads
+    return values, None
+
+
+def _at_times_of(layer: Labels, image: LayerImage) -> LayerImage:
+    """The image at the time points of its labels."""
+    made_from: Any = layer.metadata.get("nnunet", {})
+    made_from = made_from.get("image", {}) if isinstance(made_from, dict) else {}
+    times = made_from.get("time_points") if isinstance(made_from, dict) else None
+    if image.axes.time is None or not isinstance(times, list | tuple) or not times:
+        return image
+    if any(time not in range(image.placement.shape[image.axes.time]) for time in times):
+        raise CaseError(f"{layer.name} has labels of time points {list(times)}, which {image.name} does not have")
+    return replace(image, times=tuple(times))
+
+
+def _as_model_sees(case: Case, model: TrainedModel) -> Case:
+    """The case at the spacing that the model's reader gives it; a plane's is not read where it does not matter."""
+    reader_order(case, model)  # a model that turns images has to know how they lie in the body
+    spacing = spacing_seen_by_reader(case, model)
+    if case.planar or spacing == case.seen_by(model.plans.image_reader_writer).spacing_mm:
+        return case
+    return replace(case, spacing_mm=spacing, affine=None, nifti=None)
+
+
+def _name(image: LayerImage, time: int) -> str:
+    """The image's name, with the time point where there are several."""
+    if image.axes.time is None:
+        return image.name
+    last = image.placement.shape[image.axes.time] - 1
+    return f"{image.name}_t{time:0{len(str(last))}}"

@@ -1,0 +1,118 @@
+"""Labels of a layer, put together from those of its time points."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.predict import Result
+from napari_nnunet_cpu.viewer.image.layers import LayerImage
+from napari_nnunet_cpu.viewer.results.origin import Origin, checksum
+
+
+@dataclass(frozen=True, eq=False)
+class LayerResult:
+    """Labels of a layer.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        On the layer's own grid: its axes of space, with time where it has one, without channels.
+    label_names : dict of int to str
+        Name of every value, background included.
+    provenance : dict
+        As in `Result`; of several time points the tiles, seconds and runs of all.
+    first_stage : LayerResult or None
+        Of a cascade: what its first stage gave, where it was run.
+    doubt : numpy.ndarray or None
+        Where the settings asked for it: how much in doubt each voxel is, uncalibrated, on the grid of the labels;
+        float32 in [0, 1].
+    origin : Origin or None
+        What they were made from.
+    """
+
+    labels: npt.NDArray[Any]
+    label_names: dict[int, str]
+    provenance: dict[str, Any]
+    first_stage: LayerResult | None = None
+    doubt: npt.NDArray[np.float32] | None = None
+    origin: Origin | None = None
+
+
+class LayerLabels:
+    """Results of time points, put together on the layer's grid.
+
+    Parameters
+    ----------
+    image : LayerImage
+        What they are made from.
+    """
+
+    def __init__(self, image: LayerImage) -> None:
+        self._image = image
+        self._labels: npt.NDArray[Any] | None = None
+        self._doubt: npt.NDArray[np.float32] | None = None
+        self._names: dict[int, str] = {}
+        self._provenance: list[dict[str, Any]] = []
+        self._checksums: list[str] = []
+        self._first_stage: LayerLabels | None = None
+
+    @property
+    def count(self) -> int:
+        """Time points that were added."""
+        return len(self._provenance)
+
+    @property
+    def image(self) -> LayerImage:
+        """The image at the time points that were added."""
+        return replace(self._image, times=self._image.times[: self.count])
+
+    def add(self, result: Result) -> None:
+        """Take the labels (Z, Y, X), in file order, and the doubt of the next time point."""
+        placement, number = self._image.placement, len(self._provenance)
+        if self._labels is None:
+            self._labels = np.zeros(placement.labels_shape(self._image.times), dtype=result.labels.dtype)
+        self._labels[placement.index(number)] = self._image.to_layer(result.labels)
+        if result.doubt is not None:
+            if self._doubt is None:
+                self._doubt = np.zeros(self._labels.shape, dtype=np.float32)
+            self._doubt[placement.index(number)] = self._image.to_layer(result.doubt)
+        self._names = result.label_names
+        self._provenance.append(result.provenance)
+        self._checksums.append(checksum(result.case))
+        if result.first_stage is not None:
+            self._first_stage = self._first_stage or LayerLabels(self._image)
+            self._first_stage.add(result.first_stage)
+
+    def result(self) -> LayerResult:
+        """The labels of the time points that were added, one at least.
+
+        Raises
+        ------
+        CaseError
+            When none was added.
+        """
+        if self._labels is None:
+            raise CaseError(f"{self._image.name} has no time points; choose another layer")
+        provenance = dict(self._provenance[0])
+        if len(self._provenance) > 1:
+            seconds: Counter[str] = Counter()
+            for part in self._provenance:
+                seconds.update(part["seconds"])
+            provenance["seconds"] = {name: round(total, 3) for name, total in seconds.items()}
+            for name in ("tiles", "tiles_done", "passes"):
+                provenance[name] = sum(part[name] for part in self._provenance)
+            provenance["runs"] = [run for part in self._provenance for run in part["runs"]]
+        about: dict[str, Any] = {"axes": str(self._image.axes), "checksums": list(self._checksums)}
+        if self._image.axes.time is not None:
+            about["time_points"] = list(self.image.times)
+        provenance["image"] = provenance["image"] | about
+        first = None if self._first_stage is None else self._first_stage.result()
+        done = self._image.placement.first(self.count)
+        doubt = None if self._doubt is None else self._doubt[done]
+        return LayerResult(self._labels[done], self._names, provenance, first, doubt)

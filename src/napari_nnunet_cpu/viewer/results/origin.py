@@ -1,0 +1,184 @@
+"""What labels were made from: it travels with their layer, whatever layers are called later."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.viewer.canvas import unwrapped
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.image.placement import layer_placement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari.layers import Image, Layer
+
+    from napari_nnunet_cpu.cases.case import Case, Spacing
+    from napari_nnunet_cpu.models import TrainedModel
+    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The image and the model of labels, or of their uncertainty.
+
+    Attributes
+    ----------
+    image : LayerImage
+        A snapshot, at the time points of the labels. It keeps the arrays, so that the right pair can be saved
+        after the image was removed or its data replaced.
+    model : TrainedModel
+        Of an ensemble the first one: all have the same channels and labels.
+    spacing_mm : tuple of float or None
+        Spacing (Z, Y, X) that the user stated.
+    provenance : dict
+        How the labels were made; `metadata["nnunet"]` of their layer.
+    preview : bool
+        Whether the labels are still being computed.
+    """
+
+    image: LayerImage
+    model: TrainedModel
+    spacing_mm: Spacing | None
+    provenance: dict[str, Any]
+    preview: bool = False
+
+    def image_now(self) -> LayerImage:
+        """The image with the scale and name that its layers have now; the snapshot where they hold other data."""
+        layers = _sources(self.image)
+        if len(layers) < len(self.image.sources) or _data_replaced(self.image):
+            return self.image
+        planar = len(self.model.configuration.patch_size) == 2
+        channels = len(self.model.channel_names)
+        now = image_from_layers(layers, axes=str(self.image.axes), channels=channels, planar=planar)
+        return replace(now, times=self.image.times)
+
+
+# By the layer itself, since it and its image may be renamed. The layer's metadata have the same in words, for copies of
+# the layer and for files that keep metadata.
+_ORIGINS: WeakKeyDictionary[Layer, Origin] = WeakKeyDictionary()
+
+
+def bind(layer: Layer, origin: Origin | None) -> None:
+    """Note what a layer was made from."""
+    if origin is not None:
+        _ORIGINS[unwrapped(layer)] = origin
+
+
+def origin_of(layer: Layer) -> Origin | None:
+    """What a layer, or the layer that it is a copy of, was made from; None where nobody knows."""
+    found = _ORIGINS.get(unwrapped(layer))
+    number = provenance_of(layer).get("id")
+    if found is None and number is not None:
+        found = next((origin for origin in _ORIGINS.values() if origin.provenance.get("id") == number), None)
+        bind(layer, found)
+    return found
+
+
+def provenance_of(layer: Layer) -> Mapping[str, Any]:
+    """How the labels of a layer were made, as its metadata say; empty where they are not of this package."""
+    about = layer.metadata.get("nnunet")
+    known = isinstance(about, dict) and isinstance(about.get("image"), dict) and isinstance(about.get("runs"), list)
+    return about if known else {}
+
+
+def check_image(layer: Layer, image: LayerImage, instead: str) -> None:
+    """Raise `CaseError` when a layer was made from another image than this one.
+
+    `instead` says what to do.
+    """
+    origin = origin_of(layer)
+    if origin is None or _same(origin.image, image):
+        return
+    made_from = title(origin.image)
+    if set(_sources(origin.image)) & set(_sources(image)):
+        made_from = f"the data that {made_from} held before"
+    raise CaseError(f"{layer.name} was made from {made_from}, not from {title(image)}; {instead}")
+
+
+def check_checksums(layer: Layer, image: LayerImage, checksums: Sequence[str], instead: str) -> None:
+    """Raise `CaseError` when the metadata of a layer say that it was made from other intensities.
+
+    For layers of which no more is known: those that were saved and opened again.
+    """
+    about = provenance_of(layer).get("image", {})
+    recorded = about.get("checksums")
+    if origin_of(layer) is None and recorded is not None and not set(checksums) <= set(recorded):
+        raise CaseError(f"{layer.name} was made from {about.get('name')}, not from {title(image)}; {instead}")
+
+
+def check_model(layer: Layer, model: TrainedModel) -> None:
+    """Raise `CaseError` when the labels in a layer mean something else than those of a model."""
+    runs = provenance_of(layer).get("runs")
+    made_with = runs[-1].get("model", {}) if runs else {}
+    names = {str(value): name for value, name in model.labels.names.items()}
+    if made_with.get("labels", names) != names:
+        raise CaseError(
+            f"{layer.name} was made with {made_with.get('name')}, whose labels are {_listed(made_with['labels'])}, "
+            f"not with {model.name}, whose labels are {_listed(names)}; give the model it was made with"
+        )
+
+
+def changes_of(image: LayerImage) -> str | None:
+    """What became of an image's layers since the snapshot, for people; None where nothing did, or they are gone."""
+    if _data_replaced(image):
+        return "got other data"
+    for layer in _sources(image):
+        now = layer_placement(layer, image.axes, image.placement.shape).transforms
+        then = image.placement.transforms
+        numbers = ("scale", "translate", "rotate", "shear", "affine")
+        if now["units"] != then["units"] or any(not np.allclose(now[name], then[name]) for name in numbers):
+            return "was rescaled or moved"
+    return None
+
+
+def state_of(layer: Image) -> tuple[Any, ...]:
+    """Values that are others once the layer has other data or lies elsewhere."""
+    place = (layer.scale, layer.translate, layer.rotate, layer.shear, layer.affine.affine_matrix)
+    return id(layer), id(_array(layer)), layer.units, *(np.asarray(numbers).tobytes() for numbers in place)
+
+
+def checksum(case: Case) -> str:
+    """A number for the intensities of a case, as text."""
+    found = zlib.crc32(f"{case.channels.dtype.str} {case.channels.shape}".encode())
+    for channel in case.channels:
+        for plane in channel:  # one at a time, since they may have to be copied
+            found = zlib.crc32(np.ascontiguousarray(plane).data, found)
+    return f"{found:08x}"
+
+
+def title(image: LayerImage) -> str:
+    """What the image is called now."""
+    layers = _sources(image)
+    return str(layers[0].name) if layers else image.name
+
+
+def _same(one: LayerImage, other: LayerImage) -> bool:
+    """Whether two snapshots share a channel: labels of a CT lie on a CT with its PET, too."""
+    return any(array is another for array in one.arrays for another in other.arrays)
+
+
+def _sources(image: LayerImage) -> list[Image]:
+    """The layers of an image that are still there."""
+    return [layer for layer in (source() for source in image.sources) if layer is not None]
+
+
+def _data_replaced(image: LayerImage) -> bool:
+    """Whether a layer that is still there holds another array than in the snapshot."""
+    held = [(source(), array) for source, array in zip(image.sources, image.arrays, strict=False)]
+    return any(layer is not None and _array(layer) is not array for layer, array in held)
+
+
+def _array(layer: Image) -> Any:
+    """What the layer holds, of several scales the finest."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _listed(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{value} {name}" for value, name in names.items())

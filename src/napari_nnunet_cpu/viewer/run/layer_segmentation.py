@@ -1,0 +1,235 @@
+"""The segmentation of a layer: its time points, one after the other, and what of their labels is final."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.events import Event, TileDone
+from napari_nnunet_cpu.models import Model, TrainedModel, members_of
+from napari_nnunet_cpu.predict import Focus, Result, Segmentation
+from napari_nnunet_cpu.predict.resume.run_file import RunFolder
+from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.image.layers import LayerImage
+from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels, LayerResult
+from napari_nnunet_cpu.viewer.results.origin import Origin
+
+if TYPE_CHECKING:
+    from napari_nnunet_cpu.cases.case import Spacing
+
+
+@dataclass(frozen=True, eq=False)
+class FinalLabels:
+    """Labels of a part of the layer that will not change any more.
+
+    Attributes
+    ----------
+    place : tuple
+        Index of the part in the labels layer.
+    labels : numpy.ndarray
+        As many axes as the index has slices.
+    """
+
+    place: tuple[int | slice, ...]
+    labels: npt.NDArray[Any]
+
+
+LayerEvent = Event | FinalLabels
+
+
+class LayerSegmentation:
+    """Segments the time points of an image; only one of them is in memory at a time.
+
+    Parameters
+    ----------
+    image : LayerImage
+        What to segment: its `times`.
+    model, settings
+        As `Segmentation` takes them; the box, too, is in the axes of the file.
+    spacing_mm : tuple of float or None
+        Spacing (Z, Y, X) that the user states.
+    first_stage : numpy.ndarray, optional
+        For cascades: labels of the first stage on the grid of the labels layer, instead of running it.
+    any_order : bool
+        See `Segmentation`.
+    folder : Path, optional
+        See `Segmentation`.
+
+    Attributes
+    ----------
+    focus : Focus or None
+        What is looked at, in the axes of the file; it may be set at any time, by any thread.
+    """
+
+    def __init__(
+        self,
+        image: LayerImage,
+        model: Model,
+        settings: Settings,
+        spacing_mm: Spacing | None = None,
+        first_stage: npt.NDArray[Any] | None = None,
+        *,
+        any_order: bool = False,
+        folder: Path | None = None,
+    ) -> None:
+        self.image = image
+        self._model = model
+        self._settings = settings
+        self._spacing_mm = spacing_mm
+        self._first_stage = first_stage
+        self._any_order = any_order
+        self._folder = folder
+        self._focus: Focus | None = None
+        self._parts = LayerLabels(image)
+        self._at_hand: Segmentation | None = None  # of the time point that comes next
+        self._files: list[RunFolder] = []  # of those before
+
+    @property
+    def focus(self) -> Focus | None:
+        """What is looked at."""
+        return self._focus
+
+    @focus.setter
+    def focus(self, focus: Focus | None) -> None:
+        self._focus = focus
+        if self._at_hand is not None:
+            self._at_hand.focus = focus
+
+    @property
+    def saving_problem(self) -> str | None:
+        """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
+        files = [*self._files, *(() if self._at_hand is None else self._at_hand.files)]
+        return next((file.problem for file in files if file.problem is not None), None)
+
+    def choose(self, box: Bounds | None, cover: bool) -> None:
+        """Choose the tiles anew, see `Segmentation.choose`: of the time points that are not done.
+
+        Raises
+        ------
+        SettingsError
+            When they can't be chosen.
+        """
+        if self._at_hand is not None:
+            self._at_hand.choose(box, cover)
+        self._settings = replace(self._settings, box=box, cover=cover)
+
+    def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Generator[LayerEvent, None, LayerResult | None]:
+        """Compute what is not computed yet, step by step.
+
+        Parameters
+        ----------
+        should_stop : callable, optional
+            Asked before every pass through the network. What is done stays, and another call goes on.
+
+        Yields
+        ------
+        LayerEvent
+            What `Segmentation.steps` yields, and labels once they are final. Where there are several time
+            points, each event says of which.
+
+        Returns
+        -------
+        LayerResult or None
+            None when it was stopped.
+
+        Raises
+        ------
+        CaseError, ModelError, DeviceError, EngineError
+            When something does not fit or fails.
+        """
+        image = self.image
+        several = len(image.times) > 1
+        for number in range(self._parts.count, len(image.times)):
+            if self._at_hand is None:
+                given = None if self._first_stage is None else image.from_labels(self._first_stage, number)
+                self._at_hand = Segmentation(
+                    image.case(self._spacing_mm, image.times[number]),
+                    self._model,
+                    self._settings,
+                    given,
+                    any_order=self._any_order,
+                    folder=self._folder,
+                )
+                del given  # and with it the labels of this time point, before the next are read
+            at_hand = self._at_hand
+            at_hand.focus = self._focus
+            result = yield from self._part(at_hand, should_stop, number, several)
+            if result is None:
+                return None
+            if not several:  # more of its tiles may be chosen later
+                return self._single(result)
+            self._parts.add(result)
+            self._files += at_hand.files  # its labels are in memory only
+            self._at_hand = None
+            del at_hand, result
+        return self._known(self._parts)
+
+    def partial(self) -> LayerResult | None:
+        """What is final of the one time point, or those of several that are done; None before there is anything."""
+        if len(self.image.times) > 1:
+            return self._known(self._parts) if self._parts.count else None
+        found = None if self._at_hand is None else self._at_hand.partial()
+        return None if found is None else self._single(found)
+
+    def forget_saved(self) -> None:
+        """Remove what is saved: the labels are where they should be."""
+        if self._at_hand is not None:
+            self._at_hand.forget_saved()
+        for file in self._files:
+            file.remove()
+
+    def close(self) -> None:
+        """Let others have what is saved."""
+        if self._at_hand is not None:
+            self._at_hand.close()
+        for file in self._files:
+            file.close()
+
+    def _single(self, result: Result) -> LayerResult:
+        """The result of the one time point."""
+        parts = LayerLabels(self.image)
+        parts.add(result)
+        return self._known(parts)
+
+    def _known(self, parts: LayerLabels) -> LayerResult:
+        """The result, with what it was made from."""
+
+        def known(result: LayerResult, model: TrainedModel) -> LayerResult:
+            provenance = result.provenance | {"id": uuid4().hex}
+            origin = Origin(parts.image, model, self._spacing_mm, provenance)
+            return replace(result, provenance=provenance, origin=origin)
+
+        result, model = parts.result(), members_of(self._model)[0]
+        if result.first_stage is not None and model.first_stage is not None:
+            result = replace(result, first_stage=known(result.first_stage, model.first_stage))
+        return known(result, model)
+
+    def _part(
+        self, at_hand: Segmentation, should_stop: Callable[[], bool], number: int, several: bool
+    ) -> Generator[LayerEvent, None, Result | None]:
+        """The steps of one time point, with the labels that are final."""
+        name = f"time point {number + 1} of {len(self.image.times)}" if several else ""
+        steps = at_hand.steps(should_stop)
+        try:
+            while True:
+                event = next(steps)
+                if isinstance(event, TileDone) and at_hand.run is not None:
+                    labels = self.image.to_layer(at_hand.run.final_labels)
+                    for box in event.final:
+                        part = self.image.box_in_layer(box)
+                        yield FinalLabels(self.image.placement.index(number, part), np.array(labels[part]))
+                if several:
+                    event = replace(event, part=f"{name}, {event.part}" if event.part else name)
+                yield event
+        except StopIteration as end:
+            result: Result | None = end.value
+            return result
+        finally:
+            steps.close()

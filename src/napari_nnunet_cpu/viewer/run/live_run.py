@@ -1,0 +1,370 @@
+"""A run on a layer of a viewer: computed in a thread while its labels appear, stopped and gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_warning
+from psygnal import Signal
+from qtpy.QtCore import QEventLoop
+
+from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.errors import NNUNetCPUError
+from napari_nnunet_cpu.events import TileDone
+from napari_nnunet_cpu.models import Model, members_of
+from napari_nnunet_cpu.predict import Focus
+from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.canvas import guard_contexts, unwrapped
+from napari_nnunet_cpu.viewer.foreground import Foreground
+from napari_nnunet_cpu.viewer.image.layers import LayerImage
+from napari_nnunet_cpu.viewer.results.labels import add_first_stage, add_with_names, labels_layer
+from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
+from napari_nnunet_cpu.viewer.results.merge import MergeTarget
+from napari_nnunet_cpu.viewer.results.origin import Origin, changes_of, title
+from napari_nnunet_cpu.viewer.results.uncertainty import add_doubt
+from napari_nnunet_cpu.viewer.run.focus_watch import FocusWatch
+from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels, LayerEvent, LayerSegmentation
+from napari_nnunet_cpu.viewer.run.preview import Preview
+from napari_nnunet_cpu.viewer.run.worker import ActivityProgress, RunWorker, make_worker
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from napari_nnunet_cpu.cases.case import Spacing
+
+
+# Those that go on: nobody else need hold them.
+_RUNNING: set[LiveRun] = set()
+
+
+class LiveRun:
+    """Segments a layer in a thread. What is looked at comes first, and labels are shown once they are final.
+
+    Everything is to be called on the main thread, and every signal comes there.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Where the layers are.
+    layer : Image
+        What `image` is a snapshot of; the labels lie on it.
+    image : LayerImage
+        What to segment.
+    model, settings, spacing_mm, first_stage, folder
+        As `LayerSegmentation` takes them.
+    target : MergeTarget, optional
+        The layer into which the labels go; a new one when None, or when that one does not take them any more.
+    priority : int
+        Below 0 for a run in the background, which pauses while another one wants the computer.
+    asked_for : callable, optional
+        Whether the user still looks at what this run is for; asked at its end.
+
+    Attributes
+    ----------
+    progressed : psygnal.Signal
+        With every event of the run: `Waiting`, `StageStarted`, `TileDone`.
+    painted : psygnal.Signal
+        With `FinalLabels`, once they are in the preview.
+    ended : psygnal.Signal
+        With the labels layer; with None when the run was cancelled, and can be started again to go on.
+    failed : psygnal.Signal
+        With the exception; what was computed is kept, and the run can be started again.
+    image : LayerImage
+        What is segmented.
+    preview : Preview
+        Where final labels appear before the end.
+    target : MergeTarget or None
+        Where the labels of the next result go.
+    result : LayerResult or None
+        What was delivered last.
+    labels : Labels or None
+        The layer that holds it.
+    doubt : Image or None
+        The layer of its doubt, where that was asked for.
+    remark : str
+        What is to be known of the last result, for people: that it came in the background, or that the image has
+        changed since the run began.
+    """
+
+    progressed = Signal(object)
+    painted = Signal(object)
+    ended = Signal(object)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer: Image,
+        image: LayerImage,
+        model: Model,
+        settings: Settings,
+        spacing_mm: Spacing | None = None,
+        first_stage: npt.NDArray[Any] | None = None,
+        *,
+        folder: Path | None = None,
+        target: MergeTarget | None = None,
+        priority: int = 0,
+        asked_for: Callable[[], bool] = lambda: True,
+    ) -> None:
+        viewer = unwrapped(viewer)
+        self.image = image
+        self.target = target
+        self.result: LayerResult | None = None
+        self.labels: Labels | None = None
+        self.doubt: Image | None = None
+        self.remark = ""
+        self._viewer = viewer
+        self._priority = priority
+        self._asked_for = asked_for
+        first = members_of(model)[0]
+        origin = Origin(image, first, spacing_mm, {}, preview=True)
+        self.preview = Preview(viewer, image, dict(first.labels.names), first.labels.dtype, origin, priority >= 0)
+        self._segmentation = LayerSegmentation(
+            image, model, settings, spacing_mm, first_stage, any_order=True, folder=folder
+        )
+        self._watch = FocusWatch(viewer, layer, image, self._look)
+        self._worker: RunWorker | None = None
+        self._foreground = Foreground(viewer)
+        self._asked_to_stop = False
+        self._abandoned = False
+        self._told: str | None = None
+        self._tiles_done = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on, or waits for another run to end."""
+        return self._worker is not None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was stopped half-way, by the user or by an error, and can be gone on with."""
+        return (self._tiles_done > 0 or self.preview.painted) and not self.running
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._asked_to_stop or (self._worker is not None and self._worker.cancelled)
+
+    @property
+    def _closing(self) -> bool:
+        """Whether the window, or the program, is being closed, so that nothing can be shown any more."""
+        if self._worker is None:
+            return False
+        return self._worker.window_closed or (self._worker.cancelled and not self._asked_to_stop)
+
+    @property
+    def saving_problem(self) -> str | None:
+        """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
+        return self._segmentation.saving_problem
+
+    def start(self) -> None:
+        """Begin, or go on; nothing happens while it is running."""
+        if self._worker is not None:
+            return
+        self._asked_to_stop = False
+        self._foreground = Foreground(self._viewer)
+        doing = f"segmenting {self.image.name}"
+        self._worker = worker = make_worker(self._segmentation.steps, self._viewer, doing, self._priority)
+        ActivityProgress(worker, f"nnU-Net: {self.image.name}", self.cancel)
+
+        def of_this(slot: Callable[..., None]) -> Callable[..., None]:
+            """The slot for this start: signals of an earlier one may come late."""
+            return lambda *what: slot(*what) if worker is self._worker else None
+
+        worker.yielded.connect(of_this(self._on_event))
+        worker.returned.connect(of_this(self._on_result))
+        worker.errored.connect(of_this(self._on_error))
+        worker.finished.connect(of_this(self._on_finished))
+        _RUNNING.add(self)
+        self._watch.start()
+        guard_contexts()
+        # before the worker begins: making a layer ignores warnings for a moment, as loading an engine does in the
+        # worker, and until Python 3.14 each of two threads that do so at once may undo what the other ignores
+        self.preview.show()
+        worker.start()
+
+    def cancel(self) -> None:
+        """Stop before the next pass through the network; what is computed is kept."""
+        if self._worker is not None:
+            self._asked_to_stop = True
+            self._worker.quit()
+
+    def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
+        """Choose the tiles anew for the next start, see `Segmentation.choose`; what is computed counts.
+
+        Raises
+        ------
+        SettingsError
+            When they can't be chosen.
+        """
+        self._segmentation.choose(box, cover)
+
+    def wait(self) -> Labels | None:
+        """Let the window live until the run has ended.
+
+        Returns
+        -------
+        Labels or None
+            The layer; None when the run was cancelled.
+
+        Raises
+        ------
+        NNUNetCPUError
+            What the run failed with.
+        """
+        loop, found = QEventLoop(), []
+
+        def end(what: Any) -> None:
+            found.append(what)
+            loop.quit()
+
+        self.ended.connect(end)
+        self.failed.connect(end)
+        if self.running:
+            loop.exec()
+        self.ended.disconnect(end)
+        self.failed.disconnect(end)
+        if found and isinstance(found[0], Exception):
+            raise found[0]
+        return found[0] if found else self.labels
+
+    def keep(self) -> Labels | None:
+        """Make a layer of what is final, select it, and take the preview away; None where nothing is."""
+        result = None if self.running else self._segmentation.partial()
+        return None if result is None else self._as_new_layer(result, select=True)
+
+    def close(self) -> None:
+        """Take the preview away and let others have what is saved: the run is not gone on with."""
+        self.cancel()
+        self.preview.remove()
+        if not self.running:
+            self._segmentation.close()
+
+    def abandon(self) -> None:
+        """Stop for good. What is final becomes a layer, and a warning says so where something was going on."""
+        if self.running:
+            self._abandoned = True
+            self.cancel()
+        elif self.unfinished:
+            self._leave()
+        else:
+            self.close()
+
+    def _leave(self) -> None:
+        """Keep what is final, and tell of it."""
+        result = self._segmentation.partial() if self.preview.painted else None
+        kept = None if result is None else self._as_new_layer(result, select=False)
+        left = "nothing was finished" if kept is None else f"what was finished is in {kept.name}"
+        self.close()
+        show_warning(f"{title(self.image)}: the run was cancelled because its panel was closed; {left}")
+
+    def _delivered(self, result: LayerResult, background: bool) -> Labels:
+        target, self.target = self.target, None  # it knows the layer as it was before this run
+        if target is None:
+            return self._as_new_layer(result, select=not background)
+        try:
+            target.merge(result)
+        except NNUNetCPUError as error:
+            show_warning(f"{error}; the labels are in a new layer")
+            return self._as_new_layer(result, select=not background)
+        self.preview.remove()
+        return target.layer
+
+    def _as_new_layer(self, result: LayerResult, select: bool) -> Labels:
+        """The layer of a result. It is as visible as the preview was; without one, hidden if it is not selected."""
+        image = self.image if result.origin is None else result.origin.image
+        add_first_stage(self._viewer, result, image)
+        layer = self.preview.become(result) if image.times == self.image.times else None
+        if layer is None:
+            visible = select or (self.preview.layer is not None and self.preview.layer.visible)
+            self.preview.remove()
+            layer = labels_layer(result, image)
+            layer.visible = visible
+            add_with_names(self._viewer, layer, result.label_names)
+        if result.first_stage is not None:  # which came on top of the preview
+            self._viewer.layers.move(self._viewer.layers.index(layer), len(self._viewer.layers))
+        if select:
+            self._viewer.layers.selection.active = layer
+        return layer
+
+    def _remark(self, labels: Labels, background: bool, merged: bool) -> str:
+        """What is to be known of the result, for people."""
+        remarks = []
+        if merged:
+            remarks.append(f"merged into {labels.name}")
+        elif background:
+            remarks.append(f"{labels.name} is not selected" + ("" if labels.visible else ", and hidden"))
+        change = changes_of(self.image)
+        if change is not None:
+            remarks.append(f"{title(self.image)} {change} during the run: the labels are those of the image before")
+        return "; ".join(remarks)
+
+    def _on_event(self, event: LayerEvent) -> None:
+        if self._closing:
+            return
+        self._tell_unsaved()
+        if isinstance(event, FinalLabels):
+            self.preview.paint(event)
+            self.painted.emit(event)
+            return
+        if isinstance(event, TileDone):
+            self._tiles_done = event.done
+        self.progressed.emit(event)
+
+    def _on_result(self, result: LayerResult | None) -> None:
+        if result is None or self._worker is None or self._worker.cancelled:
+            return
+        behind = self._priority < 0 or not self._asked_for() or self._foreground.left_for(self.preview.layer)
+        target = self.target
+        self.result, self.labels = result, self._delivered(result, behind)
+        if result.doubt is not None:
+            self.doubt = add_doubt(self._viewer, result, self.image, visible=not behind)
+        self.remark = self._remark(self.labels, behind, target is not None and self.labels is target.layer)
+        self._segmentation.forget_saved()
+        self._tiles_done = 0
+        self._end()
+        self.ended.emit(self.labels)
+
+    def _on_error(self, error: Exception) -> None:
+        if self._closing:
+            return  # the end is told when it has finished
+        self._end()
+        self._stop_showing()
+        self._tell_unsaved()
+        self.failed.emit(error)
+
+    def _on_finished(self) -> None:
+        closing = self._closing
+        self._end()
+        if not closing:
+            self._stop_showing()
+            self._tell_unsaved()  # the last save came after the last event
+        self.ended.emit(None)
+
+    def _stop_showing(self) -> None:
+        """Leave what was painted on the screen, if anything was; of an abandoned run make a layer of it."""
+        if self._abandoned:
+            self._leave()
+        elif self.preview.painted:
+            self.preview.finish()
+        else:
+            self.preview.remove()
+
+    def _end(self) -> None:
+        self._worker = None
+        _RUNNING.discard(self)
+        self._watch.stop()
+
+    def _look(self, focus: Focus | None) -> None:
+        self._segmentation.focus = focus
+
+    def _tell_unsaved(self) -> None:
+        """Say once that the run is not saved any more, and why."""
+        problem = self.saving_problem
+        if problem != self._told and problem is not None:
+            show_warning(f"{self.image.name}: {problem}")
+        self._told = problem

@@ -1,0 +1,163 @@
+"""The plugin's own layer, in which labels appear as they become final: nobody paints in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from superqt.utils import qthrottled
+from vispy.visuals import LineVisual
+
+from napari_nnunet_cpu.viewer.canvas import guard_contexts
+from napari_nnunet_cpu.viewer.image.layers import LayerImage
+from napari_nnunet_cpu.viewer.image.view_state import voxel_shown
+from napari_nnunet_cpu.viewer.results.labels import add_with_names, label_colors, labels_name
+from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
+from napari_nnunet_cpu.viewer.results.origin import bind
+from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_nnunet_cpu.viewer.results.origin import Origin
+
+# A refresh of a large slice takes half of this.
+_REFRESH_MS = 300
+# vispy makes the patterns of such lines with the first one and keeps them. The first layer has one: made here it does
+# not hold up the window.
+LineVisual(np.zeros((2, 2)), method="agg")
+
+
+class Preview:
+    """Paints final labels into a layer of its own, which is refreshed a few times a second.
+
+    For the main thread only. A new layer takes napari a good part of a second, and much longer while the network
+    computes. So it is made before that, and at the end becomes the layer of the result.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Where the layer is.
+    image : LayerImage
+        What is segmented: the layer lies on it.
+    names : dict of int to str
+        Of the labels.
+    dtype : numpy.dtype
+        Of the labels.
+    origin : Origin, optional
+        What the labels are made from.
+    visible : bool
+        Whether the layer is shown before the user shows it.
+
+    Attributes
+    ----------
+    layer : Labels or None
+        None where there is none.
+    painted : bool
+        Whether there are labels in it.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: LayerImage,
+        names: dict[int, str],
+        dtype: Any,
+        origin: Origin | None = None,
+        visible: bool = True,
+    ) -> None:
+        self.layer: Labels | None = None
+        self._viewer = viewer
+        self._image = image
+        self._names = names
+        self._dtype = dtype
+        self._origin = origin
+        self._visible = visible
+        self.painted = False
+        self._stale = False
+        self._refresh = qthrottled(self._refresh_now, timeout=_REFRESH_MS)
+
+    def show(self) -> None:
+        """Make the layer, if there is none."""
+        if self.layer is None or not self.shown:
+            self.layer, self.painted = self._made(), False
+
+    def paint(self, final: FinalLabels) -> None:
+        """Show labels that are final. A layer that the user removed is left alone."""
+        if self.layer is None:
+            return
+        self.layer.data[final.place] = final.labels
+        self.painted = True
+        if self._stale or self._in_view(final):
+            self._stale = True
+            if self._viewer.dims.ndisplay == 2:  # in 3D all of it would be sent to the screen again, in seconds
+                self._refresh()
+
+    def finish(self) -> None:
+        """Show all that was painted."""
+        self._refresh.cancel()
+        if self._stale:
+            self._refresh_now()
+
+    def become(self, result: LayerResult) -> Labels | None:
+        """Turn the layer into that of the result; None where the user has removed it."""
+        self._refresh.cancel()
+        layer, self.layer, self.painted = self.layer, None, False
+        if layer is None or layer not in self._viewer.layers:
+            return None
+        layer.data[...] = result.labels
+        layer.metadata = self._image.metadata | {"nnunet": result.provenance}
+        layer.name = labels_name(self._image)
+        layer.editable = True
+        bind(layer, result.origin)
+        layer.refresh()
+        return layer
+
+    def remove(self) -> None:
+        """Take the layer away: its labels are elsewhere, or there are none."""
+        self._refresh.cancel()
+        if self.layer is not None and self.shown:
+            self._viewer.layers.remove(self.layer)
+        self.layer, self.painted = None, False
+
+    @property
+    def shown(self) -> bool:
+        """Whether the layer is in the viewer."""
+        return self.layer is not None and self.layer in self._viewer.layers
+
+    def _made(self) -> Labels:
+        placement, times = self._image.placement, self._image.times
+        layer = Labels(
+            np.zeros(placement.labels_shape(times), dtype=self._dtype),
+            name=f"{self._image.name} (preview)",
+            colormap=label_colors(self._names),
+            visible=self._visible,
+            **placement.labels_transforms(times),
+        )
+        layer.editable = False
+        bind(layer, self._origin)
+        return add_with_names(self._viewer, layer, self._names)
+
+    def _in_view(self, final: FinalLabels) -> bool:
+        """Whether the slice that is shown goes through the part."""
+        if self.layer is None or self._viewer.dims.ndisplay == 3:
+            return True
+        if not self.layer.visible:  # napari slices it anew once it is shown
+            return False
+        point = voxel_shown(self._viewer, self.layer)
+        first = self._viewer.dims.ndim - self.layer.ndim
+        for axis, side in enumerate(final.place):
+            if axis + first in self._viewer.dims.displayed:
+                continue
+            place = round(point[axis])
+            start, stop = (side, side + 1) if isinstance(side, int) else (side.start or 0, side.stop)
+            if stop is not None and not start <= place < stop:
+                return False
+        return True
+
+    def _refresh_now(self) -> None:
+        self._stale = False
+        if self.layer is not None and self.shown:
+            guard_contexts()
+            self.layer.refresh()

@@ -1,0 +1,306 @@
+"""Which image: a layer for every channel of the model, its axes, its spacing and its time points."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container, Label, Widget
+from napari.layers import Image
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+
+from napari_nnunet_cpu.cases.case import SpacingSource
+from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError
+from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
+from napari_nnunet_cpu.settings import parse_spacing
+from napari_nnunet_cpu.viewer.fields.typed_line import TypedLine
+from napari_nnunet_cpu.viewer.image.layers import LayerImage, image_from_layers
+from napari_nnunet_cpu.viewer.image.view_state import at_time
+from napari_nnunet_cpu.viewer.results.origin import origin_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.models import TrainedModel
+
+# What a layer tells when its shape, its place or what is known of it changes.
+_PLACE = ("scale", "translate", "units", "affine", "rotate", "shear", "data", "axis_labels", "metadata")
+_AXES_HELP = (
+    "What the layer's axes are, in their order: T (time), C (channel) and Z, Y, X of the files that the model\n"
+    "was trained on, Z the slowest. Type another order where it is wrong, with a minus for an axis that runs\n"
+    "backwards: X, Y, Z or -Z, Y, X. Left and right are swapped otherwise.\n"
+    "For a model that turns images to RAS first, type the directions of the body in which they run: S, A, R\n"
+    "or I, P, L."
+)
+
+
+class ChannelChoice(Container[Widget]):
+    """A box of image layers for every channel of the model, and what is to be known of the image.
+
+    The layers are guessed, again whenever one comes, goes or is renamed, until the user chooses one by hand, or types
+    axes or a spacing for them. Where there is one channel the selected image is taken.
+
+    Attributes
+    ----------
+    boxes : list of ComboBox
+        One per channel, labelled with its name. A layer that holds all channels is chosen in all of them.
+    axes : TypedLine
+        "T, C, Z, Y, X"; what is found or guessed, or what the user types.
+    spacing : TypedLine
+        "Z, Y, X" in mm; what the layers say, or what the user types.
+    time : ComboBox
+        Which time points; shown for a time series.
+    note : Label
+        Where axes and spacing come from; placed by the widget.
+    """
+
+    def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
+        self._viewer = viewer
+        self._on_change = on_change
+        self._model: TrainedModel | None = None
+        self._chosen: list[Image | None] = []
+        self._offered: list[tuple[Image, str]] = []
+        self._guessing = False
+        self._by_hand = False
+        self.boxes: list[ComboBox] = []
+        self.box_area: Container[ComboBox] = Container(widgets=[], labels=True, label=" ")
+        self.axes = TypedLine("axes", _AXES_HELP, self._layer_changed)
+        self.spacing = TypedLine(
+            "spacing (mm)",
+            "Z, Y, X in millimetres, as the axes are named above; type another to override the layer",
+            self._layer_changed,
+        )
+        self.time = ComboBox(
+            label="time",
+            choices=[("the time point shown", "current"), ("all time points", "all")],
+            value="current",
+            visible=False,
+        )
+        self.note = Label(value="")
+        super().__init__(widgets=[self.box_area, self.axes, self.spacing, self.time], labels=True)
+        self.margins = (0, 0, 0, 0)
+        self.box_area.margins = (0, 0, 0, 0)
+        self.note.native.setWordWrap(True)
+        self.note.native.setTextFormat(Qt.TextFormat.PlainText)
+        self.time.changed.connect(lambda _: self._on_change())
+        viewer.layers.selection.events.active.connect(self._selected)
+        self.set_model(None)
+
+    def set_model(self, model: TrainedModel | None) -> None:
+        """Show one box per channel of the model, keeping or guessing sensible layers."""
+        self._model = model
+        names = ("image",) if model is None else model.channel_names
+        if [box.label for box in self.boxes] != list(names):
+            self.box_area.clear()
+            self.boxes = [
+                ComboBox(label=name, name=f"channel{i}", choices=self._image_layers, nullable=False)
+                for i, name in enumerate(names)
+            ]
+            self.box_area.extend(self.boxes)
+            self._by_hand = False
+            for box in self.boxes:
+                box.changed.connect(self._box_changed)
+        self._fill()
+        self._layer_changed()
+
+    def image(self) -> LayerImage:
+        """A snapshot of the chosen layers, with all time points.
+
+        Raises
+        ------
+        CaseError
+            When they are not images of one grid.
+        SettingsError
+            When they can't have the axes that the user typed.
+        """
+        layers = [box.value for box in self.boxes if box.value is not None]
+        if len(layers) < 2 or any(layer is not layers[0] for layer in layers):
+            for number, layer in enumerate(layers):
+                if layer in layers[:number]:
+                    raise CaseError(
+                        f"{layer.name} is chosen for more than one channel; choose a layer for each of them"
+                    )
+            return self._image(layers, self.axes.typed)
+        image = self._image(layers[:1], self.axes.typed)
+        if image.channels == 1:
+            raise CaseError(
+                f"{image.name} is chosen for every channel, but its axes {image.axes} have none for channels; "
+                "choose a layer for each of them, or type C for its channel axis"
+            )
+        return image
+
+    def image_to_run(self) -> LayerImage:
+        """A snapshot of the chosen layers at the chosen time points.
+
+        Raises
+        ------
+        CaseError, SettingsError
+            As `image`, and when the viewer shows none of the time points.
+        """
+        return at_time(self.image(), self.time.value, self._viewer, self.boxes[0].value)
+
+    def stated_spacing(self) -> Spacing | None:
+        """The spacing the user typed, or None where the layer's own holds.
+
+        Raises
+        ------
+        SettingsError
+            When it is not three positive numbers.
+        """
+        typed = self.spacing.typed
+        return None if typed is None else parse_spacing(typed)
+
+    def reset_choices(self, *_: Any) -> None:
+        """Follow the viewer's layers; a choice by hand holds until its layer is gone."""
+        with self._own_choice():
+            super().reset_choices()
+        if any(layer is not None and layer not in self._viewer.layers for layer in self._chosen):
+            self._by_hand = False
+            self.axes.forget()
+            self.spacing.forget()
+        offered = [(layer, layer.name) for layer in self._image_layers()]
+        if offered != self._offered:
+            self._offered = offered
+            self._fill()
+        self._layer_changed()
+
+    def _image(self, layers: Sequence[Image], axes: str | None = None) -> LayerImage:
+        planar = self._model is not None and len(self._model.configuration.patch_size) == 2
+        channels = 0 if self._model is None else len(self.boxes)
+        return image_from_layers(layers, axes=axes, channels=channels, planar=planar)
+
+    def _fill(self) -> None:
+        """Put the guessed layers into the boxes."""
+        if self._by_hand or self.axes.typed is not None or self.spacing.typed is not None:
+            return
+        guessed = self._guess([box.label for box in self.boxes])
+        with self._own_choice():
+            for box, layer in zip(self.boxes, guessed, strict=True):
+                if layer is not None and layer in box.choices:
+                    box.value = layer
+
+    @contextmanager
+    def _own_choice(self) -> Iterator[None]:
+        """What is chosen meanwhile is not the user's choice."""
+        self._guessing = True
+        try:
+            yield
+        finally:
+            self._guessing = False
+
+    def _box_changed(self, _: Any) -> None:
+        if not self._guessing:
+            self._by_hand = True
+            self._layer_changed()
+
+    def _selected(self, _: Any) -> None:
+        """Follow the selected image where there is one channel."""
+        if isalive(self.native) and len(self.boxes) == 1:
+            self._fill()
+            if self.boxes[0].value not in self._chosen:
+                self._layer_changed()
+
+    def _image_layers(self, _: Any = None) -> list[Image]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def _guess(self, names: Sequence[str]) -> list[Image | None]:
+        """For one channel the selected layer, or the one before.
+
+        For several those whose names hold the channel's name; one with all channels; those that are selected, where
+        these are as many; the others in order.
+        """
+        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # a doubt is no image
+        selected = [layer for layer in offered if layer in self._viewer.layers.selection]
+        before = [layer for layer in self._chosen if layer in offered]
+        if len(names) == 1 and (selected or before):
+            return [*selected, *before][:1]
+        if len(selected) != len(names):  # as of layers that were opened one by one: the last one
+            selected = []
+        layers = [*selected, *(layer for layer in offered if layer not in selected)]
+        left = list(layers)
+        found: dict[str, Image] = {}
+        for name in sorted(names, key=len, reverse=True):
+            # As a word of its own: T1 is not in "T1ce", nor CT in "reconstruction".
+            word = re.compile(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", re.IGNORECASE)
+            match = next((layer for layer in left if word.search(layer.name)), None)
+            if match is not None:
+                found[name] = match
+                left.remove(match)
+        if len(found) < len(names):
+            whole = next((layer for layer in layers if self._holds_all(layer)), None)
+            if whole is not None and (whole is layers[0] or len(layers) < len(names)):
+                return [whole] * len(names)
+        return [found[name] if name in found else (left.pop(0) if left else None) for name in names]
+
+    def _holds_all(self, layer: Image) -> bool:
+        """Whether one layer seems to have all of several channels."""
+        try:
+            return 1 < len(self.boxes) == self._image([layer]).channels
+        except NNUNetCPUError:
+            return False
+
+    def _layer_changed(self, *_: Any) -> None:
+        chosen = [box.value for box in self.boxes]
+        if chosen != self._chosen:
+            self.axes.forget()
+            self.spacing.forget()
+            self._follow(chosen)
+        try:
+            image = self.image()
+        except NNUNetCPUError as error:
+            self.axes.show_found("")
+            self.spacing.show_found("")
+            self.note.value = str(error)
+        else:
+            spacing, spacing_note = self._spacing_of(image)
+            self.axes.show_found(str(image.axes))
+            self.spacing.show_found(spacing)
+            self.time.visible = len(image.times) > 1
+            self.note.value = "\n".join([f"axes {self._axes_note(image)}", f"spacing {spacing_note}", *image.notes])
+        self._on_change()
+
+    def _axes_note(self, image: LayerImage) -> str:
+        """Where the axes come from, and what the model makes of them."""
+        reader = None if self._model is None else self._model.plans.image_reader_writer
+        if reader not in REORIENTING_READERS or image.affine is not None:
+            return image.axes_source
+        directions = str(image.axes).translate(str.maketrans("ZYX", "SAR", "-"))
+        return (
+            f"{image.axes_source}, but this model turns images to RAS first ({reader}): "
+            f"type the directions in which they run, as {directions}"
+        )
+
+    def _spacing_of(self, image: LayerImage) -> tuple[str, str]:
+        """The image's own spacing as the model sees it, and where it comes from."""
+        reader = None if self._model is None else self._model.plans.image_reader_writer
+        # A plane's has a thickness that nnU-Net made up.
+        seen = image.spacing_mm if reader is None or image.axes.planar else image.outline().seen_by(reader).spacing_mm
+        shown = ", ".join(f"{length:g}" for length in seen)
+        if self.spacing.typed is not None:
+            return shown, "as typed"
+        if reader in VOXEL_READERS and image.spacing_source is not SpacingSource.STATED:
+            unused = "the layer's scale is not used" if image.spacing_note else "none is needed"
+            return "1, 1, 1", (
+                f"in voxels: this model was trained on voxels, not millimetres ({reader}): {unused}; "
+                "type Z, Y, X to override"
+            )
+        return shown, image.spacing_note or "unknown: 1 mm is assumed; type Z, Y, X in mm"
+
+    def _follow(self, chosen: list[Image | None]) -> None:
+        """Hear of changes of the chosen layers' place, and no longer of those chosen before."""
+        for layers, connect in ((self._chosen, False), (chosen, True)):
+            for layer in {id(layer): layer for layer in layers if layer is not None}.values():
+                for name in _PLACE:
+                    emitter = getattr(layer.events, name)
+                    emitter.disconnect(self._layer_moved)
+                    if connect:
+                        emitter.connect(self._layer_moved)
+        self._chosen = chosen
+
+    def _layer_moved(self, _: Any) -> None:
+        if isalive(self.native):
+            self._layer_changed()

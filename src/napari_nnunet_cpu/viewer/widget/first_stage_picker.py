@@ -1,0 +1,84 @@
+"""What the second stage of a cascade sees: labels of its first stage, run before it, or those of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from magicgui.widgets import ComboBox
+from napari.layers import Labels
+
+from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.viewer.results.origin import check_image
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_nnunet_cpu.models import TrainedModel
+    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+
+_RUN_IT = "run it first"
+
+
+class FirstStageChoice(ComboBox):
+    """Shown for cascades: run the first stage, or take a Labels layer, such as that of an earlier run.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers are.
+    on_change : callable
+        Called when another one is chosen.
+    """
+
+    def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
+        self._viewer = viewer
+        self._models: tuple[TrainedModel, ...] = ()
+        super().__init__(
+            label="first stage",
+            choices=self._offered,
+            visible=False,
+            tooltip="Labels that a cascade needs: its first stage is run before it, or a layer holds them already",
+        )
+        self.changed.connect(on_change)
+
+    def set_models(self, models: Sequence[TrainedModel]) -> None:
+        """Follow the chosen models."""
+        self._models = tuple(models)
+        self.visible = self._asked_for
+        self.reset_choices()
+
+    def labels(self, image: LayerImage) -> npt.NDArray[Any] | None:
+        """A copy of the chosen layer's labels, on the grid of the image's; None where the first stage is run.
+
+        Raises
+        ------
+        CaseError
+            When the layer does not lie on the image, or was made from another one.
+        ModelError
+            When the first stage can be neither run nor read from a layer.
+        """
+        if not self._asked_for:
+            return None
+        if self.value is None:
+            for model in self._models:
+                if model.cascade and model.first_stage is None:
+                    raise ModelError(
+                        f"{model.folder.name} needs the labels of {model.configuration.previous_stage}: put that "
+                        "model's folder beside it, or choose a Labels layer as first stage"
+                    )
+            return None
+        check_image(self.value, image, "choose labels of this image, or run the first stage")
+        labels = np.array(self.value.data)
+        image.from_labels(labels, 0)  # raises when it lies elsewhere
+        return labels
+
+    @property
+    def _asked_for(self) -> bool:
+        return any(model.cascade for model in self._models)
+
+    def _offered(self, _: Any = None) -> list[tuple[str, Labels | None]]:
+        layers = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        return [(_RUN_IT, None), *((layer.name, layer) for layer in layers)]

@@ -1,0 +1,219 @@
+"""Which model, or which ones to average: a path, and what is found there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from magicgui.types import FileDialogMode
+from magicgui.widgets import ComboBox, Container, Label, LineEdit, PushButton, Select, Widget
+from superqt.utils import create_worker
+
+from napari_nnunet_cpu.errors import ModelError, SettingsError
+from napari_nnunet_cpu.models import TrainedModel, available_models, load_model, members_of
+from napari_nnunet_cpu.models.folder import CHECKPOINTS
+from napari_nnunet_cpu.samples import NOT_FOR_MEDICAL_USE, sample_model
+from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
+from napari_nnunet_cpu.viewer.fields.path_edit import PathEdit
+from napari_nnunet_cpu.viewer.run.worker import while_open
+
+_NO_MODEL = "Choose a model folder, a fold folder or an exported zip."
+_FOLDS = "auto: every numbered fold, or fold_all where there are none; all: fold_all; or numbers with commas: 0,1,2"
+_SEVERAL = "several models: choose one, or more than one (Ctrl) to average them"
+
+
+class ModelChoice(Container[Widget]):
+    """Path, folds and what is found there.
+
+    Attributes
+    ----------
+    path : PathEdit
+        Folder or zip.
+    found : Select
+        The models there, where there are several; more than one make an ensemble.
+    also : PathEdit
+        Another folder or zip, to average its model with. `details` hold it, the folds and the
+        checkpoint; the widget shows them under "Advanced".
+    folds : LineEdit
+        "auto", "all", or numbers with commas.
+    checkpoint : ComboBox
+        Which of nnU-Net's files in the fold folders.
+    info : Label
+        What the model is, or why it can't be used.
+    chosen : tuple of Path
+        Folders of those that were chosen of `found`; empty where there is no choice.
+    models : tuple of TrainedModel
+        The model, or the members of an ensemble, once they are read; empty before.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        mode = FileDialogMode.EXISTING_DIRECTORY
+        self.path = PathEdit(label="model", mode=mode, nullable=True, value=None, tooltip=_NO_MODEL)
+        self.zip_button = PushButton(text="Zip…", tooltip="Choose an exported model")
+        self.sample_button = PushButton(
+            text="Sample", tooltip=f"Grey and white matter of a T1 head. {NOT_FOR_MEDICAL_USE}"
+        )
+        self.chosen: tuple[Path, ...] = ()
+        self._offered: list[tuple[str, Path]] = []
+        # A function, which magicgui asks again whenever layers come or go: a list would take the choice away.
+        self.found = Select(label="of these", choices=lambda _: self._offered, tooltip=_SEVERAL, visible=False)
+        self.also = PathEdit(
+            label="average with", mode=mode, nullable=True, value=None, tooltip="Another model: an ensemble of both"
+        )
+        self.folds = LineEdit(label="folds", value=AUTO_FOLDS, tooltip=_FOLDS)
+        self.checkpoint = ComboBox(label="checkpoint", choices=CHECKPOINTS, value=CHECKPOINTS[0])
+        self.details = (self.also, self.folds, self.checkpoint)
+        self.info = Label(value=_NO_MODEL)
+        self.models: tuple[TrainedModel, ...] = ()
+        self.problem = _NO_MODEL
+        self._on_change = on_change
+        self._request = 0
+        others = Container(widgets=[self.zip_button, self.sample_button], layout="horizontal", labels=False, label="or")
+        super().__init__(widgets=[self.path, others, self.found, self.info], labels=True)
+        self.margins = (0, 0, 0, 0)
+        others.margins = (0, 0, 0, 0)
+        self.info.native.setWordWrap(True)
+        for widget in (self.path, self.found, *self.details):
+            widget.changed.connect(self.read)
+        self.zip_button.clicked.connect(self._choose_zip)
+        self.sample_button.clicked.connect(self._choose_sample)
+
+    @property
+    def model(self) -> TrainedModel | None:
+        """The first of `models`; those of an ensemble have the same channels and labels."""
+        return self.models[0] if self.models else None
+
+    def read(self) -> None:
+        """Read the model in a thread; `models` and `info` follow, and `on_change` is called."""
+        self._request += 1
+        request = self._request
+        boxes: list[Any] = [self.path.value, self.also.value]
+        chosen = ["" if value is None else str(value) for value in boxes]
+        if chosen[0] in ("", "."):
+            self._show((), _NO_MODEL)
+            return
+        paths = [Path(path) for path in chosen if path not in ("", ".")]
+        try:
+            folds = parse_folds(self.folds.value)
+        except SettingsError as error:
+            self._show((), str(error))
+            return
+        self._show((), f"reading {' and '.join(path.name for path in paths)} …")
+
+        def done(found: _Found) -> None:
+            if request == self._request:
+                self._offer(found)
+                self._show(found.models, _description(found.models) if found.models else _SEVERAL)
+
+        def failed(error: Exception) -> None:
+            if request == self._request:
+                self._show((), str(error))
+
+        create_worker(
+            _look,
+            paths,
+            tuple(self.found.value or ()),
+            folds,
+            self.checkpoint.value,
+            _connect={"returned": while_open(self, done), "errored": while_open(self, failed)},
+        )
+
+    def begin_with(
+        self, path: Path | None, chosen: tuple[Path, ...], also: Path | None, folds: str, checkpoint: str
+    ) -> None:
+        """Choose these at once; what is no longer there `info` says, as of any other path.
+
+        Parameters
+        ----------
+        path, also, folds, checkpoint
+            Values of the fields.
+        chosen : tuple of Path
+            Of the models at `path`, where there are several.
+        """
+        self._offer(_Found(chosen, chosen, False, ()))
+        self.also.value, self.folds.value, self.checkpoint.value = also, folds, checkpoint
+        self.path.value = path  # last, so that the model is read once
+
+    def _offer(self, found: _Found) -> None:
+        """Let the user choose among several models; the choice is kept while they stay the same."""
+        self._offered = list(zip(found.names(), found.folders, strict=True))
+        with self.found.changed.blocked():
+            self.found.reset_choices()
+            self.found.value = list(found.chosen)
+        self.found.visible = found.choice
+        self.chosen = found.chosen if found.choice else ()
+
+    def _show(self, models: tuple[TrainedModel, ...], text: str) -> None:
+        self.models = models
+        self.problem = "" if models else text
+        self.info.value = text if models else escape(text)
+        self._on_change()
+
+    def _choose_zip(self) -> None:
+        from qtpy.QtWidgets import QFileDialog
+
+        chosen, _ = QFileDialog.getOpenFileName(self.native, "Exported nnU-Net model", "", "Exported model (*.zip)")
+        if chosen:
+            self.path.value = Path(chosen)
+
+    def _choose_sample(self) -> None:
+        self.path.value = sample_model()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Model folders, those of them that were chosen, and their models.
+
+    `choice` says whether a path holds several, so that the user has to choose.
+    """
+
+    folders: tuple[Path, ...]
+    chosen: tuple[Path, ...]
+    choice: bool
+    models: tuple[TrainedModel, ...]
+
+    def names(self) -> list[str]:
+        """What to call the folders: by configuration, or whole where that says too little."""
+        short = [folder.name.split("__")[-1] for folder in self.folders]
+        return short if len(set(short)) == len(short) else [str(folder) for folder in self.folders]
+
+
+def _look(paths: Sequence[Path], chosen: tuple[Path, ...], folds: str | tuple[str, ...], checkpoint: str) -> _Found:
+    try:
+        at_path = [available_models(path) for path in paths]
+        folders = tuple(dict.fromkeys(folder for folders in at_path for folder in folders))
+        choice = any(len(folders) > 1 for folders in at_path)
+        wanted = tuple(folder for folder in folders if folder in chosen) if choice else folders
+        models = tuple(load_model(folder, folds=folds, checkpoint=checkpoint) for folder in wanted)
+        return _Found(folders, wanted, choice, members_of(models) if models else ())
+    except RuntimeError as error:  # would vanish in a Qt worker
+        raise ModelError(f"{paths[0]} can't be read: {error}") from error
+
+
+def _description(models: tuple[TrainedModel, ...]) -> str:
+    first = models[0]
+    labels = ", ".join(escape(name) for value, name in first.labels.names.items() if value)
+    text = (
+        f"{'<br>'.join(map(_network, models))}<br>"
+        f"labels: {labels}<br>channels: {escape(', '.join(first.channel_names))}"
+    )
+    return f"{text}<br><i>{NOT_FOR_MEDICAL_USE}</i>" if first.folder == sample_model() else text
+
+
+def _folds(model: TrainedModel) -> str:
+    return escape(f"folds {', '.join(model.folds)} ({model.checkpoints[0].name})")
+
+
+def _network(model: TrainedModel) -> str:
+    patch = " × ".join(str(length) for length in model.configuration.patch_size)
+    spacing = " × ".join(f"{length:g}" for length in model.configuration.spacing)
+    text = f"<b>{escape(model.name)}</b> {escape(model.configuration_name)}, {_folds(model)}"
+    if model.cascade:
+        before = model.configuration.previous_stage or ""
+        found = "found beside it, runs first" if model.first_stage else "not found: choose its labels"
+        text += f", after {escape(before)} ({found})"
+    notices = [f"<br><b>Notice:</b> {escape(stage.notice)}" for stage in model.stages if stage.notice is not None]
+    return f"{text}<br>patch {patch}, spacing {spacing} mm{''.join(notices)}"

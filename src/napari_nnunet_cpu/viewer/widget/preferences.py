@@ -1,0 +1,175 @@
+"""What the widget opens with: what the last run was started with, kept in napari's settings of the plugin.
+
+napari holds them in a YAML file of ours beside its own, shows them in its Preferences, and leaves to us only that
+nothing in that file can do harm. What they are is said in napari.yaml, under `configurations`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.settings import get_plugin_settings
+
+from napari_nnunet_cpu.errors import SettingsError
+from napari_nnunet_cpu.models.folder import CHECKPOINTS
+from napari_nnunet_cpu.resources import usable_cores
+from napari_nnunet_cpu.settings import AUTO_FOLDS, Settings, parse_folds
+
+if TYPE_CHECKING:
+    from magicgui.widgets import FileEdit
+
+    from napari_nnunet_cpu.viewer.widget.model_picker import ModelChoice
+    from napari_nnunet_cpu.viewer.widget.run_options import RunOptions
+
+_PLUGIN = "napari-nnunet-cpu"
+_GROUP = "last_run"
+_MIRRORING = {"as the preset": None, "on": True, "off": False}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What the widget opens with.
+
+    Attributes
+    ----------
+    model : Path or None
+        Folder or zip; it may be gone.
+    of_these : tuple of Path
+        The models that were chosen, where there are several at `model`.
+    average_with : Path or None
+        Another folder or zip.
+    folds : str
+        "auto", "all", or numbers with commas.
+    checkpoint : str
+        One of nnU-Net's files in the fold folders.
+    device, preset, step, mirror, threads, postprocess
+        As in `Settings`; where `mirror` is None the preset says, and where `threads` is None the widget.
+    """
+
+    model: Path | None = None
+    of_these: tuple[Path, ...] = ()
+    average_with: Path | None = None
+    folds: str = AUTO_FOLDS
+    checkpoint: str = CHECKPOINTS[0]
+    device: str = "cpu"
+    preset: str = "fast"
+    step: float = 0.5
+    mirror: bool | None = None
+    threads: int | None = None
+    postprocess: bool = False
+
+    @property
+    def advanced(self) -> bool:
+        """Whether something under "Advanced" is not as it is by default."""
+        plain = {name: getattr(self, name) for name in ("model", "of_these", "device", "preset")}
+        return replace(Preferences(), **plain) != self
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> Preferences:
+        """Those of plain values, which napari has checked against napari.yaml.
+
+        A value that makes no sense all the same, or none on this computer, is as by default.
+        """
+        return cls(
+            model=_path(stored["model"]),
+            of_these=tuple(path for path in map(_path, stored["of_these"].split(os.pathsep)) if path is not None),
+            average_with=_path(stored["average_with"]),
+            folds=_sound(stored["folds"], parse_folds, cls().folds),
+            checkpoint=stored["checkpoint"],
+            device=_sound(stored["device"], lambda device: Settings(device=device), cls().device),
+            preset=stored["preset"],
+            step=stored["step"],
+            mirror=_MIRRORING[stored["mirror"]],
+            threads=stored["threads"] if 1 <= stored["threads"] <= usable_cores() else None,
+            postprocess=stored["postprocess"],
+        )
+
+    def as_stored(self) -> dict[str, str | int | float | bool]:
+        """Plain values, as napari.yaml names them."""
+        mirroring = {value: name for name, value in _MIRRORING.items()}
+        return {
+            "model": str(self.model or ""),
+            "of_these": os.pathsep.join(map(str, self.of_these)),
+            "average_with": str(self.average_with or ""),
+            "folds": self.folds,
+            "checkpoint": self.checkpoint,
+            "device": self.device,
+            "preset": self.preset,
+            "step": self.step,
+            "mirror": mirroring[self.mirror],
+            "threads": self.threads or 0,
+            "postprocess": self.postprocess,
+        }
+
+
+def read() -> Preferences:
+    """What is remembered; the defaults where nothing is, or where it can't be read."""
+    try:
+        stored = getattr(get_plugin_settings(_PLUGIN), _GROUP).model_dump()
+    except Exception as error:  # noqa: BLE001  # whatever is in the files, of any plugin: the widget opens
+        _log.info("what the widget opens with can't be read: %r", error)
+        return Preferences()
+    return Preferences.from_stored(stored)
+
+
+def remember(preferences: Preferences) -> None:
+    """Keep them for the next session; napari writes the file at once, unless the disk refuses."""
+    try:
+        getattr(get_plugin_settings(_PLUGIN), _GROUP).update(preferences.as_stored())
+    except Exception as error:  # noqa: BLE001  # a run that has begun must not fail for a file that can't be written
+        _log.info("what the widget opens with can't be kept: %r", error)
+
+
+def chosen(model: ModelChoice, options: RunOptions) -> Preferences:
+    """What the widgets show, to be remembered."""
+    threads = options.threads.value
+    return Preferences(
+        model=_whole(model.path),
+        of_these=model.chosen,
+        average_with=_whole(model.also),
+        folds=model.folds.value,
+        checkpoint=model.checkpoint.value,
+        device=options.device.value,
+        preset=options.preset.value,
+        step=options.step.value,
+        mirror=options.mirror.value,
+        threads=None if threads == options.default_threads else threads,
+        postprocess=options.postprocess.value,
+    )
+
+
+def begin_with(preferences: Preferences, model: ModelChoice, options: RunOptions) -> None:
+    """Show in the widgets what was remembered; the model is read as if the user had chosen it."""
+    options.begin_with_device(preferences.device)
+    options.preset.value, options.step.value = preferences.preset, preferences.step
+    options.mirror.value, options.postprocess.value = preferences.mirror, preferences.postprocess
+    options.threads.value = preferences.threads or options.default_threads
+    options.advanced.value = preferences.advanced  # so that nothing unusual is out of sight
+    model.begin_with(
+        preferences.model, preferences.of_these, preferences.average_with, preferences.folds, preferences.checkpoint
+    )
+
+
+def _whole(field: FileEdit) -> Path | None:
+    value: Any = field.value
+    return None if value is None else Path(value).absolute()
+
+
+def _path(text: str) -> Path | None:
+    """The path, if it is whole: only such ones are written."""
+    return Path(text) if "\0" not in text and Path(text).is_absolute() else None
+
+
+def _sound(text: str, judge: Callable[[str], object], default: str) -> str:
+    try:
+        judge(text)
+    except SettingsError:
+        return default
+    return text

@@ -1,0 +1,334 @@
+"""The dock widget: choose, run, see it happen, get a Labels layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
+from napari.utils.notifications import show_error
+
+from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
+from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
+from napari_nnunet_cpu.predict import estimate
+from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.viewer.canvas import unwrapped
+from napari_nnunet_cpu.viewer.results.merge import MergeTarget
+from napari_nnunet_cpu.viewer.results.origin import state_of
+from napari_nnunet_cpu.viewer.run.live_run import LiveRun
+from napari_nnunet_cpu.viewer.run.worker import while_open
+from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelChoice
+from napari_nnunet_cpu.viewer.widget.cost_label import CostLabel, folder_for
+from napari_nnunet_cpu.viewer.widget.first_stage_picker import FirstStageChoice
+from napari_nnunet_cpu.viewer.widget.model_picker import ModelChoice
+from napari_nnunet_cpu.viewer.widget.part_picker import PartChoice
+from napari_nnunet_cpu.viewer.widget.preferences import begin_with, chosen, read, remember
+from napari_nnunet_cpu.viewer.widget.queue_button import QueueButton
+from napari_nnunet_cpu.viewer.widget.result_picker import ResultChoice
+from napari_nnunet_cpu.viewer.widget.run_options import RunOptions
+from napari_nnunet_cpu.viewer.widget.session_picker import Chosen, SessionChoice
+from napari_nnunet_cpu.viewer.widget.uncertainty_button import DoubtButton
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image, Labels
+
+    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+
+
+class SegmentWidget(Container[Widget]):
+    """Segments image layers with an nnU-Net v2 model.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Where the layers are.
+
+    Attributes
+    ----------
+    model, channels, first_stage, part, run_options : Widget
+        The inputs.
+    run_button : PushButton
+        "Run"; "Cancel" while a run is going on, "Continue" where one with the same inputs was cancelled.
+    queue_button : QueueButton
+        Starts runs in the background, and has them.
+    doubt_button : DoubtButton
+        Goes through the slices by their doubt, where that was asked for.
+    keep_button : PushButton
+        Makes a layer of what a cancelled run has finished.
+    progress : ProgressBar
+        Counts tiles.
+    status : Label
+        What is going on, and the time left.
+    live : LiveRun or None
+        The run that is going on, or that can be gone on with.
+    """
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037  # napari reads it at run time
+        self._viewer = viewer = unwrapped(napari_viewer)
+        self.live: LiveRun | None = None
+        self._inputs: tuple[Any, ...] = ()
+        self._status_inputs: tuple[Any, ...] = ()
+        self.cost = CostLabel()
+        self.run_button = PushButton(text="Run")
+        self.queue_button = QueueButton(viewer)
+        self.keep_button = PushButton(text="Keep what is finished", visible=False)
+        self.doubt_button = DoubtButton(viewer, self._say)
+        self.progress = ProgressBar(value=0, max=1, visible=False)
+        self.status = Label(value="")
+        self._ready = False
+        self.model = ModelChoice(self._model_changed)
+        self.channels = ChannelChoice(viewer, self._refresh_cost)
+        self.first_stage = FirstStageChoice(viewer, self._refresh_cost)
+        self.first_stage_row: Container[Widget] = Container(widgets=[self.first_stage], labels=True)
+        self.first_stage_row.margins = (0, 0, 0, 0)
+        self.part = PartChoice(viewer, self._refresh_cost)
+        self.result = ResultChoice(viewer)
+        self.session = SessionChoice(viewer, self._to_save)
+        self.run_options = RunOptions(self.model.details, self._refresh_cost)
+        super().__init__(
+            widgets=[
+                self.model,
+                self.channels,
+                self.channels.note,
+                self.first_stage_row,
+                self.part,
+                self.result,
+                self.run_options,
+                self.cost,
+                self.run_button,
+                self.queue_button,
+                self.queue_button.note,
+                self.keep_button,
+                self.doubt_button,
+                self.progress,
+                self.status,
+                self.session,
+            ],
+            labels=False,
+        )
+        self.status.native.setWordWrap(True)
+        self.native.layout().addStretch()
+        self._ready = True
+        self.run_button.clicked.connect(self._run_or_cancel)
+        self.keep_button.clicked.connect(self._keep)
+        self.queue_button.clicked.connect(self.run_in_background)
+        self.native_parent_changed.connect(self._parent_changed)
+        for choice in (self.result.layer, self.result.values):
+            choice.changed.connect(self._forget_status)
+        begin_with(read(), self.model, self.run_options)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is going on."""
+        return self.live is not None and self.live.running
+
+    def run(self) -> LiveRun | None:
+        """Start a run with what is chosen, or go on with the last one where that has begun what is asked for.
+
+        Returns
+        -------
+        LiveRun or None
+            None when something does not fit; the user is told what. The run that is going on,
+            if there is one.
+        """
+        if self.live is not None and self.live.running:
+            return self.live
+        try:
+            inputs = self._now()
+            if self.live is not None and inputs == self._inputs:
+                image = self.channels.image_to_run()
+                settings = self._settings(image)
+                self.live.choose(settings.box, settings.cover)
+                if not self.live.unfinished:  # the last result was delivered; this one goes where is said now
+                    self.live.target = self._target(image)
+            else:
+                made = self._made()
+                self._let_go()
+                self.live, self._inputs = made, inputs
+                made.progressed.connect(while_open(self, self._on_event))
+                made.ended.connect(while_open(self, self._on_end))
+                made.failed.connect(while_open(self, self._on_failure))
+        except NNUNetCPUError as error:
+            self._say(str(error), error=True)
+            return None
+        self.run_button.text = "Cancel"
+        self.keep_button.visible = False
+        self.progress.visible = True
+        self.progress.max, self.progress.value = 0, 0
+        self.status.value = StageStarted(Stage.PREPARE).text
+        self.session.forget()
+        self.live.start()
+        remember(chosen(self.model, self.run_options))
+        return self.live
+
+    def run_in_background(self) -> LiveRun | None:
+        """Start a run with what is chosen that pauses while another one goes on; None when something does not fit."""
+        try:
+            made = self._made(priority=-1)
+        except NNUNetCPUError as error:
+            self._say(str(error), error=True)
+            return None
+        self.queue_button.start(made)
+        return made
+
+    def cancel(self) -> None:
+        """Stop the run before its next pass through the network."""
+        if self.live is not None and self.live.running:
+            self.status.value = "cancelling …"
+            self.live.cancel()
+
+    def _made(self, priority: int = 0) -> LiveRun:
+        """A run with what is chosen, not yet started."""
+        if not self.model.models:
+            raise ModelError(self.model.problem)
+        image, spacing = self.channels.image_to_run(), self.channels.stated_spacing()
+        layer, models = self.channels.boxes[0].value, self.model.models
+        settings, first_stage, target = self._settings(image), self.first_stage.labels(image), self._target(image)
+        outline = image.outline(spacing)
+        folder = folder_for(estimate(outline, models, settings, first_stage, any_order=True), outline, models)
+        layers = self._layers()
+        return LiveRun(
+            self._viewer, layer, image, models, settings, spacing, first_stage,
+            folder=folder, target=target, priority=priority,
+            asked_for=lambda: (self._layers(), self.model.models) == (layers, models),
+        )  # fmt: skip
+
+    def _layers(self) -> list[Image | None]:
+        """The chosen layers, by channel."""
+        return [box.value for box in self.channels.boxes]
+
+    def _settings(self, image: LayerImage) -> Settings:
+        """Of the run options, with the part of the image."""
+        return replace(self.run_options.settings(), box=self.part.box(self.channels.boxes[0].value, image))
+
+    def _target(self, image: LayerImage) -> MergeTarget | None:
+        names = dict(self.model.models[0].labels.names)
+        return self.result.target(self._viewer, image, names)
+
+    def _to_save(self) -> Chosen:
+        """What the session folder needs to know of the chosen image."""
+        if self.model.model is None:
+            raise ModelError(self.model.problem)
+        return self.channels.image(), self.model.model, self.channels.stated_spacing()
+
+    def _run_or_cancel(self) -> None:
+        if self.running:
+            self.cancel()
+        else:
+            self.run()
+
+    def _keep(self) -> None:
+        """Make a layer of what is finished; the run can still be gone on with."""
+        if self.live is not None and self.live.keep() is not None:
+            self.keep_button.visible = False
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, TileDone):
+            self.progress.max = event.total
+            self.progress.value = event.done
+        if self.live is not None and not self.live.cancelled:
+            self.status.value = event.text
+
+    def _on_end(self, labels: Labels | None) -> None:
+        if labels is None or self.live is None or self.live.result is None:
+            kept = "what is finished is kept" if self.live is not None and self.live.unfinished else "nothing was added"
+            self._say(f"cancelled after {self.progress.value} tiles; {kept}", error=False)
+            self.keep_button.visible = self.live is not None and self.live.preview.painted
+        else:
+            history = self.live.result.provenance
+            self.doubt_button.show_doubt(self.live.doubt)
+            seconds = sum(history["seconds"].values())
+            done = f"done in {duration(seconds)} on {history['runs'][-1]['device']}"
+            self._say("; ".join(filter(None, (done, self.live.remark))), error=False)
+            if history["settings"]["box"] is None and not history["settings"]["cover"]:
+                self.live = None  # all is done: let the memory of its sums go
+        self._idle()
+
+    def _on_failure(self, error: Exception) -> None:
+        self._say(str(error) or type(error).__name__, error=True)
+        self._idle()
+
+    def _idle(self) -> None:
+        self.progress.visible = False
+        self._name_button()
+
+    def _name_button(self) -> None:
+        """Say what the button does."""
+        if self.running:
+            self.run_button.text = "Cancel"
+        elif self.live is not None and self.live.unfinished and self._now() == self._inputs:
+            self.run_button.text = "Continue"
+        else:
+            self.run_button.text = "Run"
+
+    def _now(self) -> tuple[Any, ...]:
+        """What a run must have been made with to be gone on with, whichever tiles are asked for now."""
+        settings = replace(self.run_options.settings(), preset="exact", cover=False, box=None)
+        layers = tuple(None if layer is None else state_of(layer) for layer in self._layers())
+        choices = (self.channels.axes.value, self.channels.spacing.value, self.channels.time.value)
+        stands = tuple(self._viewer.dims.current_step) if self.channels.time.value == "current" else ()
+        first_stage = id(self.first_stage.value)
+        return layers, choices, stands if self.channels.time.visible else (), first_stage, self.model.models, settings
+
+    def _all_inputs(self) -> tuple[Any, ...]:
+        """All that may be the reason why a run can't be started."""
+        part, result = self.part, self.result
+        return self._now(), part.kind.value, part.bounds.value, result.layer.value, result.values.value
+
+    def _forget_status(self, *_: Any) -> None:
+        """What was said of other inputs is not true any more."""
+        if self.status.value and not self.running and self._all_inputs() != self._status_inputs:
+            self.status.value = ""
+
+    def _let_go(self) -> None:
+        """Another run takes the place of the last one."""
+        if self.live is not None:
+            self.live.close()
+        self.live = None
+        self.keep_button.visible = False
+
+    def _parent_changed(self, parent: Any) -> None:
+        """Stop the runs of a panel that was closed: nobody could see or stop them."""
+        if parent is None:
+            runs, self.live = [self.live, *self.queue_button.runs], None
+            for run in filter(None, runs):
+                run.abandon()
+
+    def _say(self, message: str, error: bool) -> None:
+        self.status.value = message
+        self._status_inputs = self._all_inputs()
+        if error:
+            show_error(message)
+
+    def _model_changed(self) -> None:
+        if self._ready and self.model.model is not None:
+            self.channels.set_model(self.model.model)
+        if self._ready:
+            self.first_stage.set_models(self.model.models)
+        self._refresh_cost()
+
+    def _refresh_cost(self, *_: Any) -> None:
+        """Say what each preset would cost on this image."""
+        if not self._ready:
+            return
+        self._name_button()
+        self._forget_status()
+        try:
+            image = self.channels.image()
+        except NNUNetCPUError:
+            image = None  # the note of the channels says why
+        if image is None or not self.model.models:
+            self.cost.value = ""
+            return
+        try:
+            self.cost.show_costs(
+                image.outline(self.channels.stated_spacing()),
+                self.model.models,
+                self.run_options.settings,
+                self.part.box(self.channels.boxes[0].value, image),
+                self.first_stage.labels(image),
+                len(image.times) if self.channels.time.value == "all" else 1,
+            )
+        except NNUNetCPUError as error:
+            self.cost.value = str(error)

@@ -2,7 +2,7 @@
 
 xvfb-run -a -s "-screen 0 1400x900x24" python scripts/pictures.py [FOLDER]
 
-window.png after a run, running.png during one, box.png after one in a rectangle, doubt.png with the doubt layer,
+window.png after a run, running.png during one, box.png after one in a rectangle, uncertainty.png with its layer,
 merged.png with labels merged into a layer that was painted in.
 """
 
@@ -104,11 +104,11 @@ def main() -> None:
 
     window = Window(folder)
     window.widget.run_options.advanced.value = True
-    window.widget.run_options.doubt.value = "margin"
+    window.widget.run_options.uncertainty.value = "margin"
     window.start()
     window.finish()
-    window.widget.doubt_button.clicked.emit(True)
-    window.take("doubt.png")
+    window.widget.uncertainty_button.clicked.emit(True)
+    window.take("uncertainty.png")
 
     window = Window(folder)
     place = {name: getattr(window.image, name) for name in ("scale", "translate", "units")}

@@ -7,7 +7,7 @@ from napari_nnunet_cpu.settings import parse_box, parse_folds, parse_memory, par
 EXACT = {
     "preset": "exact", "engine": "auto", "device": "auto", "precision": "f32", "agreement": 0.97, "step": 0.5,
     "mirror": True, "cover": False, "box": None, "threads": None, "streams": None, "memory": None,
-    "probabilities": False, "doubt": None, "postprocess": False,
+    "probabilities": False, "uncertainty": None, "postprocess": False,
 }  # fmt: skip
 
 
@@ -53,7 +53,10 @@ def test_devices(device):
     [
         ({"preset": "best"}, "unknown preset 'best': choose one of exact, fast, draft"),
         ({"engine": "tensorflow"}, "unknown engine 'tensorflow': choose one of auto, "),
-        ({"doubt": "variance"}, "unknown doubt 'variance': choose one of margin, entropy, disagreement, or None"),
+        (
+            {"uncertainty": "variance"},
+            "unknown uncertainty 'variance': choose one of margin, entropy, disagreement, or None",
+        ),
         ({"device": "gpu"}, "unknown device 'gpu': choose auto, cpu, cuda, cuda:N or mps"),
         ({"device": "cuda:"}, "unknown device 'cuda:'"),
         ({"device": "cpu\n"}, "unknown device"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PRESETS = ("exact", "fast", "draft")
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "int8")
-DOUBTS = ("margin", "entropy", "disagreement")
+UNCERTAINTY_KINDS = ("margin", "entropy", "disagreement")
 AUTO_FOLDS = "auto"  # every numbered fold, or fold_all where there are none
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?)b|b?)", re.IGNORECASE | re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -58,8 +58,8 @@ class Settings:
         image, too. None takes most of what is free.
     probabilities : bool
         Keep the probabilities, too: 4 bytes a voxel of the image and class, on disk where memory is short.
-    doubt : {"margin", "entropy", "disagreement"} or None
-        Measure, too, how much each voxel is in doubt, from 0 to 1, uncalibrated: how little the likeliest label leads
+    uncertainty : {"margin", "entropy", "disagreement"} or None
+        Measure, too, the uncertainty of each voxel, from 0 to 1, uncalibrated: how little the likeliest label leads
         the next, how evenly the probabilities are spread, or how far folds and mirrored passes disagree.
     postprocess : bool
         Apply the postprocessing that nnU-Net found for the model (postprocessing.json). nnU-Net's
@@ -84,7 +84,7 @@ class Settings:
     streams: int | None = None
     memory: int | None = None
     probabilities: bool = False
-    doubt: str | None = None
+    uncertainty: str | None = None
     postprocess: bool = False
 
     def __post_init__(self) -> None:
@@ -104,8 +104,10 @@ class Settings:
             raise SettingsError(f"step is {self.step}: it must be above 0 and at most 1 (nnU-Net uses 0.5)")
         if self.box is not None and not _is_box(self.box):
             raise SettingsError(f"box is {self.box}: it must be a start and a larger stop along Z, Y and X, from 0")
-        if self.doubt is not None and self.doubt not in DOUBTS:
-            raise SettingsError(f"unknown doubt {self.doubt!r}: choose one of {', '.join(DOUBTS)}, or None")
+        if self.uncertainty is not None and self.uncertainty not in UNCERTAINTY_KINDS:
+            raise SettingsError(
+                f"unknown uncertainty {self.uncertainty!r}: choose one of {', '.join(UNCERTAINTY_KINDS)}, or None"
+            )
         if self.threads is not None and self.threads < 1:
             raise SettingsError(f"threads is {self.threads}: it must be at least 1, or None for all cores")
         if self.streams is not None and self.streams < 1:

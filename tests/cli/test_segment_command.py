@@ -216,7 +216,12 @@ def test_axes_given(nnunet, tiff, model, tmp_path):
 
 
 def test_folders_of_outputs_are_made(nnunet, image, model):
-    outputs = {"-o": "a/b/o.nii.gz", "--report": "c/r.json", "--probabilities": "d/e/p.npz", "--doubt": "a/f/d.nii.gz"}
+    outputs = {
+        "-o": "a/b/o.nii.gz",
+        "--report": "c/r.json",
+        "--probabilities": "d/e/p.npz",
+        "--uncertainty": "a/f/d.nii.gz",
+    }
     given = [part for pair in outputs.items() for part in pair]
     done = nnunet("segment", image, "-m", model, "--preset", "draft", "--threads", 1, *given)
     assert done.exit_code == 0, done.stderr

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.export import (
     Logits,
     LogitsOf,
     ProbabilityExport,
-    Store,
+    ScratchArray,
     export_box,
     label_export,
     labels_of_store,
@@ -46,9 +46,9 @@ def exported(logits: LogitsOf, model: TrainedModel, geometry: Geometry) -> np.nd
 
 def stored(
     logits: LogitsOf, model: TrainedModel, geometry: Geometry, on_disk: bool = False
-) -> tuple[Store, np.ndarray]:
+) -> tuple[ScratchArray, np.ndarray]:
     """The probabilities, and the labels that come with them."""
-    store = Store((model.labels.heads, *geometry.case_shape), on_disk)
+    store = ScratchArray((model.labels.heads, *geometry.case_shape), on_disk)
     export = ProbabilityExport(model, geometry)
     export.keep_in(store)
     labels = np.zeros(geometry.case_shape, model.labels.dtype)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu.errors import MemoryBudgetError
-from napari_nnunet_cpu.export import Store
+from napari_nnunet_cpu.export import ScratchArray
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_it_holds_what_is_written_whatever_is_released(on_disk: bool) -> None:
-    store = Store((3, 50, 70), on_disk)
+    store = ScratchArray((3, 50, 70), on_disk)
     assert (store.array.dtype, store.on_disk) == (np.float32, on_disk)
     assert not store.array.any()
     values = np.random.default_rng(0).normal(size=(3, 50, 70)).astype(np.float32)
@@ -28,7 +28,7 @@ def test_it_holds_what_is_written_whatever_is_released(on_disk: bool) -> None:
 
 
 def test_its_file_has_no_name(cache: Path) -> None:
-    store = Store((4, 4), on_disk=True)
+    store = ScratchArray((4, 4), on_disk=True)
     assert not list(cache.iterdir())
     array = store.array
     del store
@@ -39,7 +39,7 @@ def test_its_file_has_no_name(cache: Path) -> None:
 @pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="this system trims memory by itself")
 @pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="this system does not tell what is in memory")
 def test_what_is_released_is_out_of_memory() -> None:
-    store = Store((64, 2**16), on_disk=True)
+    store = ScratchArray((64, 2**16), on_disk=True)
     store.array[:] = 1
     start = f"{store.array.ctypes.data:x}-"
 
@@ -57,7 +57,7 @@ def test_what_is_released_is_out_of_memory() -> None:
 def test_a_full_disk_is_found_before_it_is_written_to(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * 10**9})())
     with pytest.raises(MemoryBudgetError, match=r"cache has room for 2.0 GB, 4.0 GB are needed .*: free some, let"):
-        Store((10**9,), on_disk=True)
+        ScratchArray((10**9,), on_disk=True)
     assert not list(cache.iterdir())
 
 
@@ -66,4 +66,4 @@ def test_a_folder_that_takes_no_file(cache: Path) -> None:
     with pytest.raises(
         MemoryBudgetError, match=r"cache can't take 1 MB .* \(File exists\): let NAPARI_NNUNET_CPU_CACHE"
     ):
-        Store((10,), on_disk=True)
+        ScratchArray((10,), on_disk=True)

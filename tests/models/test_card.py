@@ -12,7 +12,7 @@ from random_model import RandomModel
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models import load
-from napari_nnunet_cpu.models.checkpoint import summary as card
+from napari_nnunet_cpu.models.checkpoint import summary as summary
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_another_version_of_the_code_checks_anew(
     folder: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_model(folder)
-    monkeypatch.setattr(card, "installed_version", lambda _: "99")
+    monkeypatch.setattr(summary, "installed_version", lambda _: "99")
     load_model(folder)
     assert len(read) == 4
 

@@ -13,7 +13,7 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.errors import CaseError, MemoryBudgetError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
-from napari_nnunet_cpu.predict import Segmentation, drained
+from napari_nnunet_cpu.predict import Segmentation, run_to_end
 from napari_nnunet_cpu.predict import segmentation as segmentation_module
 from napari_nnunet_cpu.prepare import prepare
 
@@ -79,10 +79,10 @@ def test_a_cascade_stops_in_either_stage(case: Case, cascade: TrainedModel, stop
     seen: list[TileDone] = []
     results: list[object] = []
 
-    def drained() -> Iterator[Event]:
+    def run_to_end() -> Iterator[Event]:
         results.append((yield from Segmentation(case, cascade, SETTINGS).steps(lambda: len(seen) >= stop_after)))
 
-    for event in drained():
+    for event in run_to_end():
         seen += [event] * isinstance(event, TileDone)
     assert results == [None]
     assert len(seen) == stop_after
@@ -104,8 +104,8 @@ def test_a_second_stage_that_was_refused_goes_on_after_the_first(
     with monkeypatch.context() as patch:
         patch.setattr(segmentation_module, "Run", refused)
         with pytest.raises(MemoryBudgetError, match="no memory is left for it"):
-            drained(segmentation.steps())
-    result = drained(segmentation.steps(), seen.append)
+            run_to_end(segmentation.steps())
+    result = run_to_end(segmentation.steps(), seen.append)
     assert {event.part for event in seen} == {"3d_cascade_fullres"}
     assert np.array_equal(result.labels, expected.labels)
     assert result.first_stage is not None

@@ -154,10 +154,10 @@ def test_postprocessing_stops_when_asked(case: Case, tmp_path: Path) -> None:
     exporting: list[bool] = []
     results: list[object] = []
 
-    def drained() -> Iterator[Event]:
+    def run_to_end() -> Iterator[Event]:
         settings = replace(SETTINGS, postprocess=True)
         results.append((yield from Segmentation(case, model, settings).steps(lambda: bool(exporting))))
 
-    for event in drained():
+    for event in run_to_end():
         exporting += [True] * (event == StageStarted(Stage.EXPORT))
     assert results == [None]

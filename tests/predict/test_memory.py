@@ -12,7 +12,7 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.models.network.networks import build_network
-from napari_nnunet_cpu.predict.passes.accumulated_channels import channels_summed
+from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels
 from napari_nnunet_cpu.predict.planning import engine_memory as footprint
 from napari_nnunet_cpu.predict.planning import memory
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, budget_bytes, plan_memory
@@ -38,7 +38,7 @@ def plan(
 ) -> MemoryPlan:
     geometry = plan_geometry(case, model)
     grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
-    export, channels = export_of(model, settings, geometry), channels_summed(model, settings)
+    export, channels = export_of(model, settings, geometry), accumulated_channels(model, settings)
     return plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels, len(grid))
 
 
@@ -59,8 +59,8 @@ def test_features_are_counted_where_they_are_fewer(many: TrainedModel, tmp_path:
     narrow = load_model(RandomModel(patch=(8, 64, 64), labels=MANY).write(tmp_path))
     plans = [plan(10**12, narrow, any_order=any_order) for any_order in (True, False)]
     assert plans[0].bytes - plans[1].bytes == 4 * (4 + 1) * (400 - 8) * 64 * 64
-    doubt = replace(PLAIN, doubt="disagreement", mirror=True)
-    assert plan(10**12, narrow, settings=doubt).bytes > plan(10**12, narrow).bytes + 4 * (30 - 4) * 8 * 64 * 64
+    uncertainty = replace(PLAIN, uncertainty="disagreement", mirror=True)
+    assert plan(10**12, narrow, settings=uncertainty).bytes > plan(10**12, narrow).bytes + 4 * (30 - 4) * 8 * 64 * 64
 
 
 def test_disk_where_rows_are_no_help(tmp_path: Path) -> None:

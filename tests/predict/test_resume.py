@@ -25,7 +25,7 @@ from small_models import MODELS, load_models
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.boxes import inside, slices
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.predict import Segmentation, drained, segment
+from napari_nnunet_cpu.predict import Segmentation, run_to_end, segment
 from napari_nnunet_cpu.predict import run as run_module
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
@@ -126,7 +126,7 @@ def no_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
         if sys._getframe(1).f_code.co_name == "note":
             whole(self)
 
-    monkeypatch.setattr(run_module.Saving, "save", only_when_due)
+    monkeypatch.setattr(run_module.RunSaver, "save", only_when_due)
 
 
 @pytest.mark.usefixtures("no_last_save")
@@ -368,7 +368,7 @@ def test_a_segmentation_is_stopped_again_and_again(name: str, tmp_path: Path, mo
         return engines[-1]
 
     monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", chosen)
-    expected = drained(Segmentation(case, models, PLAIN).steps())
+    expected = run_to_end(Segmentation(case, models, PLAIN).steps())
     whole = sum(len(engine.calls) for engine in engines)
     folder = tmp_path / "runs"
     computed, turns, result = 0, 0, None

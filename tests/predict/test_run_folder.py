@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.boxes import Bounds
-from napari_nnunet_cpu.predict.resume.run_file import RunFolder
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 
 IDENTITY = {"image": "a", "step": 0.5}
@@ -41,23 +41,23 @@ def labels_of(value: int, box: Bounds = BOX) -> np.ndarray:
 State = tuple[set[int], dict[Bounds, Any], dict[Bounds, Any]]
 
 
-def state_of(file: RunFolder) -> State:
+def state_of(file: RunFile) -> State:
     """What is saved in the file, as values that can be compared."""
     labels = {box: (array.dtype.str, array.tolist()) for box, array in file.labels()}
     return set(file.tiles), labels, {box: array.tolist() for box, array in file.sums()}
 
 
 def reopened(folder: Path) -> State:
-    file = RunFolder(folder, IDENTITY)
+    file = RunFile(folder, IDENTITY)
     assert file.problem is None
     found = state_of(file)
     file.close()
     return found
 
 
-def written(folder: Path) -> RunFolder:
+def written(folder: Path) -> RunFile:
     """A file with a tile, labels and sums, closed."""
-    file = RunFolder(folder, IDENTITY)
+    file = RunFile(folder, IDENTITY)
     assert file.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
     file.close()
     return file
@@ -82,7 +82,7 @@ def test_what_is_read_is_what_was_saved(
 ) -> None:
     """Against dicts: later sums in place of earlier ones, blocks that are gone, and of that all or nothing."""
     folder = tmp_path_factory.mktemp("runs")
-    file = RunFolder(folder, IDENTITY)
+    file = RunFile(folder, IDENTITY)
     tiles: set[int] = set()
     labels: dict[Bounds, Any] = {}
     sums: dict[Bounds, Any] = {}
@@ -96,7 +96,7 @@ def test_what_is_read_is_what_was_saved(
         sums = {box: block for box, block in sums.items() if box not in gone}
         if reopen:
             file.close()
-            file = RunFolder(folder, IDENTITY)
+            file = RunFile(folder, IDENTITY)
             assert file.problem is None
     file.close()
     found = reopened(folder)
@@ -105,7 +105,7 @@ def test_what_is_read_is_what_was_saved(
 
 
 def test_views_of_any_strides_and_orders_are_saved(tmp_path: Path) -> None:
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     box: Bounds = ((0, 4), (0, 3), (0, 2))
     labels = np.arange(24, dtype=np.uint16).reshape(2, 3, 4).transpose(2, 1, 0)
     sums = np.arange(2 * 24, dtype=np.float64).reshape(4, 3, 2, 2).transpose(3, 0, 1, 2)[:, ::-1]
@@ -116,7 +116,7 @@ def test_views_of_any_strides_and_orders_are_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["tiles", "labels", "sums", "gone"])
 def test_a_save_that_is_interrupted_is_taken_back(tmp_path: Path, place: str) -> None:
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     file.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
 
     def broken(*values: Any) -> Iterator[Any]:
@@ -134,7 +134,7 @@ def test_a_save_that_is_interrupted_is_taken_back(tmp_path: Path, place: str) ->
 
 def test_what_was_saved_may_be_discarded(tmp_path: Path) -> None:
     written(tmp_path)
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     assert file.has_labels
     file.discard()
     assert not file.has_labels
@@ -145,10 +145,10 @@ def test_what_was_saved_may_be_discarded(tmp_path: Path) -> None:
 
 
 def test_a_finished_or_empty_run_leaves_nothing(tmp_path: Path) -> None:
-    RunFolder(tmp_path, IDENTITY).close()
+    RunFile(tmp_path, IDENTITY).close()
     assert list(tmp_path.iterdir()) == []
     written(tmp_path)
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     file.remove()
     assert list(tmp_path.iterdir()) == []
     assert not file.save([1], [], [], [])
@@ -158,7 +158,7 @@ def test_a_finished_or_empty_run_leaves_nothing(tmp_path: Path) -> None:
 
 def test_runs_that_differ_have_files_of_their_own(tmp_path: Path) -> None:
     written(tmp_path)
-    other = RunFolder(tmp_path, IDENTITY | {"step": 0.4})
+    other = RunFile(tmp_path, IDENTITY | {"step": 0.4})
     assert state_of(other) == NOTHING
     other.save([1], [], [], [])
     other.close()
@@ -178,7 +178,7 @@ def damage_of(kind: str, path: Path) -> None:
             database.execute("CREATE TABLE run (identity TEXT)")
         database.close()
     elif kind == "other run":
-        other = RunFolder(path.parent, {"image": "b"})
+        other = RunFile(path.parent, {"image": "b"})
         other.save([8], [], [], [])
         other.close()
         other.path.rename(path)
@@ -189,7 +189,7 @@ def damage_of(kind: str, path: Path) -> None:
 @pytest.mark.parametrize("kind", ["text", "truncated", "version", "table", "foreign", "other run"])
 def test_a_file_of_no_use_is_begun_anew(tmp_path: Path, kind: str) -> None:
     damage_of(kind, written(tmp_path).path)
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     assert file.problem is None
     assert state_of(file) == NOTHING
     assert file.save([4], [], [], [])
@@ -219,7 +219,7 @@ def test_no_changed_byte_of_what_was_saved_is_believed(tmp_path: Path) -> None:
 def test_pages_of_different_saves_are_not_mixed(tmp_path: Path) -> None:
     """As the end of the machine may leave them: each page is whole, but some are of the save before."""
     box: Bounds = ((0, 16), (0, 16), (0, 16))
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     states = []
     for number in (1, 2):
         file.save([number], [], [(box, sums_of(number, box))], [])
@@ -241,9 +241,9 @@ def test_pages_of_different_saves_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_a_second_run_of_the_same_is_not_saved(tmp_path: Path) -> None:
-    first = RunFolder(tmp_path, IDENTITY)
+    first = RunFile(tmp_path, IDENTITY)
     first.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
-    second = RunFolder(tmp_path, IDENTITY)
+    second = RunFile(tmp_path, IDENTITY)
     assert second.problem == (
         f"the run is not saved in {tmp_path}: the same run goes on elsewhere, and saves there; "
         "it goes on, but can't be taken up later"
@@ -258,15 +258,15 @@ def test_a_second_run_of_the_same_is_not_saved(tmp_path: Path) -> None:
 IN_ANOTHER_PROCESS = """
 import json, sys
 from pathlib import Path
-from napari_nnunet_cpu.predict.resume.run_file import RunFolder
-file = RunFolder(Path(sys.argv[1]), {"image": "a", "step": 0.5})
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
+file = RunFile(Path(sys.argv[1]), {"image": "a", "step": 0.5})
 print(json.dumps([file.problem, sorted(file.tiles)]))
 file.remove()
 """
 
 
 def test_another_process_is_kept_out(tmp_path: Path) -> None:
-    first = RunFolder(tmp_path, IDENTITY)
+    first = RunFile(tmp_path, IDENTITY)
     first.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
     other = subprocess.run([sys.executable, "-c", IN_ANOTHER_PROCESS, tmp_path], capture_output=True, check=True)
     assert b"goes on elsewhere" in other.stdout
@@ -278,7 +278,7 @@ def test_another_process_is_kept_out(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_dropped_locks_no_one_out(tmp_path: Path) -> None:
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     file.save([3], [], [], [])
     del file
     assert reopened(tmp_path) == ({3}, {}, {})
@@ -286,15 +286,15 @@ def test_a_run_that_is_dropped_locks_no_one_out(tmp_path: Path) -> None:
 
 def test_where_there_is_no_folder_to_be_had_nothing_is_saved(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    file = RunFolder(tmp_path / "file" / "runs", IDENTITY)
+    file = RunFile(tmp_path / "file" / "runs", IDENTITY)
     assert file.problem is not None
     assert not file.save([1], [], [], [])
     file.remove()
     (tmp_path / "runs").mkdir()
-    file = RunFolder(tmp_path / "runs", IDENTITY)
+    file = RunFile(tmp_path / "runs", IDENTITY)
     file.close()
     file.path.mkdir()
-    assert "unable to open database file" in str(RunFolder(tmp_path / "runs", IDENTITY).problem)
+    assert "unable to open database file" in str(RunFile(tmp_path / "runs", IDENTITY).problem)
 
 
 def test_a_read_only_file_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,7 @@ def test_a_read_only_file_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.M
     connect = sqlite3.connect
     uri = f"{path.as_uri()}?mode=ro"  # root may write what is read-only
     monkeypatch.setattr(sqlite3, "connect", lambda _, **options: connect(uri, uri=True, **options))
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     assert file.save([4], [], [], []) is False
     assert "readonly database" in str(file.problem)
     file.close()
@@ -311,7 +311,7 @@ def test_a_read_only_file_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_full_disk_ends_the_saving_and_leaves_the_last_save(tmp_path: Path) -> None:
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     file.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
     large: Bounds = ((0, 64), (0, 64), (0, 8))
     assert file._database is not None
@@ -323,7 +323,7 @@ def test_a_full_disk_ends_the_saving_and_leaves_the_last_save(tmp_path: Path) ->
     assert not file.save([5], [], [], [])
     file.close()
     assert reopened(tmp_path) == WRITTEN
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     assert file._database is not None
     file._database.execute("PRAGMA max_page_count = 20")
     file.save([4], [], [(large, sums_of(7, large))], [])
@@ -332,7 +332,7 @@ def test_a_full_disk_ends_the_saving_and_leaves_the_last_save(tmp_path: Path) ->
 
 
 def test_want_of_memory_ends_the_saving_only(tmp_path: Path) -> None:
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
 
     def too_large() -> Iterator[Any]:
         raise MemoryError
@@ -360,7 +360,7 @@ def test_whenever_it_is_killed_the_last_save_is_there(tmp_path: Path) -> None:
         child = os.fork()
         if child == 0:
             try:
-                file = RunFolder(tmp_path, IDENTITY)
+                file = RunFile(tmp_path, IDENTITY)
                 number = max(file.tiles, default=-1) + 1
                 while file.save(*saved_by_number(number)):
                     number += 1
@@ -387,7 +387,7 @@ def test_old_files_are_removed_when_a_folder_is_opened(tmp_path: Path) -> None:
     now = time.time()
     names = {}
     for name, age in (("old", 31), ("young", 29)):
-        file = RunFolder(tmp_path, {"image": name})
+        file = RunFile(tmp_path, {"image": name})
         file.save([1], [], [], [])
         file.close()
         os.utime(file.path, (now - age * DAY,) * 2)
@@ -407,7 +407,7 @@ def test_saved_runs_are_listed(tmp_path: Path) -> None:
     assert saved_runs(tmp_path / "nowhere") == []
     now = int(time.time()) - DAY
     for number, name in enumerate(["knee", "hip", "head"]):
-        file = RunFolder(tmp_path, {"image": name})
+        file = RunFile(tmp_path, {"image": name})
         file.describe(ABOUT | {"image": name})
         file.save(range(number), [], [], [])
         file.close()
@@ -427,7 +427,7 @@ def test_saved_runs_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_is_not_listed_nor_disturbed(tmp_path: Path) -> None:
-    file = RunFolder(tmp_path, IDENTITY)
+    file = RunFile(tmp_path, IDENTITY)
     file.describe(ABOUT)
     for number in range(5):
         assert file.save([number], [], [], [])

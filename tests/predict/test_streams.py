@@ -15,7 +15,7 @@ from small_models import load_models
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.predict import Focus
-from napari_nnunet_cpu.predict.passes.streams import Gate, in_lanes
+from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 
 PLAIN = Settings.exact(mirror=False)
 PATIENCE = 20
@@ -80,14 +80,14 @@ def test_sums_are_those_of_one_pass_at_a_time(
 
 
 def test_mirrored_passes_of_folds_and_their_disagreement(models: dict[str, TrainedModel]) -> None:
-    settings = Settings.exact(doubt="disagreement")
+    settings = Settings.exact(uncertainty="disagreement")
     one, several = (
         Run(case(), models["3d"], settings, engine)
         for engine in (FakeEngine(position_dependent, folds=2), Together(3, folds=2))
     )
     assert len(list(several.compute())) == len(list(one.compute()))
     assert np.array_equal(several.labels(), one.labels())
-    assert np.array_equal(several.doubt(), one.doubt())
+    assert np.array_equal(several.uncertainty(), one.uncertainty())
 
 
 def test_each_tile_once_wherever_the_focus_goes(models: dict[str, TrainedModel]) -> None:
@@ -163,7 +163,7 @@ def test_nothing_is_computed_while_nobody_asks_for_it(tmp_path: Path) -> None:
 
 def test_the_gate() -> None:
     stop = threading.Event()
-    gate = Gate(stop.is_set)
+    gate = PauseGate(stop.is_set)
     assert not gate.stops()
     with gate.shut():
         pass
@@ -175,14 +175,14 @@ def test_the_gate() -> None:
     with gate:
         assert not gate.stops()
     assert gate.stops()
-    other = Gate(stop.is_set)
+    other = PauseGate(stop.is_set)
     with pytest.raises(KeyboardInterrupt), other, other.shut():
         raise KeyboardInterrupt
     assert other.stops()
 
 
 def test_lanes_wait_at_the_gate() -> None:
-    gate, stopped = Gate(threading.Event().is_set), []
+    gate, stopped = PauseGate(threading.Event().is_set), []
     thread = threading.Thread(target=lambda: stopped.append(gate.stops()))
     with gate.shut():
         thread.start()
@@ -236,16 +236,16 @@ def test_lanes_take_the_next_item_when_one_is_free() -> None:
             taken.append(item)
             yield item
 
-    lanes = in_lanes(items(), lambda item: item**2, 2)
+    streams = in_streams(items(), lambda item: item**2, 2)
     assert taken == []
     found = []
-    for item, square in lanes:
+    for item, square in streams:
         assert len(taken) == min(item + 2, 6)
         found.append((item, square))
     assert found == [(item, item**2) for item in range(6)]
-    assert list(in_lanes([], str, 3)) == []
-    assert list(in_lanes([7], str, 3)) == [(7, "7")]
+    assert list(in_streams([], str, 3)) == []
+    assert list(in_streams([7], str, 3)) == [(7, "7")]
 
 
 def _without_lanes() -> int:
-    return sum(not thread.name.startswith("lane") for thread in threading.enumerate())
+    return sum(not thread.name.startswith("stream") for thread in threading.enumerate())

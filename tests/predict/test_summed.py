@@ -14,7 +14,7 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import choose_engine
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.passes.accumulated_channels import channels_summed, sums_features
+from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels, sums_features
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
@@ -67,19 +67,19 @@ def run_as(kind: str, model: TrainedModel, settings: Settings, engine: FakeEngin
         return Run(CASE, model, settings, engine, folder=folder, any_order=kind != "rows")
 
 
-@pytest.mark.parametrize("doubt", [None, "margin", "entropy"])
+@pytest.mark.parametrize("uncertainty", [None, "margin", "entropy"])
 @pytest.mark.parametrize("kind", ["dense", "rows", "disk"])
-def test_the_result_is_the_same(kind: str, doubt: str | None, model: TrainedModel) -> None:
-    settings = replace(PLAIN, doubt=doubt)
+def test_the_result_is_the_same(kind: str, uncertainty: str | None, model: TrainedModel) -> None:
+    settings = replace(PLAIN, uncertainty=uncertainty)
     summed, expected = (run_as(kind, model, settings, engine) for engine in reversed(engines(model)))
     for run in (summed, expected):
         list(run.compute())
-    assert summed.record()["channels_summed"] == 2
-    assert expected.record()["channels_summed"] == model.labels.heads
+    assert summed.record()["accumulated_channels"] == 2
+    assert expected.record()["accumulated_channels"] == model.labels.heads
     assert len(np.unique(expected.labels())) > 1
     assert np.array_equal(summed.labels(), expected.labels())
-    if doubt is not None:
-        np.testing.assert_allclose(summed.doubt(), expected.doubt(), atol=1e-4)
+    if uncertainty is not None:
+        np.testing.assert_allclose(summed.uncertainty(), expected.uncertainty(), atol=1e-4)
 
 
 def test_probabilities_are_the_same(model: TrainedModel) -> None:
@@ -113,11 +113,11 @@ def test_features_are_summed_where_they_are_fewer(tmp_path: Path) -> None:
     many = load_model(RandomModel(labels=MANY).write(tmp_path / "many"))
     four = load_model(RandomModel(labels=dict(list(MANY.items())[:4])).write(tmp_path / "four"))
     folds = load_model(RandomModel(labels=MANY, folds=("0", "1")).write(tmp_path / "folds"))
-    assert [channels_summed(model, PLAIN) for model in (many, four, folds)] == [4, 4, 6]
+    assert [accumulated_channels(model, PLAIN) for model in (many, four, folds)] == [4, 4, 6]
     assert [sums_features(model, PLAIN) for model in (many, four, folds)] == [True, False, False]
-    mirrored = replace(PLAIN, mirror=True, doubt="disagreement")
+    mirrored = replace(PLAIN, mirror=True, uncertainty="disagreement")
     assert not sums_features(many, mirrored)
-    assert sums_features(many, replace(mirrored, doubt="entropy"))
+    assert sums_features(many, replace(mirrored, uncertainty="entropy"))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
@@ -129,7 +129,7 @@ def test_a_run_asks_its_engine_for_features(engine: str, tmp_path: Path) -> None
     expected = Run(case, model, settings, choose_engine(model, settings))
     for run in (summed, expected):
         list(run.compute())
-    assert (summed.record()["channels_summed"], expected.record()["channels_summed"]) == (4, 6)
+    assert (summed.record()["accumulated_channels"], expected.record()["accumulated_channels"]) == (4, 6)
     assert summed.engine.head_layer is not None
     assert len(np.unique(expected.labels())) == 6
     assert (summed.labels() == expected.labels()).mean() > 0.9999

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_nnunet_cpu.events import Waiting
 from napari_nnunet_cpu.predict import run_queue as turn_module
-from napari_nnunet_cpu.predict.run_queue import Turns
+from napari_nnunet_cpu.predict.run_queue import RunQueue
 
 PATIENCE = 60.0
 
@@ -34,7 +34,7 @@ class Runner:
     `heard` is set with every event, so that a test can wait for "waiting".
     """
 
-    def __init__(self, turns: Turns, name: str, log: list[str], priority: int = 0) -> None:
+    def __init__(self, turns: RunQueue, name: str, log: list[str], priority: int = 0) -> None:
         self.name, self.log, self.turns, self.priority = name, log, turns, priority
         self.stop = threading.Event()
         self.go = threading.Semaphore(0)
@@ -60,7 +60,7 @@ class Runner:
 
     def _drive(self) -> None:
         try:
-            self.found = self._drained(self.turns.in_turn(self.steps(), self.stop.is_set, self.priority))
+            self.found = self._drained(self.turns.in_focus_order(self.steps(), self.stop.is_set, self.priority))
         except ValueError:
             self.log.append(self.name + " failed")
 
@@ -92,8 +92,8 @@ class Runner:
 
 
 @pytest.fixture
-def turns() -> Turns:
-    return Turns()
+def turns() -> RunQueue:
+    return RunQueue()
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def endless() -> Generator[int, None, None]:
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])
 def test_a_run_that_nobody_goes_on_with_frees_the_turn(turns, runner: Callable[..., Runner], how: str) -> None:
-    held = turns.in_turn(endless())
+    held = turns.in_focus_order(endless())
     assert next(held) == 0
     waits = runner("a").start().until_waiting()
     if how == "closed":
@@ -233,7 +233,7 @@ def test_a_run_that_nobody_goes_on_with_frees_the_turn(turns, runner: Callable[.
 
 def test_a_closed_wait_leaves_the_line(turns, runner: Callable[..., Runner]) -> None:
     first = runner("a").start().until_stepping()
-    waiting = turns.in_turn(endless())
+    waiting = turns.in_focus_order(endless())
     assert next(waiting) == Waiting("", 1)
     third = runner("b").start().until_waiting()
     assert third.waits == [2]
@@ -245,7 +245,7 @@ def test_a_closed_wait_leaves_the_line(turns, runner: Callable[..., Runner]) -> 
 
 
 def test_one_thread_never_waits_for_itself(turns, runner: Callable[..., Runner]) -> None:
-    first, second = turns.in_turn(endless()), turns.in_turn(endless(), priority=1)
+    first, second = turns.in_focus_order(endless()), turns.in_focus_order(endless(), priority=1)
     assert [next(first), next(second), next(first)] == [0, 0, 0]
     other = runner("a").start().until_waiting()
     # The turn is free when both are through, in any order.
@@ -258,7 +258,7 @@ def test_one_thread_never_waits_for_itself(turns, runner: Callable[..., Runner])
 
 def test_one_thread_that_waits_twice_goes_on_with_either(turns, runner: Callable[..., Runner]) -> None:
     before = runner("a").start().until_stepping()
-    first, second = turns.in_turn(endless()), turns.in_turn(endless())
+    first, second = turns.in_focus_order(endless()), turns.in_focus_order(endless())
     assert [next(first), next(second)] == [Waiting("", 1)] * 2
     before.go.release(2)
     before.end()
@@ -268,10 +268,10 @@ def test_one_thread_that_waits_twice_goes_on_with_either(turns, runner: Callable
 def test_a_turn_in_a_turn_is_the_same(turns, runner: Callable[..., Runner]) -> None:
     def outer() -> Generator[int | Waiting, None, str]:
         for _ in range(2):
-            yield from turns.in_turn(iter_generator(2))
+            yield from turns.in_focus_order(iter_generator(2))
         return "done"
 
-    steps = turns.in_turn(outer())
+    steps = turns.in_focus_order(outer())
     assert [next(steps), next(steps), next(steps)] == [0, 1, 0]
     other = runner("a").start().until_waiting()
     assert next(steps) == 1
@@ -287,7 +287,7 @@ def iter_generator(count: int) -> Generator[int, None, None]:
 def test_steps_that_never_got_their_turn_are_closed(turns, runner: Callable[..., Runner]) -> None:
     runner("a").start().until_stepping()
     steps = endless()
-    waiting = turns.in_turn(steps, should_stop=lambda: True)
+    waiting = turns.in_focus_order(steps, should_stop=lambda: True)
     with pytest.raises(StopIteration):
         next(waiting)
     assert steps.gi_frame is None
@@ -310,7 +310,7 @@ def test_a_turn_by_hand(turns, runner: Callable[..., Runner]) -> None:
 @settings(max_examples=30)
 @given(st.lists(st.integers(-2, 2), max_size=6))
 def test_any_line_is_served_by_priority_then_arrival(priorities: list[int]) -> None:
-    turns, log = Turns(), []
+    turns, log = RunQueue(), []
     first = Runner(turns, "first", [], priority=3).start().until_stepping()
     rest = []
     for number, priority in enumerate(priorities):

@@ -12,21 +12,21 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Settings, load_model, segment_layer
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelChoice
+from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelPicker
 
 
 @pytest.fixture
 def boxes(qtbot, three):
     """A viewer, and the choice of three channels: CT, PET, MR."""
     viewer = ViewerModel()
-    choice = ChannelChoice(viewer, lambda: None)
+    choice = ChannelPicker(viewer, lambda: None)
     for event in ("inserted", "removed", "reordered", "renamed"):  # as napari does for a panel
         getattr(viewer.layers.events, event).connect(choice.reset_choices)
     choice.set_model(load_model(three))
     return viewer, choice
 
 
-def chosen(choice: ChannelChoice) -> list[str | None]:
+def chosen(choice: ChannelPicker) -> list[str | None]:
     return [None if box.value is None else box.value.name for box in choice.boxes]
 
 
@@ -109,12 +109,12 @@ def test_one_channel_follows_the_selected_image(boxes, one) -> None:
     assert chosen(choice) == ["first CT"]
 
 
-def test_a_doubt_is_not_taken_for_an_image(boxes, one, channels) -> None:
+def test_a_uncertainty_is_not_taken_for_an_image(boxes, one, channels) -> None:
     viewer, choice = boxes
     choice.set_model(load_model(one))
     viewer.add_image(channels[0], name="scan")
-    segment_layer(viewer, "scan", one, Settings.draft(doubt="margin"))
-    viewer.layers.selection.active = viewer.layers["scan doubt (uncalibrated)"]
+    segment_layer(viewer, "scan", one, Settings.draft(uncertainty="margin"))
+    viewer.layers.selection.active = viewer.layers["scan uncertainty (uncalibrated)"]
     assert chosen(choice) == ["scan"]
 
 

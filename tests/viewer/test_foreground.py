@@ -124,7 +124,7 @@ TOOLS = {"mine": ["paint", "polygon", "pan_zoom"], "points": ["add", "select"], 
 
 
 def test_whatever_is_in_hand_stays_in_hand(viewer, widget, gated, desk, qtbot, clear, subtests) -> None:
-    widget.run_options.doubt.value = "margin"
+    widget.run_options.uncertainty.value = "margin"
     for name, modes in TOOLS.items():
         for mode in modes:
             with subtests.test(name, mode=mode):
@@ -135,7 +135,10 @@ def test_whatever_is_in_hand_stays_in_hand(viewer, widget, gated, desk, qtbot, c
                 gated.gate.set()
                 qtbot.waitUntil(lambda run=behind: not run.running, timeout=PATIENCE_MS)
                 assert seen(viewer) == before
-                assert [layer.name for layer in viewer.layers[4:]] == ["second labels", "second doubt (uncalibrated)"]
+                assert [layer.name for layer in viewer.layers[4:]] == [
+                    "second labels",
+                    "second uncertainty (uncalibrated)",
+                ]
                 assert [layer.visible for layer in viewer.layers[4:]] == [False, False]
             clear()
             viewer.layers[name].mode = "pan_zoom"
@@ -184,7 +187,7 @@ def no_layer(viewer, widget, model_folder) -> None:
 def test_a_run_that_the_user_left_comes_in_the_background(
     viewer, widget, choose, finish, gated, desk, model_folder, qtbot, clear, subtests, preview: str
 ) -> None:
-    widget.run_options.doubt.value = "margin"
+    widget.run_options.uncertainty.value = "margin"
     for meanwhile in (image_of_another, other_layer, tool, model_of_another):
         with subtests.test(meanwhile.__name__):
             viewer.layers.selection.active = desk
@@ -204,7 +207,7 @@ def test_a_run_that_the_user_left_comes_in_the_background(
             finish()
             assert seen(viewer) == before
             assert viewer.layers["second labels"].visible == (preview == "shown")
-            assert not viewer.layers["second doubt (uncalibrated)"].visible
+            assert not viewer.layers["second uncertainty (uncalibrated)"].visible
             assert "; second labels is not selected" in widget.status.value
             assert widget.status.value.endswith("hidden") == (preview != "shown")
         clear()
@@ -213,7 +216,7 @@ def test_a_run_that_the_user_left_comes_in_the_background(
 def test_a_run_that_was_waited_for_comes_to_the_front(
     viewer, widget, finish, gated, desk, model_folder, clear, subtests
 ) -> None:
-    widget.run_options.doubt.value = "margin"
+    widget.run_options.uncertainty.value = "margin"
     for meanwhile in (nothing, the_preview, no_layer):
         with subtests.test(meanwhile.__name__):
             viewer.layers.selection.active = desk
@@ -224,7 +227,7 @@ def test_a_run_that_was_waited_for_comes_to_the_front(
             finish()
             assert viewer.layers.selection.active is viewer.layers["second labels"]
             assert viewer.layers["second labels"].visible
-            assert viewer.layers["second doubt (uncalibrated)"].visible
+            assert viewer.layers["second uncertainty (uncalibrated)"].visible
             assert "not selected" not in widget.status.value
         clear()
 
@@ -274,6 +277,6 @@ def test_a_script_is_told(viewer, gated, model_folder, image) -> None:
 def test_without_a_window_the_labels_are_selected(one, channels) -> None:
     viewer = ViewerModel()
     viewer.add_image(channels[0], name="scan")
-    labels = segment_layer(viewer, "scan", one, Settings.draft(doubt="margin"))
+    labels = segment_layer(viewer, "scan", one, Settings.draft(uncertainty="margin"))
     assert viewer.layers.selection.active is labels
     assert [type(layer) for layer in viewer.layers] == [Image, Labels, Image]

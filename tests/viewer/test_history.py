@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 
 from napari_nnunet_cpu.viewer.image.axes import parse_axes
 from napari_nnunet_cpu.viewer.image.layers import image_from_layers
-from napari_nnunet_cpu.viewer.image.source_geometry import layer_history, turned
+from napari_nnunet_cpu.viewer.image.source_geometry import source_affine, source_geometry
 
 SCALE, PLACE = np.array([2.0, 1.25, 1.0]), np.array([3.0, 4.0, 5.0])
 ITK = {"ITK_FileNotes": "", "spacing": SCALE, "origin": PLACE, "direction": np.eye(3)}
@@ -30,7 +30,7 @@ def _header(affine: np.ndarray) -> nib.Nifti1Header:
 
 
 def test_metadata_of_itk() -> None:
-    history = layer_history(ITK, SCALE, PLACE)
+    history = source_geometry(ITK, SCALE, PLACE)
     assert history.names == ("Z", "Y", "X")
     np.testing.assert_array_equal(history.affine, [[-1, 0, 0, -5], [0, -1.25, 0, -4], [0, 0, 2, 3], [0, 0, 0, 1]])
 
@@ -52,27 +52,27 @@ def test_metadata_of_itk() -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_other_conventions_are_not_taken_for_itk(change: dict[str, Any]) -> None:
-    assert layer_history(ITK | change, SCALE, PLACE) is None
+    assert source_geometry(ITK | change, SCALE, PLACE) is None
 
 
 def test_the_defaults_of_itk_are_no_header() -> None:
     plain = {"Software": "ITK", "spacing": SCALE, "origin": np.zeros(3), "direction": np.eye(3)}
-    assert layer_history(plain, SCALE, np.zeros(3)) is None
-    assert layer_history(plain | {"0008|0060": "MR"}, SCALE, np.zeros(3)) is not None
-    assert layer_history(plain | {"direction": np.diag([1.0, -1, -1])}, SCALE, np.zeros(3)) is not None
+    assert source_geometry(plain, SCALE, np.zeros(3)) is None
+    assert source_geometry(plain | {"0008|0060": "MR"}, SCALE, np.zeros(3)) is not None
+    assert source_geometry(plain | {"direction": np.diag([1.0, -1, -1])}, SCALE, np.zeros(3)) is not None
 
 
 def test_time_that_is_mixed_with_space_is_not_taken_apart() -> None:
     mixed = {"spacing": np.ones(4), "origin": np.ones(4), "direction": np.eye(4)[[1, 0, 2, 3]]}
-    assert layer_history(mixed, np.ones(4), np.ones(4)) is None
+    assert source_geometry(mixed, np.ones(4), np.ones(4)) is None
     straight = mixed | {"direction": np.eye(4)}
-    assert layer_history(straight, np.ones(4), np.ones(4)).names == (None, "Z", "Y", "X")
+    assert source_geometry(straight, np.ones(4), np.ones(4)).names == (None, "Z", "Y", "X")
 
 
 def test_an_affine_beside_headers_of_both_formats() -> None:
     turned_to_ras = np.diag([1.0, 1.25, 2, 1])
     for header in (_header(np.diag([-1.0, -1.25, 2, 1])), LPS_NRRD):
-        history = layer_history({"affine": turned_to_ras, "header": header}, SCALE, PLACE)
+        history = source_geometry({"affine": turned_to_ras, "header": header}, SCALE, PLACE)
         assert history.names == ("Z", "-Y", "-X")
         assert history.source == "the file's header"
         np.testing.assert_array_equal(history.affine, turned_to_ras)
@@ -96,7 +96,7 @@ def test_an_affine_beside_headers_of_both_formats() -> None:
 )
 def test_an_affine_beside_no_header_of_use_is_that_of_the_array(header: Any) -> None:
     affine = np.diag([1.0, 1.25, 2, 1])
-    history = layer_history({"affine": affine, "header": header}, SCALE, PLACE)
+    history = source_geometry({"affine": affine, "header": header}, SCALE, PLACE)
     assert history.names == ("Z", "Y", "X")
     assert history.source == "the affine in the layer's metadata"
     np.testing.assert_array_equal(history.affine, affine)
@@ -112,7 +112,7 @@ NAMES = st.sampled_from(["affine", "header", "spacing", "origin", "direction", 3
 
 @given(st.dictionaries(NAMES, JUNK, max_size=5), st.integers(2, 5))
 def test_junk_is_no_history_or_a_usable_one(metadata: dict[Any, Any], ndim: int) -> None:
-    history = layer_history(metadata, np.ones(ndim), np.zeros(ndim))
+    history = source_geometry(metadata, np.ones(ndim), np.zeros(ndim))
     if history is not None:
         assert len(history.names) == ndim
         assert np.isfinite(history.affine).all()
@@ -127,7 +127,7 @@ def test_a_voxel_stays_at_its_place_whatever_its_axes_are_called(text: str) -> N
     marked = np.zeros(shape)
     marked[1, 3, 4] = 1
     z, y, x = np.argwhere(order.undo(marked))[0]
-    np.testing.assert_allclose(turned(affine, order, shape) @ (x, y, z, 1), affine @ (4, 3, 1, 1))
+    np.testing.assert_allclose(source_affine(affine, order, shape) @ (x, y, z, 1), affine @ (4, 3, 1, 1))
 
 
 def test_typed_axes_win_over_the_header_and_keep_the_place() -> None:

@@ -17,7 +17,7 @@ from napari_nnunet_cpu import Settings, load_model, read_case, save_corrected_la
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 from napari_nnunet_cpu.viewer.results.origin import changes_of, origin_of
-from napari_nnunet_cpu.viewer.results.uncertainty import doubt_of
+from napari_nnunet_cpu.viewer.results.uncertainty import uncertainty_layer_of
 
 SHAPE = (12, 14, 13)
 
@@ -121,17 +121,17 @@ def test_labels_of_a_model_are_not_those_of_another(desk, one, tmp_path, labels:
     assert save_corrected_layer(desk, "a labels", "a", same, tmp_path / "session") == ("a",)
 
 
-def test_doubt_is_found_from_its_labels(desk, one) -> None:
-    doubts = {}
+def test_uncertainty_is_found_from_its_labels(desk, one) -> None:
+    uncertainties = {}
     for name in ("a", "b"):
-        labels = segment_layer(desk, name, one, Settings.draft(doubt="margin"))
-        doubts[labels] = desk.layers[-1]
-    for labels, doubt in doubts.items():
-        assert doubt_of(desk, labels) is doubt
-        assert doubt_of(desk, doubt) is doubt
+        labels = segment_layer(desk, name, one, Settings.draft(uncertainty="margin"))
+        uncertainties[labels] = desk.layers[-1]
+    for labels, uncertainty in uncertainties.items():
+        assert uncertainty_layer_of(desk, labels) is uncertainty
+        assert uncertainty_layer_of(desk, uncertainty) is uncertainty
     for name in ("a", "a labels"):
-        assert doubt_of(desk, desk.layers[name]) is None
-    assert doubt_of(desk, None) is None
+        assert uncertainty_layer_of(desk, desk.layers[name]) is None
+    assert uncertainty_layer_of(desk, None) is None
 
 
 def test_the_image_is_kept_for_its_labels_and_no_longer(one, tmp_path) -> None:

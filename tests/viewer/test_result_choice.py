@@ -12,7 +12,7 @@ from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.results.merge import MergeTarget
 from napari_nnunet_cpu.viewer.run.preview import Preview
-from napari_nnunet_cpu.viewer.widget.result_picker import ResultChoice, parse_values
+from napari_nnunet_cpu.viewer.widget.result_picker import ResultPicker, parse_values
 
 SHAPE = (4, 6, 5)
 NAMES = {0: "background", 1: "liver", 2: "spleen", 3: "kidney, left", 10: "2"}
@@ -23,10 +23,10 @@ def desk(qtbot):
     viewer = ViewerModel()
     source = viewer.add_image(np.zeros(SHAPE), name="scan")
     viewer.add_labels(np.full(SHAPE, 9), name="mine")
-    return viewer, image_from_layers([source]), ResultChoice(viewer)
+    return viewer, image_from_layers([source]), ResultPicker(viewer)
 
 
-def offered(choice: ResultChoice) -> list[str]:
+def offered(choice: ResultPicker) -> list[str]:
     choice.reset_choices()
     combo = choice.layer.native
     return [combo.itemText(number) for number in range(combo.count())]

@@ -122,7 +122,7 @@ def test_a_full_disk_is_told_once_and_the_run_goes_on(
     )
     live = widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
-    (file,) = live._segmentation._at_hand.files
+    (file,) = live._segmentation._active.files
     file._database.execute("PRAGMA max_page_count = 8")
     gated.let(1)
     assert live.saving_problem is None
@@ -146,26 +146,26 @@ def test_a_full_disk_is_told_once_and_the_run_goes_on(
     assert not list(runs_folder().glob("*.run"))
 
 
-def test_doubt_is_shown_and_gone_through(viewer, widget, choose, finish, model_folder, image) -> None:
+def test_uncertainty_is_shown_and_gone_through(viewer, widget, choose, finish, model_folder, image) -> None:
     viewer.add_image(image, name="scan")
     choose(model_folder)
-    widget.run_options.doubt.value = "margin"
+    widget.run_options.uncertainty.value = "margin"
     widget.run()
     finish()
-    layer = viewer.layers["scan doubt (uncalibrated)"]
+    layer = viewer.layers["scan uncertainty (uncalibrated)"]
     assert layer.data.shape == image.shape
     assert 0 < layer.data.max() <= 1
     assert np.array_equal(viewer.layers["scan labels"].data, expected(model_folder, image))
-    assert widget.doubt_button.visible
+    assert widget.uncertainty_button.visible
     before = viewer.dims.current_step[0]
     worst = int(np.argmax([np.sort(plane.ravel())[-7:].mean() for plane in layer.data]))
-    widget.doubt_button.clicked.emit(True)
+    widget.uncertainty_button.clicked.emit(True)
     assert viewer.dims.current_step[0] != before or before == worst
     seen = set()
     for _ in range(len(image)):
         seen.add(viewer.dims.current_step[0])
-        widget.doubt_button.clicked.emit(True)
-    assert widget.status.value == "every slice in doubt was on screen"
+        widget.uncertainty_button.clicked.emit(True)
+    assert widget.status.value == "every uncertain slice was on screen"
     assert seen >= {row for row, plane in enumerate(layer.data) if plane.any()} - {before}
 
 

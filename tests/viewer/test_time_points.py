@@ -15,7 +15,7 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment, segment_layer
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.predict import drained
+from napari_nnunet_cpu.predict import run_to_end
 from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerSegmentation
 
@@ -216,7 +216,7 @@ def test_only_one_time_point_is_in_memory(gated, one) -> None:
         tracemalloc.start()
         next(steps)
         assert lazy.asked == [(0, *[slice(None)] * 3)]
-        result = drained(steps)
+        result = run_to_end(steps)
         peaks.append(tracemalloc.get_traced_memory()[1] - result.labels.nbytes)
         tracemalloc.stop()
         assert [index[0] for index in lazy.asked] == list(range(times))
@@ -227,7 +227,7 @@ def test_a_time_point_that_was_not_saved_is_not_forgotten(one, series, tmp_path)
     (tmp_path / "file").write_text("")
     image = image_from_layers([Image(series)])
     segmentation = LayerSegmentation(image, load_model(one), Settings.fast(), folder=tmp_path / "file" / "runs")
-    drained(segmentation.steps())
+    run_to_end(segmentation.steps())
     assert segmentation.saving_problem is not None
     assert segmentation.saving_problem.startswith(f"the run is not saved in {tmp_path / 'file' / 'runs'}: ")
 

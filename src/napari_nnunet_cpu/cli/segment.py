@@ -20,10 +20,10 @@ from napari_nnunet_cpu.cli.report import document_of, model_line, print_document
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.settings import (
     AUTO_FOLDS,
-    DOUBTS,
     ENGINES,
     PRECISIONS,
     PRESETS,
+    UNCERTAINTY_KINDS,
     Settings,
     parse_box,
     parse_folds,
@@ -111,15 +111,15 @@ def segment_command(
     probabilities: Annotated[
         Path | None, typer.Option(metavar="OUT.npz", help="Also write the probabilities, as nnU-Net does.")
     ] = None,
-    doubt: Annotated[
+    uncertainty: Annotated[
         Path | None,
-        typer.Option(metavar="OUT", help="Also write how much each voxel is in doubt, from 0 to 1, uncalibrated."),
+        typer.Option(metavar="OUT", help="Also write the uncertainty of each voxel, from 0 to 1, uncalibrated."),
     ] = None,
-    doubt_kind: Annotated[
+    uncertainty_kind: Annotated[
         str,
         typer.Option(
-            metavar="|".join(DOUBTS),
-            help="Of doubt: how little the first label leads, how evenly all are likely, how far passes disagree.",
+            metavar="|".join(UNCERTAINTY_KINDS),
+            help="How little the first label leads, how evenly all are likely, or how far passes disagree.",
         ),
     ] = "margin",
     report: Annotated[
@@ -143,14 +143,14 @@ def segment_command(
             box=None if box is None else parse_box(box),
             postprocess=postprocess,
             probabilities=probabilities is not None,
-            doubt=None if doubt is None else doubt_kind,
+            uncertainty=None if uncertainty is None else uncertainty_kind,
         )
         chosen_folds = parse_folds(folds)
         spacing_mm = None if spacing is None else parse_spacing(spacing)
         outputs = {
             "labels": out,
             "probabilities": probabilities,
-            "doubt": doubt,
+            "uncertainty": uncertainty,
             "first_stage": save_first_stage,
             "report": report,
         }
@@ -170,8 +170,8 @@ def segment_command(
         for labels in (out, save_first_stage):
             if labels is not None:
                 check_output(labels, case)
-        if doubt is not None:
-            check_fractions(doubt, case)
+        if uncertainty is not None:
+            check_fractions(uncertainty, case)
         trained = [load_model(path, configuration, chosen_folds, checkpoint or CHECKPOINT) for path in model]
         if not any(member.cascade for member in trained) and (first_stage or save_first_stage):
             raise SettingsError(f"{model[0]} is no cascade: leave --first-stage and --save-first-stage away")
@@ -190,8 +190,8 @@ def segment_command(
         written = {"labels": result.save(out)}
         if probabilities is not None:
             written["probabilities"] = result.save_probabilities(probabilities)
-        if doubt is not None:
-            written["doubt"] = result.save_doubt(doubt)
+        if uncertainty is not None:
+            written["uncertainty"] = result.save_uncertainty(uncertainty)
         if save_first_stage is not None and result.first_stage is not None:
             written["first_stage"] = result.first_stage.save(save_first_stage)
         whole.forget_saved()
@@ -213,12 +213,12 @@ def _say(model: TrainedModel, visible: bool) -> None:
 
 def run(segmentation: Segmentation, visible: bool) -> Result:
     """Segment a case, with its cost and then a progress bar on stderr, if `visible`."""
-    from napari_nnunet_cpu.predict import drained
+    from napari_nnunet_cpu.predict import run_to_end
 
     if visible:
         typer.echo(f"up to {segmentation.estimate.text}", err=True)
     with tile_progress(visible) as show:
-        result = drained(segmentation.steps(), show)
+        result = run_to_end(segmentation.steps(), show)
     if segmentation.saving_problem is not None:
         typer.echo(printable(segmentation.saving_problem), err=True)
     return result
@@ -233,7 +233,7 @@ def _check_outputs(inputs: list[Path], outputs: dict[str, Path]) -> None:
         "labels": check_output,
         "first_stage": check_output,
         "probabilities": check_probabilities,
-        "doubt": check_fractions,
+        "uncertainty": check_fractions,
     }
     taken: dict[Path, str] = {}
     for name, path in outputs.items():

@@ -1,7 +1,7 @@
 """What computes the network: the `Engine` protocol, its implementations and the choice between them."""
 
 from napari_nnunet_cpu.engines.choose import (
-    Choice,
+    EnginePlan,
     choose_engine,
     most_streams,
     plan_engine,
@@ -12,7 +12,7 @@ from napari_nnunet_cpu.engines.devices import Device, available_devices, resolve
 from napari_nnunet_cpu.engines.engine import Engine
 
 __all__ = [
-    "Choice",
+    "EnginePlan",
     "Device",
     "Engine",
     "available_devices",

@@ -30,7 +30,7 @@ def _no_crops(_size: tuple[int, ...], _most: int) -> Iterator[npt.NDArray[np.flo
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EnginePlan:
     """What a run will take.
 
     Attributes
@@ -57,7 +57,7 @@ class Choice:
     to_measure: bool = False
 
 
-def plan_engine(model: TrainedModel, settings: Settings) -> Choice:
+def plan_engine(model: TrainedModel, settings: Settings) -> EnginePlan:
     """Say what `choose_engine` will make, without reading weights or converting anything.
 
     It can still come to torch, when OpenVINO turns out not to express the network, and from int8 to
@@ -79,27 +79,27 @@ def plan_engine(model: TrainedModel, settings: Settings) -> Choice:
     return replace(choice, precision="int8", precision_reason="int8 if it agrees with f32 on the image")
 
 
-def _plan_f32(model: TrainedModel, settings: Settings) -> Choice:
+def _plan_f32(model: TrainedModel, settings: Settings) -> EnginePlan:
     if settings.engine == "openvino":
         load_openvino()
-        return Choice("openvino", "cpu", _ASKED_FOR)
+        return EnginePlan("openvino", "cpu", _ASKED_FOR)
     device = resolve_device(settings.device)
     if settings.engine == "torch":
-        return Choice("torch", device, _ASKED_FOR)
+        return EnginePlan("torch", device, _ASKED_FOR)
     if device != "cpu":
-        return Choice("torch", device, f"openvino does not compute on {device}")
+        return EnginePlan("torch", device, f"openvino does not compute on {device}")
     try:
         load_openvino()
     except EngineError as error:
-        return Choice("torch", device, str(error))
+        return EnginePlan("torch", device, str(error))
     machine = platform.machine()
     # Where OpenVINO was faster for every network tried. On other processors it depends, so that a pass is timed.
     if is_x86():
-        return Choice("openvino", device, f"the faster one on {machine} processors")
+        return EnginePlan("openvino", device, f"the faster one on {machine} processors")
     pace = read_pace(model, threads_of(settings))
     if pace is not None:
-        return Choice(pace.faster, device, str(pace))
-    return Choice("openvino", device, f"to be compared with torch in the first run, on {machine}", to_measure=True)
+        return EnginePlan(pace.faster, device, str(pace))
+    return EnginePlan("openvino", device, f"to be compared with torch in the first run, on {machine}", to_measure=True)
 
 
 def choose_engine(

@@ -1,4 +1,4 @@
-"""From summed logits to labels, probabilities and doubt on the grid of the image."""
+"""From summed logits to labels, probabilities and uncertainty on the grid of the image."""
 
 from napari_nnunet_cpu.export.labels import LabelExport, export_box, label_export
 from napari_nnunet_cpu.export.logits import Logits, LogitsOf
@@ -9,17 +9,17 @@ from napari_nnunet_cpu.export.probabilities import (
     labels_of_store,
     normalize,
 )
-from napari_nnunet_cpu.export.scratch_array import Store
-from napari_nnunet_cpu.export.uncertainty import DoubtExport, doubt_of_store
+from napari_nnunet_cpu.export.scratch_array import ScratchArray
+from napari_nnunet_cpu.export.uncertainty import UncertaintyExport, uncertainty_of_probabilities
 
 __all__ = [
-    "DoubtExport",
+    "UncertaintyExport",
     "LabelExport",
     "LogitsOf",
     "Logits",
     "ProbabilityExport",
-    "Store",
-    "doubt_of_store",
+    "ScratchArray",
+    "uncertainty_of_probabilities",
     "export_box",
     "keep_largest",
     "label_export",

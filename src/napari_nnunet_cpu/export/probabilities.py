@@ -17,7 +17,7 @@ from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.export.head_resampler import HeadResampler
 from napari_nnunet_cpu.export.linear import slabs_of
 from napari_nnunet_cpu.export.logits import LogitsOf
-from napari_nnunet_cpu.export.scratch_array import Store
+from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -51,7 +51,7 @@ class ProbabilityExport:
         self._source, self._shape = geometry.shape, geometry.cropped_shape
         self._geometry = geometry
 
-    def keep_in(self, store: Store) -> None:
+    def keep_in(self, store: ScratchArray) -> None:
         """Say where the probabilities go: shape (heads, Z, Y, X) on the grid of the case, before the first are made.
 
         What cropping took away is certain background: 1 for the first head, or no region at all.
@@ -129,7 +129,7 @@ def labels_of_probabilities(probabilities: Probabilities, labels: Labels) -> npt
     return result
 
 
-def labels_of_store(store: Store, labels: Labels) -> npt.NDArray[Any]:
+def labels_of_store(store: ScratchArray, labels: Labels) -> npt.NDArray[Any]:
     """The labels of stored probabilities (heads, Z, Y, X), made slab by slab: shape (Z, Y, X)."""
     heads, length, *plane = store.array.shape
     result = np.empty((length, *plane), dtype=labels.dtype)

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.events import size
 from napari_nnunet_cpu.resources import cache_folder
 
 
-class Store:
+class ScratchArray:
     """An array of zeros.
 
     On disk it is a temporary file without a name, mapped into memory. The system keeps as much of it in

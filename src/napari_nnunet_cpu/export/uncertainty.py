@@ -1,4 +1,4 @@
-"""Doubt about labels on the grid of the image: from logits, box by box, or from stored probabilities."""
+"""Uncertainty about labels on the grid of the image: from logits, box by box, or from stored probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export.head_resampler import HeadResampler
 from napari_nnunet_cpu.export.linear import slabs_of
 from napari_nnunet_cpu.export.logits import LogitsOf
-from napari_nnunet_cpu.export.scratch_array import Store
+from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.uncertainty_measures import measure_of
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.model import TrainedModel
@@ -27,18 +27,18 @@ _ARRAYS = 10
 # Logits of probabilities that are 0 or 1 in float32; the exponential of its negative is 0 there.
 _SURE = np.float32(110)
 
-Doubt = npt.NDArray[np.float32]
+Uncertainty = npt.NDArray[np.float32]
 
 
-class DoubtExport:
-    """Doubt about boxes of what was kept of the image, one head after the other.
+class UncertaintyExport:
+    """Uncertainty about boxes of what was kept of the image, one head after the other.
 
-    Doubt depends on the same voxels of the prepared image as the labels do, so that it is final with them.
+    Uncertainty depends on the same voxels of the prepared image as the labels do, so that it is final with them.
 
     Parameters
     ----------
     kind : {"margin", "entropy", "disagreement"}
-        Of doubt. Disagreement was measured before, and is given as the only head.
+        Of uncertainty. Disagreement was measured before, and is given as the only head.
     model : TrainedModel
         Its labels and resampling.
     geometry : Geometry
@@ -59,15 +59,15 @@ class DoubtExport:
         self._shape = geometry.cropped_shape
         self._threads = threads
 
-    def export(self, logits: LogitsOf, kept: Doubt, box: Bounds) -> None:
-        """Measure the doubt in a box of what was kept of the image.
+    def export(self, logits: LogitsOf, kept: Uncertainty, box: Bounds) -> None:
+        """Measure the uncertainty in a box of what was kept of the image.
 
         Parameters
         ----------
         logits : callable
             Gives the heads in a box of the prepared image.
         kept : numpy.ndarray
-            Where the doubt goes: all that was kept, model's axes (Z, Y, X), float32.
+            Where the uncertainty goes: all that was kept, model's axes (Z, Y, X), float32.
         box : tuple of (int, int)
             Which of it.
         """
@@ -85,7 +85,7 @@ class DoubtExport:
 
     @property
     def working_bytes(self) -> int:
-        """Memory that is taken while doubt is measured, at most about."""
+        """Memory that is taken while uncertainty is measured, at most about."""
         piece = next(self._pieces(whole(self._shape)))
         sides = zip(piece, self._resampled.needed(piece), strict=True)
         voxels = prod(max(stop - start for start, stop in pair) for pair in sides)
@@ -99,30 +99,30 @@ class DoubtExport:
         return ((slab, strip, x) for slab in slabs_of(*z, rows) for strip in slabs_of(*y, lines))
 
 
-def doubt_of_store(store: Store, labels: Labels, kind: str) -> Doubt:
-    """Doubt about stored probabilities (heads, Z, Y, X): shape (Z, Y, X), made slab by slab.
+def uncertainty_of_probabilities(store: ScratchArray, labels: Labels, kind: str) -> Uncertainty:
+    """Uncertainty about stored probabilities (heads, Z, Y, X): shape (Z, Y, X), made slab by slab.
 
     Parameters
     ----------
-    store : Store
+    store : ScratchArray
         Softmax, or of regions the sigmoid of each.
     labels : Labels
         What the heads mean.
     kind : {"margin", "entropy"}
-        Of doubt.
+        Of uncertainty.
     """
     _, length, *plane = store.array.shape
-    doubt = np.empty((length, *plane), dtype=np.float32)
+    uncertainty = np.empty((length, *plane), dtype=np.float32)
     for first, last in slabs_of(0, length, max(_STRIP_VOXELS // prod(plane), 1)):
         measure = measure_of(kind, labels, (last - first, *plane))
         for head in store.array:
             measure.show(_logits_of(head[first:last], labels))
-        doubt[first:last] = measure.value()
+        uncertainty[first:last] = measure.value()
         store.release()
-    return doubt
+    return uncertainty
 
 
-def _logits_of(probabilities: Doubt, labels: Labels) -> Doubt:
+def _logits_of(probabilities: Uncertainty, labels: Labels) -> Uncertainty:
     """Logits that these probabilities of a head could be made of."""
     with np.errstate(divide="ignore"):
         found = np.log(probabilities) if labels.region_values is None else logit(probabilities)

@@ -1,6 +1,6 @@
-"""How much in doubt a voxel is: numbers from 0 (sure) to 1, made of its heads one after the other.
+"""The uncertainty of a voxel: numbers from 0 (sure) to 1, made of its heads one after the other.
 
-They are not calibrated: a doubt of 0.2 does not say that one voxel in five is wrong.
+They are not calibrated: an uncertainty of 0.2 does not say that one voxel in five is wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Measure(Protocol):
         """Show the next head."""
 
     def value(self) -> Array:
-        """The doubt, float32 in [0, 1], in the shape of a head; at least one was shown."""
+        """The uncertainty, float32 in [0, 1], in the shape of a head; at least one was shown."""
 
 
 def measure_of(kind: str, labels: Labels, shape: tuple[int, ...]) -> Measure:
@@ -40,7 +40,7 @@ def measure_of(kind: str, labels: Labels, shape: tuple[int, ...]) -> Measure:
 
 
 class _Given:
-    """Doubt that was measured tile by tile, and is the only head."""
+    """Uncertainty that was measured tile by tile, and is the only head."""
 
     def show(self, logits: Array) -> None:
         self._value = logits
@@ -75,8 +75,8 @@ class _Margin(_Softmax):
         super().show(logits)
 
     def value(self) -> Array:
-        doubt: Array = 1 - (1 - np.exp(self._second - self._best)) / self._total
-        return np.clip(doubt, 0, 1, out=doubt)
+        uncertainty: Array = 1 - (1 - np.exp(self._second - self._best)) / self._total
+        return np.clip(uncertainty, 0, 1, out=uncertainty)
 
 
 class _Entropy(_Softmax):
@@ -100,8 +100,8 @@ class _Entropy(_Softmax):
         self._weighted += below * np.exp(below)
 
     def value(self) -> Array:
-        doubt: Array = (np.log(self._total) - self._weighted / self._total) / self._most
-        return np.clip(doubt, 0, 1, out=doubt)
+        uncertainty: Array = (np.log(self._total) - self._weighted / self._total) / self._most
+        return np.clip(uncertainty, 0, 1, out=uncertainty)
 
 
 class _RegionMargin:
@@ -114,8 +114,8 @@ class _RegionMargin:
         np.minimum(self._least, np.abs(logits), out=self._least)
 
     def value(self) -> Array:
-        doubt: Array = 2 * expit(-self._least)
-        return doubt
+        uncertainty: Array = 2 * expit(-self._least)
+        return uncertainty
 
 
 class _RegionEntropy:
@@ -130,5 +130,5 @@ class _RegionEntropy:
         self._total += np.log1p(np.exp(-away)) + away * expit(-away)
 
     def value(self) -> Array:
-        doubt: Array = self._total / self._most
-        return np.clip(doubt, 0, 1, out=doubt)
+        uncertainty: Array = self._total / self._most
+        return np.clip(uncertainty, 0, 1, out=uncertainty)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import Strict, at_most, parse
 
-MOST_LABELS = 2**16
-LabelValue = int | Annotated[list[int], at_most(MOST_LABELS)]
+MAX_LABELS = 2**16
+LabelValue = int | Annotated[list[int], at_most(MAX_LABELS)]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Labels:
 
 
 class _RegionOrder(Strict):
-    regions_class_order: Annotated[list[int] | None, at_most(MOST_LABELS)]
+    regions_class_order: Annotated[list[int] | None, at_most(MAX_LABELS)]
 
 
 def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: Any, where: str) -> Labels:

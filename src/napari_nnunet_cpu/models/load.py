@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.json_cache import file_sha256
 from napari_nnunet_cpu.models.archive import Unpacked, naming_archive, unpack_model
-from napari_nnunet_cpu.models.checkpoint.summary import Card, card_key, keep_card, read_card
+from napari_nnunet_cpu.models.checkpoint.summary import CheckpointSummary, keep_summary, read_summary, summary_key
 from napari_nnunet_cpu.models.checkpoint.weights import Checkpoint, check_weights, read_checkpoint
 from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.folder import (
@@ -123,33 +123,33 @@ def _open(found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel:
     labels = labels_from_dataset(dataset.labels, dataset.regions_class_order, str(dataset_path))
     documents_sha256 = [file_sha256(path) for path in (plans_path, dataset_path)]
     checkpoint_sha256 = tuple(file_sha256(path) for path in found.checkpoints)
-    key = card_key(documents_sha256, checkpoint_sha256)
-    card = read_card(key)
-    checkpoints = [] if card else [read_checkpoint(path) for path in found.checkpoints]
-    if card is None:
+    key = summary_key(documents_sha256, checkpoint_sha256)
+    summary = read_summary(key)
+    checkpoints = [] if summary else [read_checkpoint(path) for path in found.checkpoints]
+    if summary is None:
         # As in nnU-Net the first fold says what the model is, whatever the folder is called.
         first = checkpoints[0]
-        card = Card(first.configuration, first.trainer, first.mirror_axes, first.fold)
-    configuration = plans.configuration(card.configuration, str(plans_path))
+        summary = CheckpointSummary(first.configuration, first.trainer, first.mirror_axes, first.fold)
+    configuration = plans.configuration(summary.configuration, str(plans_path))
     _check_channels(len(dataset.channels), configuration.normalization_schemes, str(plans_path))
     plans = plans.with_intensities(configuration.normalization_schemes, str(plans_path))
-    if any(axis >= len(configuration.patch_size) for axis in card.mirror_axes):
-        raise ModelError(f"{found.checkpoints[0]}: mirroring axes {card.mirror_axes} do not fit the patch")
-    architecture = network_of(card.trainer, configuration, str(found.checkpoints[0]))
+    if any(axis >= len(configuration.patch_size) for axis in summary.mirror_axes):
+        raise ModelError(f"{found.checkpoints[0]}: mirroring axes {summary.mirror_axes} do not fit the patch")
+    architecture = network_of(summary.trainer, configuration, str(found.checkpoints[0]))
     architecture.check_patch(configuration.patch_size, str(plans_path))
     model = TrainedModel(
         folder=found.path,
         name=plans.dataset_name,
-        configuration_name=card.configuration,
-        trainer=card.trainer,
+        configuration_name=summary.configuration,
+        trainer=summary.trainer,
         plans_name=plans.plans_name,
         channel_names=dataset.channels,
         labels=labels,
         plans=plans,
         configuration=configuration,
         architecture=architecture,
-        mirror_axes=card.mirror_axes,
-        folds=found.folds or (card.fold,),
+        mirror_axes=summary.mirror_axes,
+        folds=found.folds or (summary.fold,),
         checkpoints=found.checkpoints,
         checkpoint_sha256=checkpoint_sha256,
         unpacked=unpacked,
@@ -161,7 +161,7 @@ def _open(found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel:
             if model.notice is None:
                 raise
             raise ModelError(f"{error}; its trainer {model.trainer} is not known here and may build another") from error
-        keep_card(key, card)
+        keep_summary(key, summary)
     return model
 
 

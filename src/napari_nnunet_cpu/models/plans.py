@@ -15,7 +15,7 @@ from pydantic import Field
 
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import Strict, at_most, parse
-from napari_nnunet_cpu.models.labels import MOST_LABELS, LabelValue
+from napari_nnunet_cpu.models.labels import MAX_LABELS, LabelValue
 from napari_nnunet_cpu.models.network.architecture import Architecture, architecture_of_old_plans
 
 Normalization = Literal[
@@ -37,7 +37,7 @@ VOXEL_READERS = frozenset({"Tiff3DIO", "NaturalImage2DIO"})
 KNOWN_READERS = REORIENTING_READERS | VOXEL_READERS | {"SimpleITKIO", "NibabelIO"}
 
 
-_MOST_ENTRIES = 1000  # channels, configurations
+_MAX_ENTRIES = 1000  # channels, configurations
 
 
 def _as_text(value: Any) -> Any:
@@ -131,7 +131,7 @@ class Plans(Strict):
         ),
     )
     label_manager: Literal["LabelManager"] = "LabelManager"
-    configurations: Annotated[dict[str, Any], at_most(_MOST_ENTRIES)]
+    configurations: Annotated[dict[str, Any], at_most(_MAX_ENTRIES)]
 
     @pydantic.model_validator(mode="after")
     def _transposes(self) -> Plans:
@@ -205,9 +205,9 @@ class Dataset(Strict):
     """dataset.json: channels and labels."""
 
     channel_names: Annotated[
-        dict[str, str], Field(min_length=1), at_most(_MOST_ENTRIES), pydantic.BeforeValidator(_named_by_number)
+        dict[str, str], Field(min_length=1), at_most(_MAX_ENTRIES), pydantic.BeforeValidator(_named_by_number)
     ] = Field(validation_alias=pydantic.AliasChoices("channel_names", "modality"))
-    labels: Annotated[dict[str, LabelValue], at_most(MOST_LABELS)]
+    labels: Annotated[dict[str, LabelValue], at_most(MAX_LABELS)]
     regions_class_order: Any = None  # read with the labels, where these are regions
 
     @property

@@ -5,7 +5,7 @@ from napari_nnunet_cpu.predict.planning.plan import Estimate
 from napari_nnunet_cpu.predict.result import Result
 from napari_nnunet_cpu.predict.resume.saved_runs import SavedRun, saved_runs
 from napari_nnunet_cpu.predict.run import Run
-from napari_nnunet_cpu.predict.segment import drained, segment
+from napari_nnunet_cpu.predict.segment import run_to_end, segment
 from napari_nnunet_cpu.predict.segmentation import Segmentation
 from napari_nnunet_cpu.predict.tiles.order import Focus
 
@@ -16,7 +16,7 @@ __all__ = [
     "Run",
     "SavedRun",
     "Segmentation",
-    "drained",
+    "run_to_end",
     "estimate",
     "saved_runs",
     "segment",

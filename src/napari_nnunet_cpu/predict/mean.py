@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_nnunet_cpu.export import Store
+from napari_nnunet_cpu.export import ScratchArray
 
 
 class Mean:
@@ -15,14 +15,14 @@ class Mean:
 
     Attributes
     ----------
-    store : Store or None
+    store : ScratchArray or None
         The sum of those that were added, the mean once all were; None before the first, whose store it is.
     added : int
         How many were.
     """
 
     def __init__(self, members: int) -> None:
-        self.store: Store | None = None
+        self.store: ScratchArray | None = None
         self.added = 0
         self._members = members
 
@@ -31,7 +31,7 @@ class Mean:
         """Memory that it holds."""
         return 0 if self.store is None or self.store.on_disk else self.store.array.nbytes
 
-    def add(self, probabilities: Store) -> None:
+    def add(self, probabilities: ScratchArray) -> None:
         """Add those of a member, which are not to be used any more."""
         if self.store is None:
             self.store = probabilities

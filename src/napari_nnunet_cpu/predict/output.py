@@ -1,4 +1,4 @@
-"""What a run gives, made of its sums: labels, and where they are asked for doubt and probabilities."""
+"""What a run gives, made of its sums: labels, and where they are asked for uncertainty and probabilities."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, Store, export_box
+from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, ScratchArray, export_box
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
+from napari_nnunet_cpu.predict.passes.accumulated_channels import extra_channels
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan
 from napari_nnunet_cpu.predict.run_engine import RunEngine
 from napari_nnunet_cpu.predict.tiles.finality import Finality
 from napari_nnunet_cpu.predict.tiles.grid import Grid
-from napari_nnunet_cpu.predict.uncertainty import RunDoubt, beside, doubt_export
+from napari_nnunet_cpu.predict.uncertainty import RunUncertainty, uncertainty_export
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 
 Labels = npt.NDArray[Any]
-Doubts = npt.NDArray[np.float32]
+Uncertainty = npt.NDArray[np.float32]
 
 
 class Output:
@@ -52,8 +53,8 @@ class Output:
         Knows which labels are final.
     labels : numpy.ndarray
         The final ones; shape of the case (Z, Y, X).
-    measured : RunDoubt or None
-        The doubt, where it is asked for.
+    measured : RunUncertainty or None
+        The uncertainty, where it is asked for.
     fresh : list of tuple
         Boxes of what was kept that are final, and of which nobody was told yet.
     """
@@ -71,16 +72,18 @@ class Output:
         self._geometry = geometry
         self._export = export
         on_disk = memory.kind == "disk"
-        self.sums = Accumulator(grid, engine.channels, memory.depth, on_disk, beside(settings), engine.head_layer)
+        self.sums = Accumulator(
+            grid, engine.channels, memory.depth, on_disk, extra_channels(settings), engine.head_layer
+        )
         self.finality = Finality(grid, export, geometry.cropped_shape)
         self.labels: Labels = np.zeros(geometry.case_shape, dtype=model.labels.dtype)
-        measure = doubt_export(model, settings, geometry)
-        self.measured = None if measure is None else RunDoubt(measure, model, settings, geometry)
+        measure = uncertainty_export(model, settings, geometry)
+        self.measured = None if measure is None else RunUncertainty(measure, model, settings, geometry)
         self.fresh: list[Bounds] = []
-        self._probabilities: Store | None = None
+        self._probabilities: ScratchArray | None = None
         if isinstance(export, ProbabilityExport):
             shape = (model.labels.heads, *geometry.case_shape)
-            self._probabilities = Store(shape, memory.probabilities_on_disk)
+            self._probabilities = ScratchArray(shape, memory.probabilities_on_disk)
             export.keep_in(self._probabilities)
 
     @property
@@ -117,28 +120,28 @@ class Output:
             export_box(self._export, self.sums.logits, kept, box)
         return labels
 
-    def doubt_now(self) -> Doubts:
-        """Doubt of all tiles so far, a copy.
+    def uncertainty_now(self) -> Uncertainty:
+        """Uncertainty of all tiles so far, a copy.
 
         Raises
         ------
         SettingsError
             When the settings did not ask for it.
         """
-        return self._doubt().now(self.sums, self.finality.open_boxes())
+        return self._uncertainty().now(self.sums, self.finality.open_boxes())
 
     @property
-    def final_doubt(self) -> Doubts:
-        """Doubt where labels are final.
+    def final_uncertainty(self) -> Uncertainty:
+        """Uncertainty where labels are final.
 
         Raises
         ------
         SettingsError
             When the settings did not ask for it.
         """
-        return self._doubt().final
+        return self._uncertainty().final
 
-    def probabilities_now(self) -> Store:
+    def probabilities_now(self) -> ScratchArray:
         """Probabilities of all tiles so far, which go on with them.
 
         Raises
@@ -151,7 +154,7 @@ class Output:
         self.labels_now()  # and with them the probabilities of what is not final
         return self._probabilities
 
-    def _doubt(self) -> RunDoubt:
+    def _uncertainty(self) -> RunUncertainty:
         if self.measured is None:
-            raise SettingsError('this run measures no doubt; make it with Settings(doubt="margin")')
+            raise SettingsError('this run measures no uncertainty; make it with Settings(uncertainty="margin")')
         return self.measured

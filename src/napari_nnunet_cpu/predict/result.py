@@ -47,8 +47,8 @@ class Result:
         of every label in order of its value, or of every region in order of dataset.json.
     first_stage : Result or None
         Of a cascade: what its first stage gave. Its labels can be given to further runs.
-    doubt : numpy.ndarray or None
-        Where the settings asked for it: how much in doubt each voxel is, uncalibrated; shape of the case (Z, Y, X),
+    uncertainty : numpy.ndarray or None
+        Where the settings asked for it: the uncertainty of each voxel, uncalibrated; shape of the case (Z, Y, X),
         float32 in [0, 1], 0 where cropping took something away.
     """
 
@@ -59,7 +59,7 @@ class Result:
     reader_order: AxisOrder = AxisOrder()
     probabilities: npt.NDArray[np.float32] | None = None
     first_stage: Result | None = None
-    doubt: npt.NDArray[np.float32] | None = None
+    uncertainty: npt.NDArray[np.float32] | None = None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the labels on the grid of the case: NIfTI, NRRD, MetaImage, TIFF, or PNG of a 2D image.
@@ -71,17 +71,17 @@ class Result:
         """
         return write_labels(path, self.labels, self.case)
 
-    def save_doubt(self, path: str | os.PathLike[str]) -> Path:
-        """Write the doubt on the grid of the case, as float32: NIfTI, NRRD, MetaImage or TIFF.
+    def save_uncertainty(self, path: str | os.PathLike[str]) -> Path:
+        """Write the uncertainty on the grid of the case, as float32: NIfTI, NRRD, MetaImage or TIFF.
 
         Raises
         ------
         OutputError
             When there is none, the ending is unknown or holds no fractions, or the file can't be written.
         """
-        if self.doubt is None:
-            raise OutputError(f'{path}: there is no doubt to write; run with Settings(doubt="margin")')
-        return write_fractions(path, self.doubt, self.case)
+        if self.uncertainty is None:
+            raise OutputError(f'{path}: there is no uncertainty to write; run with Settings(uncertainty="margin")')
+        return write_fractions(path, self.uncertainty, self.case)
 
     def save_probabilities(self, path: str | os.PathLike[str]) -> Path:
         """Write the probabilities as nnU-Net does: "probabilities" (heads, Z, Y, X) in an .npz file.

@@ -19,20 +19,20 @@ from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.events import Stage, TileDone
-from napari_nnunet_cpu.export import Store
+from napari_nnunet_cpu.export import ScratchArray
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.output import Output
 from napari_nnunet_cpu.predict.passes.mirroring import mean_output
 from napari_nnunet_cpu.predict.passes.patches import Patches
 from napari_nnunet_cpu.predict.passes.stop import Stop, never
-from napari_nnunet_cpu.predict.passes.streams import Gate, in_lanes
+from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 from napari_nnunet_cpu.predict.planning.memory import check_budget
 from napari_nnunet_cpu.predict.planning.plan import plan_run
 from napari_nnunet_cpu.predict.planning.time_model import Times, Work, keep_times
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.resume.identity import identity_of
-from napari_nnunet_cpu.predict.resume.run_file import RunFolder
-from napari_nnunet_cpu.predict.resume.saver import Saving
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
+from napari_nnunet_cpu.predict.resume.saver import RunSaver
 from napari_nnunet_cpu.predict.run_engine import RunEngine
 from napari_nnunet_cpu.predict.tiles.grid import Tile
 from napari_nnunet_cpu.predict.tiles.order import Focus
@@ -80,7 +80,7 @@ class Run:
         The sliding window over the prepared image.
     estimate : Estimate
         What the run costs, and what it does to keep to the memory it may take.
-    saving : Saving or None
+    saving : RunSaver or None
         What saves the run, where it has a folder.
     focus : Focus or None
         What is looked at: tiles that decide it come first. It may be set at any time, by any thread.
@@ -118,14 +118,14 @@ class Run:
         self._engine = RunEngine(model, self.settings, self._stopwatch, engine)
         check_passes(self.settings, self._passes_per_tile)
         self._any_order = any_order
-        self.saving: Saving | None = None
-        self._file: RunFolder | None = None
+        self.saving: RunSaver | None = None
+        self._file: RunFile | None = None
         if folder is not None:
             identity = identity_of(case, model, self.settings, first_stage, self._engine.channels)
-            self._file = RunFolder(folder, identity)
+            self._file = RunFile(folder, identity)
             # What more can be made of may not be forgotten, and what came in any order is not to be had row by row.
             more = self.settings.cover or self.settings.probabilities or self.settings.box is not None
-            more |= self.settings.doubt is not None
+            more |= self.settings.uncertainty is not None
             self._any_order |= more or not self._file.about.get("in_rows", True)
         self._taken_up_count = 0
         self._resident = resident_bytes()
@@ -160,7 +160,7 @@ class Run:
         self._engine.streams = plan.memory.streams
         self._tiles = RunTiles(plan.grid, plan.export, geometry, plan.tiles, in_rows=self._memory.kind == "rows")
 
-    def _taken_up(self, file: RunFolder) -> Saving:
+    def _taken_up(self, file: RunFile) -> RunSaver:
         """What saves the run from now on, with what an earlier run saved in its place."""
         file.describe(
             {
@@ -172,7 +172,7 @@ class Run:
                 "in_rows": self._memory.kind == "rows",
             }
         )
-        saving = Saving(
+        saving = RunSaver(
             file,
             self.grid,
             self._output.sums,
@@ -278,12 +278,12 @@ class Run:
             yield TileDone(len(done), total, seconds * len(todo) / max(len(self.tiles), 1), final=final)
         # Where nobody waits for a slice the labels of a row of tiles are made at once, which costs less.
         in_row = Counter(tile.start[0] for tile in todo) if self._memory.kind == "rows" else Counter[int]()
-        gate = Gate(should_stop)
+        gate = PauseGate(should_stop)
         output_of = partial(self._channels_of, engine=engine, should_stop=gate.stops)
         start = time.perf_counter()
         try:
-            tiles = self._tiles.in_turn(todo, lambda: self.focus if order is None else None)
-            with closing(in_lanes(tiles, output_of, engine.streams)) as computed, gate:
+            tiles = self._tiles.in_focus_order(todo, lambda: self.focus if order is None else None)
+            with closing(in_streams(tiles, output_of, engine.streams)) as computed, gate:
                 for tile, channels in self._stopwatch.timed(Stage.PREDICT, computed):
                     if channels is None:
                         return
@@ -317,8 +317,8 @@ class Run:
         view.flags.writeable = False
         return view
 
-    def doubt(self) -> npt.NDArray[np.float32]:
-        """How much in doubt what is computed so far is, uncalibrated: shape of the case (Z, Y, X), float32 in [0, 1].
+    def uncertainty(self) -> npt.NDArray[np.float32]:
+        """The uncertainty of what is computed so far, uncalibrated: shape of the case (Z, Y, X), float32 in [0, 1].
 
         0 around the box that was chosen and where cropping took something away; where no tile lies as of equal
         heads, which no passes disagree about.
@@ -329,22 +329,22 @@ class Run:
             When the settings did not ask for it.
         """
         with self._stopwatch.timing(Stage.EXPORT):
-            return self._in_box(self._output.doubt_now())
+            return self._in_box(self._output.uncertainty_now())
 
     @property
-    def final_doubt(self) -> npt.NDArray[np.float32]:
-        """Doubt where labels are final, as `final_labels`: shape of the case (Z, Y, X); a view to be read.
+    def final_uncertainty(self) -> npt.NDArray[np.float32]:
+        """Uncertainty where labels are final, as `final_labels`: shape of the case (Z, Y, X); a view to be read.
 
         Raises
         ------
         SettingsError
             When the settings did not ask for it.
         """
-        view = self._output.final_doubt.view()
+        view = self._output.final_uncertainty.view()
         view.flags.writeable = False
         return view
 
-    def probabilities(self) -> Store:
+    def probabilities(self) -> ScratchArray:
         """Probabilities of what is computed so far: shape (heads, Z, Y, X) on the grid of the case.
 
         Softmax, or for regions the sigmoid of each; where no tile lies all heads are equal. They go on with
@@ -366,7 +366,7 @@ class Run:
             provenance(self.case, self.settings, [self.record()]),
             self.case,
             reader_order(self.case, self.model),
-            doubt=None if self.settings.doubt is None else self.doubt(),
+            uncertainty=None if self.settings.uncertainty is None else self.uncertainty(),
         )
 
     def record(self) -> dict[str, Any]:
@@ -386,7 +386,7 @@ class Run:
             "tiles_taken_up": self._taken_up_count,
             "passes_per_tile": self._passes_per_tile,
             "classes": self.model.labels.heads,
-            "channels_summed": self._engine.channels,
+            "accumulated_channels": self._engine.channels,
             "memory": {
                 "plan": self.estimate.plan,
                 "rows": self._memory.depth,

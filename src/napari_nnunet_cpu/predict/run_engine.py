@@ -6,7 +6,7 @@ from napari_nnunet_cpu.engines import Engine, choose_engine
 from napari_nnunet_cpu.events import Stage
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.passes.accumulated_channels import channels_summed, sums_features
+from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels, sums_features
 from napari_nnunet_cpu.predict.passes.patches import Patches
 from napari_nnunet_cpu.resources import Stopwatch
 from napari_nnunet_cpu.settings import Settings
@@ -27,7 +27,7 @@ class RunEngine:
     Attributes
     ----------
     channels : int
-        How many channels are summed, see `channels_summed`.
+        How many channels are summed, see `accumulated_channels`.
     given : bool
         Whether the engine was given. It is not what the settings stand for then, so that its times tell nothing of
         later runs.
@@ -49,7 +49,7 @@ class RunEngine:
         self._engine = given
         self.given = given is not None
         self.folds = len(model.folds) if given is None else given.folds
-        self.channels = channels_summed(model, settings, given)
+        self.channels = accumulated_channels(model, settings, given)
 
     def get(self) -> Engine:
         """The engine, with the weights read.

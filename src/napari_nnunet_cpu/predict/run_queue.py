@@ -21,7 +21,7 @@ Found = TypeVar("Found")
 _ASKED_EVERY = 0.25  # seconds between two looks at should_stop, which can't wake a thread that waits
 
 
-class Turns:
+class RunQueue:
     """Gives turns: the highest priority first, and within one those who came first.
 
     A turn is its thread's. Taking one in the thread that has it joins it, and never waits: a cascade's stages are
@@ -30,13 +30,13 @@ class Turns:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._holder: Turn | None = None
-        self._line: list[Turn] = []
+        self._holder: Ticket | None = None
+        self._line: list[Ticket] = []
         self._came = 0
 
     def taking(
         self, priority: int = 0, should_stop: Stop = never, part: str = ""
-    ) -> Generator[Waiting, None, Turn | None]:
+    ) -> Generator[Waiting, None, Ticket | None]:
         """Wait until it is this thread's turn. Closing the generator leaves the line.
 
         Parameters
@@ -55,12 +55,12 @@ class Turns:
 
         Returns
         -------
-        Turn or None
+        Ticket or None
             Held, to be used as a context manager at once; None when it was stopped.
         """
         with self._changed:
             self._came += 1
-            turn = Turn(self, priority, self._came)
+            turn = Ticket(self, priority, self._came)
             self._line.append(turn)
         told = 0
         try:
@@ -76,7 +76,7 @@ class Turns:
             self._leave(turn)
         return turn.joined or turn
 
-    def in_turn(
+    def in_focus_order(
         self, steps: Generator[Step, None, Found | None], should_stop: Stop = never, priority: int = 0
     ) -> Generator[Step | Waiting, None, Found | None]:
         """Go through the steps of a run in its turn, and let runs of higher priority in between two of them.
@@ -117,7 +117,7 @@ class Turns:
                     if not turn.pause_if_wanted(should_stop):
                         return None
 
-    def _try(self, turn: Turn) -> int:
+    def _try(self, turn: Ticket) -> int:
         """Take the turn if nobody is before it; how many are."""
         with self._changed:
             turn.thread = threading.get_ident()
@@ -131,28 +131,28 @@ class Turns:
                 self._line.remove(turn)
             return ahead
 
-    def _ahead(self, turn: Turn) -> int:
+    def _ahead(self, turn: Ticket) -> int:
         # One that its own thread has left in the line can't go on before this one does.
         line = sum(other.place < turn.place and other.thread != turn.thread for other in self._line)
         return (self._holder is not None) + line
 
-    def _sleep(self, turn: Turn, ahead: int) -> None:
+    def _sleep(self, turn: Ticket, ahead: int) -> None:
         """Until another number of runs is before the turn, or it is time to ask whether to stop."""
         with self._changed:
             self._changed.wait_for(lambda: self._ahead(turn) != ahead, timeout=_ASKED_EVERY)
 
-    def _leave(self, turn: Turn) -> None:
+    def _leave(self, turn: Ticket) -> None:
         """Out of the line, unless it is out because it is its turn."""
         with self._changed:
             if turn in self._line:
                 self._line.remove(turn)
                 self._changed.notify_all()
 
-    def _wanting(self, turn: Turn) -> int:
+    def _wanting(self, turn: Ticket) -> int:
         with self._changed:
             return sum(other.priority > turn.priority and other.thread != turn.thread for other in self._line)
 
-    def _pause(self, turn: Turn, should_stop: Stop) -> bool:
+    def _pause(self, turn: Ticket, should_stop: Stop) -> bool:
         with self._changed:
             if self._holder is not turn or not self._wanting(turn):
                 return self._holder is turn
@@ -168,7 +168,7 @@ class Turns:
             self._leave(turn)
         return True
 
-    def _release(self, turn: Turn) -> None:
+    def _release(self, turn: Ticket) -> None:
         with self._changed:
             turn.holds -= 1
             if turn.holds == 0 and self._holder is turn:
@@ -176,10 +176,10 @@ class Turns:
                 self._changed.notify_all()
 
 
-class Turn:
+class Ticket:
     """A turn, from the line on; once it is held, a context manager that gives it back.
 
-    `Turns.taking` makes it.
+    `RunQueue.taking` makes it.
 
     Attributes
     ----------
@@ -191,17 +191,17 @@ class Turn:
         Whose it is.
     holds : int
         How often that thread took it, and has to give it back.
-    joined : Turn or None
+    joined : Ticket or None
         The turn that the thread had already, which is held in place of this one.
     """
 
-    def __init__(self, turns: Turns, priority: int, number: int) -> None:
+    def __init__(self, turns: RunQueue, priority: int, number: int) -> None:
         self._turns = turns
         self.priority = priority
         self.place = (-priority, number)
         self.thread = threading.get_ident()
         self.holds = 1
-        self.joined: Turn | None = None
+        self.joined: Ticket | None = None
 
     @property
     def wanted(self) -> int:
@@ -223,7 +223,7 @@ class Turn:
         """
         return self._turns._pause(self, should_stop)
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> Ticket:
         return self
 
     def __exit__(
@@ -232,4 +232,4 @@ class Turn:
         self._turns._release(self)
 
 
-TURNS = Turns()  # of this process
+RUN_QUEUE = RunQueue()  # of this process

@@ -48,10 +48,10 @@ def segment(
         When something does not fit or fails.
     """
     with closing(Segmentation(case, model, settings, first_stage, folder=folder)) as segmentation:
-        return drained(segmentation.steps(), on_event)
+        return run_to_end(segmentation.steps(), on_event)
 
 
-def drained(steps: Generator[Step, None, Found | None], on_event: Callable[[Step], None] | None = None) -> Found:
+def run_to_end(steps: Generator[Step, None, Found | None], on_event: Callable[[Step], None] | None = None) -> Found:
     """What the steps of a run lead to that nobody stops; `on_event` is told of each."""
     while True:
         try:

@@ -14,14 +14,14 @@ from napari_nnunet_cpu.boxes import Bounds, inside
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
-from napari_nnunet_cpu.export import doubt_of_store, keep_largest, labels_of_store
+from napari_nnunet_cpu.export import keep_largest, labels_of_store, uncertainty_of_probabilities
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of, read_postprocessing
 from napari_nnunet_cpu.predict.mean import Mean
 from napari_nnunet_cpu.predict.passes.stop import Stop, never
 from napari_nnunet_cpu.predict.planning.estimate import estimate, planned_runs
 from napari_nnunet_cpu.predict.planning.plan import Estimate
 from napari_nnunet_cpu.predict.result import Result, provenance
-from napari_nnunet_cpu.predict.resume.run_file import RunFolder
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.run import Run
 from napari_nnunet_cpu.predict.tiles.order import Focus
 from napari_nnunet_cpu.predict.uncertainty import check_members
@@ -51,7 +51,7 @@ class Segmentation:
     ----------
     focus : Focus or None
         What is looked at; it may be set at any time, by any thread.
-    files : list of RunFolder
+    files : list of RunFile
         What the runs are saved in, those that are finished, too.
     run : Run or None
         The one at hand whose labels are those of the result; None before it begins.
@@ -86,9 +86,9 @@ class Segmentation:
         planned_runs(case, self.members, first_stage)  # what does not fit is found before the first network runs
         self._first_stage = first_stage
         self._first_stages: dict[int, Result] = {}  # by the model of the second stage: those that are done
-        self._at_hand: dict[int, Run] = {}  # by their model: what is begun and not finished with
+        self._active: dict[int, Run] = {}  # by their model: what is begun and not finished with
         self._records: list[dict[str, Any]] = []  # of those that are
-        self.files: list[RunFolder] = []
+        self.files: list[RunFile] = []
         self._mean = Mean(len(self.members))
 
     @property
@@ -120,7 +120,7 @@ class Segmentation:
         SettingsError
             When the tiles can't be chosen, or an ensemble has begun: its members are forgotten one by one.
         """
-        if self._ensemble and (self._at_hand or self._mean.added):
+        if self._ensemble and (self._active or self._mean.added):
             raise SettingsError("the runs of an ensemble are made one after the other and forgotten: start it again")
         if self.run is not None:
             self.run.choose(box, cover)
@@ -150,7 +150,7 @@ class Segmentation:
             When something does not fit or fails.
         """
         labels: npt.NDArray[Any] | None = None
-        doubt: npt.NDArray[np.float32] | None = None
+        uncertainty: npt.NDArray[np.float32] | None = None
         for member in self.members[self._mean.added :]:
             run = yield from self._member(member, should_stop)
             if run is None:
@@ -161,21 +161,23 @@ class Segmentation:
                 self._finish(run)
             else:
                 labels = run.labels()
-                doubt = None if self.settings.doubt is None else run.doubt()
+                uncertainty = None if self.settings.uncertainty is None else run.uncertainty()
             del run  # its sums, before those of the next
         if self._mean.store is not None:
             labels = labels_of_store(self._mean.store, self.members[0].labels)
-            if self.settings.doubt is not None:
-                doubt = doubt_of_store(self._mean.store, self.members[0].labels, self.settings.doubt)
+            if self.settings.uncertainty is not None:
+                uncertainty = uncertainty_of_probabilities(
+                    self._mean.store, self.members[0].labels, self.settings.uncertainty
+                )
             labels = self._in_box(labels)
-            doubt = None if doubt is None else self._in_box(doubt)
+            uncertainty = None if uncertainty is None else self._in_box(uncertainty)
         if labels is None:  # there is at least one member, so this is for the type checker alone
             return None
         for values in self._postprocessing or ():
             if should_stop():
                 return None
             labels = keep_largest(labels, values)
-        return self._result(labels, doubt)
+        return self._result(labels, uncertainty)
 
     def partial(self) -> Result | None:
         """What is final by now, the rest background; None before there is anything, and for an ensemble.
@@ -186,12 +188,12 @@ class Segmentation:
             return None
         return self._result(
             self._in_box(self.run.final_labels),
-            None if self.settings.doubt is None else self._in_box(self.run.final_doubt),
+            None if self.settings.uncertainty is None else self._in_box(self.run.final_uncertainty),
         )
 
     def close(self) -> None:
         """Let others have the folder; what is saved stays there."""
-        for run in self._at_hand.values():
+        for run in self._active.values():
             if run.saving is not None:
                 run.saving.save()
         for file in self.files:
@@ -224,11 +226,11 @@ class Segmentation:
         settings = replace(
             self.settings,
             probabilities=self.settings.probabilities or self._ensemble,
-            doubt=None if self._ensemble else self.settings.doubt,  # it is made of the mean
+            uncertainty=None if self._ensemble else self.settings.uncertainty,  # it is made of the mean
         )
-        if model.first_stage is not None and labels is None and id(model) not in self._at_hand:
+        if model.first_stage is not None and labels is None and id(model) not in self._active:
             if id(model) not in self._first_stages:
-                own = replace(settings, probabilities=False, box=None, doubt=None)
+                own = replace(settings, probabilities=False, box=None, uncertainty=None)
                 first = yield from self._computed(model.first_stage, None, own, should_stop, last=False)
                 if first is None:
                     return None
@@ -248,13 +250,13 @@ class Segmentation:
         last: bool,
     ) -> Generator[Event, None, Run | None]:
         """Compute the tiles of one network; `last` says that its labels are those of the member."""
-        run = self._at_hand.get(id(model))
+        run = self._active.get(id(model))
         if run is None:
             yield self._began(Stage.PREPARE, model)
             if settings.memory is not None:
                 settings = replace(settings, memory=max(settings.memory - self._mean.bytes, 1))
             run = Run(self.case, model, settings, first_stage=labels, any_order=self._any_order, folder=self._folder)
-            self._at_hand[id(model)] = run
+            self._active[id(model)] = run
             if run.saving is not None:
                 self.files.append(run.saving.file)
         if last and not self._ensemble:
@@ -271,10 +273,10 @@ class Segmentation:
     def _finish(self, run: Run) -> None:
         """Keep the record of a run and let the rest of it go."""
         self._records.append(run.record())
-        del self._at_hand[id(run.model)]
+        del self._active[id(run.model)]
 
-    def _result(self, labels: npt.NDArray[Any], doubt: npt.NDArray[np.float32] | None) -> Result:
-        records = [*self._records, *(run.record() for run in self._at_hand.values())]
+    def _result(self, labels: npt.NDArray[Any], uncertainty: npt.NDArray[np.float32] | None) -> Result:
+        records = [*self._records, *(run.record() for run in self._active.values())]
         store = self._mean.store
         if store is None and self.settings.probabilities and self.run is not None:
             store = self.run.probabilities()
@@ -286,5 +288,5 @@ class Segmentation:
             reader_order(self.case, self.members[0]),
             store.array if store is not None and self.settings.probabilities else None,
             next(reversed(self._first_stages.values()), None),
-            doubt,
+            uncertainty,
         )

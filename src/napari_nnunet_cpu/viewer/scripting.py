@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import CaseError, ViewerError
 from napari_nnunet_cpu.models import TrainedModel, load_model, members_of
-from napari_nnunet_cpu.predict import Result, drained
+from napari_nnunet_cpu.predict import Result, run_to_end
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.image.layers import LayerImage, image_from_layers
 from napari_nnunet_cpu.viewer.image.view_state import at_time
@@ -19,7 +19,7 @@ from napari_nnunet_cpu.viewer.results.corrected_labels import save_corrected
 from napari_nnunet_cpu.viewer.results.labels import add_result
 from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels
 from napari_nnunet_cpu.viewer.results.merge import MergeRule, MergeTarget
-from napari_nnunet_cpu.viewer.results.uncertainty import add_doubt
+from napari_nnunet_cpu.viewer.results.uncertainty import add_uncertainty
 from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerSegmentation
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def segment_layer(
     Returns
     -------
     Labels or LiveRun
-        The new layer, beside that of the doubt where the settings ask for one; or, without waiting, the started
+        The new layer, beside that of the uncertainty where the settings ask for one; or, without waiting, the started
         run: listen to its `progressed`, `ended` and `failed`, `cancel` it, `choose` another part and `start` it
         again, or `wait` for it.
 
@@ -106,14 +106,14 @@ def segment_layer(
     if block:
         segmentation = LayerSegmentation(image, trained, settings, spacing_mm, folder=saved)
         try:
-            result = drained(segmentation.steps())
+            result = run_to_end(segmentation.steps())
             if target is None:
                 found = add_result(viewer, result, image)
             else:
                 target.merge(result)
                 found = target.layer
-            if result.doubt is not None:
-                add_doubt(viewer, result, image)
+            if result.uncertainty is not None:
+                add_uncertainty(viewer, result, image)
             segmentation.forget_saved()
         finally:
             segmentation.close()

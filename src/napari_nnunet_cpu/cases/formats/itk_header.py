@@ -31,7 +31,7 @@ _MHA_TEXTS = {
 }  # fmt: skip
 _LONGEST_MHA_TEXT = 499
 _LONGEST_MHA_VALUE = 1 << 15
-_MOST_MHA_NUMBERS = 100
+_MAX_MHA_NUMBERS = 100
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _mha_fields(header: bytes) -> dict[bytes, bytes]:
             or len(value) >= (_LONGEST_MHA_TEXT if key in _MHA_TEXTS else _LONGEST_MHA_VALUE)
             or (key == b"NDims" and re.fullmatch(rb"[1-9]|10", value) is None)
             or (key == b"DimSize" and not all(map(bytes.isdigit, value.split())))
-            or (key in _MHA_LISTS and not 1 <= axes ** _MHA_LISTS[key] <= len(value.split()) <= _MOST_MHA_NUMBERS)
+            or (key in _MHA_LISTS and not 1 <= axes ** _MHA_LISTS[key] <= len(value.split()) <= _MAX_MHA_NUMBERS)
         )
         if wrong:
             return {}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Of a size as the patch, at most so many: parts (C, *size) of the image in an order that goes all over it.
 Crops = Callable[[tuple[int, ...], int], Iterator[npt.NDArray[np.float32]]]
 
-_MOST_CROPS = 24  # gone through in search of foreground: as much work as three patches
+_MAX_CROPS = 24  # gone through in search of foreground: as much work as three patches
 _TO_CALIBRATE = _TO_CHECK = 4
 _TO_CHECK_AGAIN = 2  # of an image for a network that was calibrated before
 
@@ -112,13 +112,13 @@ def _calibrated(
     if len(kept) < len(keys):
         kept = []
     folders = [entry_folder(key) for key in keys] if kept else []
-    parts = hash_of_parts(crops(size, _MOST_CROPS))
+    parts = hash_of_parts(crops(size, _MAX_CROPS))
     known = recall_agreement(keys, parts)
     if known is not None and (kept or known.dice < least):
         return kept, folders, known
     wanted = _TO_CHECK_AGAIN if kept else _TO_CALIBRATE + _TO_CHECK
     engine = OpenVINOEngine(model, threads, "", _clones(f32()), patch=size)
-    samples = find_samples(engine, crops(size, _MOST_CROPS), model.labels, wanted)
+    samples = find_samples(engine, crops(size, _MAX_CROPS), model.labels, wanted)
     if len(samples) < (1 if kept else 2):
         raise EngineError(
             f"the image has too few parts of {' x '.join(map(str, size))} voxels to calibrate and check it"

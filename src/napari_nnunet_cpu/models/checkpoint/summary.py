@@ -14,7 +14,7 @@ _CODE = ("napari-nnunet-cpu", "dynamic-network-architectures", "timm", "torch")
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class CheckpointSummary:
     """What the first checkpoint says of a model, whose checkpoints all fit its network.
 
     Attributes
@@ -33,8 +33,8 @@ class Card:
     fold: str
 
 
-def card_key(documents_sha256: Sequence[str], checkpoints_sha256: Sequence[str]) -> str:
-    """Where the card of a model is: elsewhere after every change of its files, or of the code that checks them."""
+def summary_key(documents_sha256: Sequence[str], checkpoints_sha256: Sequence[str]) -> str:
+    """Where the summary of a model is: elsewhere after every change of its files, or of the code that checks them."""
     return hash_of(
         {
             "documents": list(documents_sha256),
@@ -44,15 +44,15 @@ def card_key(documents_sha256: Sequence[str], checkpoints_sha256: Sequence[str])
     )
 
 
-def read_card(key: str) -> Card | None:
-    """The card; None where nobody has checked such a model."""
+def read_summary(key: str) -> CheckpointSummary | None:
+    """The summary; None where nobody has checked such a model."""
     match recall(_KIND, key):
         case {"configuration": str(configuration), "trainer": str(trainer), "mirror_axes": [*axes], "fold": str(fold)}:
             if all(isinstance(axis, int) and axis >= 0 for axis in axes):
-                return Card(configuration, trainer, tuple(axes), fold)
+                return CheckpointSummary(configuration, trainer, tuple(axes), fold)
     return None
 
 
-def keep_card(key: str, card: Card) -> None:
-    """Remember a card."""
-    remember(_KIND, key, asdict(card))
+def keep_summary(key: str, summary: CheckpointSummary) -> None:
+    """Remember a summary."""
+    remember(_KIND, key, asdict(summary))

@@ -33,7 +33,7 @@ PRIMUS_TRAINERS = (
 _BLOCKS = {"S": 12, "B": 12, "M": 16, "L": 24}
 _TOKEN = 8  # voxels along an axis
 # A patch of 320 voxels along each axis: what is made for every token must stay small before the weights are checked.
-_MOST_TOKENS = 40**3
+_MAX_TOKENS = 40**3
 _NEEDS = "{} needs dynamic-network-architectures 0.4.4 or newer ({}); install napari-nnunet-cpu[primus]"
 
 
@@ -68,9 +68,9 @@ class Primus:
             raise ModelError(
                 f"{where}: patch_size {patch} does not fit {self.family}: it leaves one voxel to normalize"
             )
-        if tokens > _MOST_TOKENS:
+        if tokens > _MAX_TOKENS:
             raise ModelError(
-                f"{where}: patch_size {patch} gives {self.family} {tokens} tokens, more than {_MOST_TOKENS}"
+                f"{where}: patch_size {patch} gives {self.family} {tokens} tokens, more than {_MAX_TOKENS}"
             )
 
 

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.export.logits import Array, Logits
-from napari_nnunet_cpu.export.scratch_array import Store
+from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, Triple
 
@@ -40,7 +40,7 @@ class Accumulator:
         Rows of the padded image held at a time; all of them when None.
     on_disk : bool
         Hold them in a file instead of in memory.
-    beside : int
+    extra_channels : int
         Further channels, not the network's, that are averaged with the same weights.
     layer : callable
         Asked for what makes heads of the channels, once there are some; None where they are the heads.
@@ -52,7 +52,7 @@ class Accumulator:
         channels: int,
         depth: int | None = None,
         on_disk: bool = False,
-        beside: int = 0,
+        extra_channels: int = 0,
         layer: Callable[[], HeadLayer | None] = lambda: None,
     ) -> None:
         rows, y, x = grid.padded
@@ -61,7 +61,7 @@ class Accumulator:
         self._window = gaussian_window(grid.patch)
         self._layer = layer
         self._channels = channels
-        self._store = Store((channels + 1 + beside, depth, y, x), on_disk)
+        self._store = ScratchArray((channels + 1 + extra_channels, depth, y, x), on_disk)
         self._sums = self._store.array  # of the channels; of 1, which is that of the weights; of what is beside
         self._first = self._needed = 0  # the row that comes first in the arrays, and the first one still needed
 
@@ -70,7 +70,7 @@ class Accumulator:
         start = tile.start[0]
         return self._first <= start and start + tile.size[0] <= min(self._needed, start) + self._depth
 
-    def add(self, tile: Tile, channels: Array, beside: Sequence[Array] = ()) -> None:
+    def add(self, tile: Tile, channels: Array, extra_channels: Sequence[Array] = ()) -> None:
         """Add one tile, for which there is room: its channels (C, Z, Y, X), and those beside (Z, Y, X). They stay so.
 
         That is done strip by strip, each of all channels, so that it matters little how these lie in memory.
@@ -81,7 +81,7 @@ class Accumulator:
         place = (slice(rows.start - self._first, rows.stop - self._first), lines, columns)
         self._sums[self._channels][place] += self._window
         self._add_weighted(self._sums[: self._channels, *place], channels)
-        for sums, channel in zip(self._sums[self._channels + 1 :], beside, strict=True):
+        for sums, channel in zip(self._sums[self._channels + 1 :], extra_channels, strict=True):
             self._add_weighted(sums[None, *place], channel[None])
 
     def logits(self, box: Bounds) -> Logits:
@@ -90,7 +90,7 @@ class Accumulator:
         layer = self._layer()
         return Logits(sums[: self._channels + (layer is not None)], weights, self._store.release, layer)
 
-    def beside(self, box: Bounds) -> Logits:
+    def extra_channels(self, box: Bounds) -> Logits:
         """The sums of the channels that are not the network's, as `logits` gives those that are."""
         sums, weights = self._in_image(box)
         return Logits(sums[self._channels + 1 :], weights, self._store.release)

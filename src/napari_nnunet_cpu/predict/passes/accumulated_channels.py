@@ -5,8 +5,12 @@ from __future__ import annotations
 from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.models.network.architecture import Architecture
-from napari_nnunet_cpu.predict.uncertainty import beside
 from napari_nnunet_cpu.settings import Settings
+
+
+def extra_channels(settings: Settings) -> int:
+    """How many channels are accumulated besides the network's: one for the disagreement of passes."""
+    return int(settings.uncertainty == "disagreement")
 
 
 def sums_features(model: TrainedModel, settings: Settings) -> bool:
@@ -14,10 +18,10 @@ def sums_features(model: TrainedModel, settings: Settings) -> bool:
 
     Every fold has its own, and the disagreement of passes is measured on what each of them says in the end.
     """
-    return len(model.folds) == 1 and not beside(settings) and _features(model) < model.labels.heads
+    return len(model.folds) == 1 and not extra_channels(settings) and _features(model) < model.labels.heads
 
 
-def channels_summed(model: TrainedModel, settings: Settings, engine: Engine | None = None) -> int:
+def accumulated_channels(model: TrainedModel, settings: Settings, engine: Engine | None = None) -> int:
     """How many sums there are; an engine that was given decides by itself what it gives."""
     if engine is not None:
         return model.labels.heads if engine.head_layer is None else engine.head_layer.features

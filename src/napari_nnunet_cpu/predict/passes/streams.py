@@ -1,4 +1,4 @@
-"""Tiles that are computed at the same time, each in a lane of its own."""
+"""Tiles that are computed at the same time, each in a stream of its own."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def in_lanes(
-    items: Iterable[Item], work: Callable[[Item], Found], lanes: int
+def in_streams(
+    items: Iterable[Item], work: Callable[[Item], Found], streams: int
 ) -> Generator[tuple[Item, Found], None, None]:
-    """Do the work of items, as many at a time as there are lanes, and give it back in their order.
+    """Do the work of items, as many at a time as there are streams, and yield the results in the items' order.
 
-    An item is taken when a lane is free: what was given from that lane may be written over then. So what is done with
-    it meanwhile does not keep the other lanes waiting. Closing the iterator waits for the work at hand.
+    A stream takes its next item when its last result was consumed, because the engine may overwrite that result. The
+    other streams compute meanwhile. Closing the iterator waits for the work that has begun.
 
     Parameters
     ----------
     items : iterable
         Asked for the next one in the calling thread.
     work : callable
-        Called in a thread of the lane, or in the calling one where that is the only lane.
-    lanes : int
+        Called in a thread of the stream, or in the calling one where that is the only stream.
+    streams : int
         At least 1.
 
     Yields
@@ -39,12 +39,12 @@ def in_lanes(
     item, found
         What was to be done, and what the work gave. Its errors are raised here.
     """
-    if lanes == 1:
+    if streams == 1:
         for item in items:
             yield item, work(item)
         return
     upcoming = iter(items)
-    pools = [ThreadPoolExecutor(1, "lane") for _ in range(lanes)]
+    pools = [ThreadPoolExecutor(1, "stream") for _ in range(streams)]
     try:
         begun = deque((pool, item, pool.submit(work, item)) for pool, item in zip(pools, upcoming, strict=False))
         while begun:
@@ -56,10 +56,10 @@ def in_lanes(
             pool.shutdown(cancel_futures=True)
 
 
-class Gate:
-    """What the work in lanes asks before every step: whether to stop. It waits there while nobody takes what it gives.
+class PauseGate:
+    """Tells the work in streams before every step whether to stop, and holds it while nobody takes its results.
 
-    As a context manager it tells the lanes at its end to stop, whether it was open or shut.
+    As a context manager it tells the streams at its end to stop, whether it was open or shut.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Gate:
         yield
         self._open.set()
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> PauseGate:
         return self
 
     def __exit__(

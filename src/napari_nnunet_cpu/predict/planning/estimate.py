@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
-from napari_nnunet_cpu.predict.passes.accumulated_channels import channels_summed
+from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels
 from napari_nnunet_cpu.predict.planning.plan import Estimate, plan_run
 from napari_nnunet_cpu.predict.uncertainty import check_members
 from napari_nnunet_cpu.prepare import Geometry, check_first_stage, plan_geometry
@@ -65,15 +65,16 @@ def estimate(
     kept = settings.probabilities or len(members) > 1
     costs, held = [], 0
     for network, geometry in planned_runs(case, members, first_stage):
-        # An ensemble needs every member's probabilities, doubt is made of their mean; a first stage needs all tiles.
+        # An ensemble needs every member's probabilities, and measures uncertainty on their mean. A first stage needs
+        # all tiles.
         last = any(network is member for member in members)
         own = replace(
             settings,
             probabilities=kept and last,
             box=settings.box if last else None,
-            doubt=settings.doubt if last and len(members) == 1 else None,
+            uncertainty=settings.uncertainty if last and len(members) == 1 else None,
         )
-        plan = plan_run(case, network, own, geometry, channels_summed(network, own), any_order)
+        plan = plan_run(case, network, own, geometry, accumulated_channels(network, own), any_order)
         costs.append(plan.estimate)
         # The sum so far, beside those of the member at hand.
         if len(members) > 1 and not plan.memory.probabilities_on_disk:

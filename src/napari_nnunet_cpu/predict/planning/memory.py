@@ -15,10 +15,11 @@ from napari_nnunet_cpu.events import size
 from napari_nnunet_cpu.export import LabelExport
 from napari_nnunet_cpu.export.linear import SLAB_LOGITS, LinearExport
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.passes.accumulated_channels import extra_channels
 from napari_nnunet_cpu.predict.planning.engine_memory import engine_bytes
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 from napari_nnunet_cpu.predict.tiles.grid import Grid
-from napari_nnunet_cpu.predict.uncertainty import beside, doubt_export
+from napari_nnunet_cpu.predict.uncertainty import uncertainty_export
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.resources import free_memory_bytes
 from napari_nnunet_cpu.settings import Settings
@@ -81,7 +82,7 @@ def plan_memory(
     starts = (grid.covering if settings.cover else grid.starts)[0]
     whole, window = grid.padded[0], window_depth(grid, export, geometry.cropped_shape[0], starts)
     plane = 4 * prod(grid.padded[1:])
-    row = plane * (channels + beside(settings) + 1)
+    row = plane * (channels + extra_channels(settings) + 1)
     # Of sums on disk those are in memory that are read: some rows of all at a time, or of one head and its mean.
     read = row * min(window, SLAB_LOGITS * 4 // row + 2) if isinstance(export, LinearExport) else 2 * plane * window
     sums: list[tuple[Kind, int, int]] = [("dense", whole, row * whole), ("disk", whole, read)]
@@ -90,11 +91,11 @@ def plan_memory(
     # Probabilities go to disk first, which are written once; sums are written again and again.
     kept = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
     preparing, predicting = _peaks(case, model, geometry)
-    doubt = doubt_export(model, settings, geometry)
-    if doubt is None:
+    uncertainty = uncertainty_export(model, settings, geometry)
+    if uncertainty is None:
         predicting += export.working_bytes
     else:  # which is measured after the labels, kept, and copied for the result
-        predicting += max(export.working_bytes, doubt.working_bytes) + 2 * 4 * prod(case.shape)
+        predicting += max(export.working_bytes, uncertainty.working_bytes) + 2 * 4 * prod(case.shape)
     passes = {
         streams: streams * _tile_bytes(model, settings, channels) + engine_bytes(model, settings, channels, streams)
         for streams in range(most_streams(settings, tiles), 0, -1)
@@ -139,6 +140,6 @@ def _tile_bytes(model: TrainedModel, settings: Settings, channels: int) -> int:
     # The patch and its mirror image, what the engine gives and, of several passes, their mean.
     several = len(model.folds) > 1 or (settings.mirror and model.mirror_axes)
     arrays = 2 * model.input_channels + (2 if several else 1) * channels
-    if beside(settings):  # the probabilities of a pass, their sum or mean, and entropies
+    if extra_channels(settings):  # the probabilities of a pass, their sum or mean, and entropies
         arrays += 2 * model.labels.heads + 4
     return patch * arrays

@@ -32,7 +32,7 @@ class Times:
     network : float
         For a pass, the adding up of tiles included.
     export : float
-        For a number: the logits, and the labels or, where probabilities or doubt are made, all heads.
+        For a number: the logits, and the labels or, where probabilities or uncertainty are made, all heads.
     """
 
     load: float
@@ -76,7 +76,9 @@ class Work:
         kept = prod(geometry.cropped_shape)
         prepared = len(model.channel_names) * (prod(case.shape) + voxels)
         return cls(
-            prepared, passes, heads * voxels + (heads * kept if settings.probabilities or settings.doubt else kept)
+            prepared,
+            passes,
+            heads * voxels + (heads * kept if settings.probabilities or settings.uncertainty else kept),
         )
 
 
@@ -105,7 +107,7 @@ def _key(model: TrainedModel, settings: Settings) -> str:
         "threads": threads_of(settings),
         "streams": settings.streams,
         "probabilities": settings.probabilities,
-        "doubt": settings.doubt,
+        "uncertainty": settings.uncertainty,
         "openvino": installed_version("openvino"),
         "torch": installed_version("torch"),
         "computer": this_computer(),

@@ -14,7 +14,7 @@ from napari_nnunet_cpu.resources import installed_version, int8_is_fast
 from napari_nnunet_cpu.settings import Settings
 
 _VERSIONS_OF = ("napari-nnunet-cpu", "torch", "openvino", "nncf")
-_SETTINGS = ("engine", "device", "precision", "agreement", "step", "mirror", "doubt")
+_SETTINGS = ("engine", "device", "precision", "agreement", "step", "mirror", "uncertainty")
 
 
 def identity_of(
@@ -29,7 +29,7 @@ def identity_of(
     model : TrainedModel
         Its plans and weights count, not where it lies.
     settings : Settings
-        What chooses tiles does not count, nor what only costs time. Doubt does, which may be a sum of its own.
+        What chooses tiles does not count, nor what only costs time. Uncertainty does, which may be a sum of its own.
     first_stage : numpy.ndarray, optional
         For a cascade: labels of its first stage, shape of the case (Z, Y, X).
     channels : int
@@ -46,7 +46,7 @@ def identity_of(
         "plans": model.plans.model_dump(mode="json"),
         "configuration": model.configuration.model_dump(mode="json"),
         "weights": model.weights_sha256,
-        "channels_summed": channels,
+        "accumulated_channels": channels,
         "first_stage": None if first_stage is None else _hash(first_stage),
         "settings": {name: chosen[name] for name in _SETTINGS},
         # In a folder that several computers use: some would answer the same settings in float32.

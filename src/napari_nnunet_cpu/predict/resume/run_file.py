@@ -54,7 +54,7 @@ _NAME = re.compile(r"[0-9a-f]{16}\.run")
 _ENDINGS = ("", "-journal")
 
 
-class RunFolder:
+class RunFile:
     """The file of one run. Where it can't be opened or written the run goes on without being saved.
 
     It is locked against other processes until it is closed. One thread at a time may use it. Files of runs that

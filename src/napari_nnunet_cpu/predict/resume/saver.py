@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
-from napari_nnunet_cpu.predict.resume.run_file import RunFolder
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.tiles.finality import Finality
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 
@@ -20,7 +20,7 @@ _SHARE_OF_TIME = 0.05
 _LEAST_SECONDS = 5.0
 
 
-class Saving:
+class RunSaver:
     """Saves the tiles of a run: labels that no tile can change any more, and the sums that others are made of.
 
     The padded image is cut where tiles begin and end, and a tile is some of these blocks: those are written again
@@ -28,7 +28,7 @@ class Saving:
 
     Parameters
     ----------
-    file : RunFolder
+    file : RunFile
         Where.
     grid : Grid
         Where tiles lie.
@@ -43,13 +43,13 @@ class Saving:
 
     Attributes
     ----------
-    file : RunFolder
+    file : RunFile
         Where.
     """
 
     def __init__(
         self,
-        file: RunFolder,
+        file: RunFile,
         grid: Grid,
         accumulator: Accumulator,
         finality: Finality,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from napari_nnunet_cpu.errors import CaseError
 
 Triple = tuple[int, int, int]
-MOST_TILES = 10**6  # a day at a tenth of a second each; patches of a few voxels would fill the memory with tiles
+MAX_TILES = 10**6  # a day at a tenth of a second each; patches of a few voxels would fill the memory with tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Grid:
         Raises
         ------
         CaseError
-            When there would be more than `MOST_TILES`.
+            When there would be more than `MAX_TILES`.
         """
         flat = len(patch_size) == 2
         patch = _triple((1, *patch_size) if flat else patch_size)
@@ -93,10 +93,10 @@ class Grid:
         if flat:
             starts[0] = tuple(range(padded[0]))
         grid = cls(_triple(shape), patch, padded, before, (starts[0], starts[1], starts[2]))
-        if len(grid) > MOST_TILES:
+        if len(grid) > MAX_TILES:
             raise CaseError(
                 f"patches {patch} at step {step} make {len(grid)} tiles of an image {tuple(shape)}; that is more than "
-                f"{MOST_TILES}: cut the image, check its spacing, or choose a larger step"
+                f"{MAX_TILES}: cut the image, check its spacing, or choose a larger step"
             )
         return grid
 

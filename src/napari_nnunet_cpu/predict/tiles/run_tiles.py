@@ -79,7 +79,7 @@ class RunTiles:
         self._check_held(wanted)
         return [tile for tile in wanted if tile.index not in self.done]
 
-    def in_turn(self, todo: Sequence[Tile], focus: Callable[[], Focus | None]) -> Iterator[Tile]:
+    def in_focus_order(self, todo: Sequence[Tile], focus: Callable[[], Focus | None]) -> Iterator[Tile]:
         """The tiles as they are or, where sums of all are held, those first that decide the focus of the moment.
 
         One that is computed by the time its turn comes is passed over.

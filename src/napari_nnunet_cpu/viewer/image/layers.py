@@ -17,7 +17,7 @@ from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.image.axes import Axes, guess_axes, parse_axes
 from napari_nnunet_cpu.viewer.image.placement import Placement, layer_placement
-from napari_nnunet_cpu.viewer.image.source_geometry import History, layer_history, turned
+from napari_nnunet_cpu.viewer.image.source_geometry import SourceGeometry, source_affine, source_geometry
 from napari_nnunet_cpu.viewer.image.spacing import data_to_world, layer_spacing
 
 
@@ -226,7 +226,7 @@ def image_from_layers(
     arrays = tuple(layer.data[0] if layer.multiscale else layer.data for layer in layers)
     notes = _check_one_grid(layers, arrays)
     shape = tuple(int(length) for length in arrays[0].shape[: first.ndim])
-    history = layer_history(first.metadata, first.scale, first.translate)
+    history = source_geometry(first.metadata, first.scale, first.translate)
     alone = len(layers) == 1 and not first.rgb
     if axes is None:
         found, source = _found_axes(first, shape, history, channels if alone else 1, planar)
@@ -271,7 +271,7 @@ def _colors(name: str, shape: tuple[int, ...], channels: int) -> int:
 
 
 def _found_axes(
-    layer: Image, shape: tuple[int, ...], history: History | None, channels: int, planar: bool
+    layer: Image, shape: tuple[int, ...], history: SourceGeometry | None, channels: int, planar: bool
 ) -> tuple[Axes, str]:
     """What the axes of a layer probably are, and where that comes from."""
     known = None if history is None else history.names
@@ -305,7 +305,7 @@ def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> tuple[str
 
 
 def _in_file(
-    axes: Axes, spacing_mm: Spacing, history: History | None, shape: tuple[int, ...]
+    axes: Axes, spacing_mm: Spacing, history: SourceGeometry | None, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float64] | None, NiftiSpace | None]:
     """Voxel (x, y, z, 1) of the file to RAS+ mm, as the user says, else as the file's header did; and that header."""
     if axes.anatomical:
@@ -316,4 +316,4 @@ def _in_file(
         return None, None
     if history.nifti is not None and axes.names == history.names:
         return history.nifti.itk.affine, history.nifti
-    return turned(history.affine, axes.order, tuple(shape[number] for number in axes.space)), None
+    return source_affine(history.affine, axes.order, tuple(shape[number] for number in axes.space)), None

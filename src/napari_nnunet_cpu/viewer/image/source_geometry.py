@@ -21,7 +21,7 @@ _ITK_HEADER = ("ITK_", "NRRD_")
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class SourceGeometry:
     """Where a layer comes from.
 
     Attributes
@@ -49,7 +49,7 @@ class History:
         return np.allclose(lengths, np.linalg.norm(self.affine[:3, :3], axis=0)[::-1], rtol=1e-4)
 
 
-def layer_history(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> History | None:
+def source_geometry(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> SourceGeometry | None:
     """Read a layer's metadata, which may hold anything under any name.
 
     Parameters
@@ -61,7 +61,7 @@ def layer_history(metadata: Mapping[Any, Any], scale: Array, translate: Array) -
 
     Returns
     -------
-    History or None
+    SourceGeometry or None
         None when the metadata say nothing that is understood.
     """
     if len(scale) not in (3, 4):
@@ -71,7 +71,7 @@ def layer_history(metadata: Mapping[Any, Any], scale: Array, translate: Array) -
     return _from_itk(metadata, scale, translate)
 
 
-def turned(affine: Array, order: AxisOrder, shape: tuple[int, ...]) -> Array:
+def source_affine(affine: Array, order: AxisOrder, shape: tuple[int, ...]) -> Array:
     """The affine of the array from which `order` made an array.
 
     Parameters
@@ -91,7 +91,7 @@ def turned(affine: Array, order: AxisOrder, shape: tuple[int, ...]) -> Array:
     return affine @ steps
 
 
-def _from_affine(metadata: Mapping[Any, Any], ndim: int) -> History | None:
+def _from_affine(metadata: Mapping[Any, Any], ndim: int) -> SourceGeometry | None:
     """An affine, which is napari-nifti's where the file's header is beside it.
 
     napari-nifti turns images to (S, A, R) on opening, with time or channels last. It keeps the
@@ -109,10 +109,10 @@ def _from_affine(metadata: Mapping[Any, Any], ndim: int) -> History | None:
     turns = None if in_file is None else _turns(in_file, affine)
     if turns is None:
         names = (*[None] * (ndim - 3), "Z", "Y", "X")
-        return None if extra_last else History(names, affine, 1.0, "the affine in the layer's metadata")
+        return None if extra_last else SourceGeometry(names, affine, 1.0, "the affine in the layer's metadata")
     to_mm = 1.0 if nifti is None else nifti.nibabel.unit_mm  # napari-nifti does not look at the unit
     names = (*turns, *[None] * (ndim - 3))
-    return History(names, affine * [[to_mm], [to_mm], [to_mm], [1.0]], to_mm, "the file's header", nifti)
+    return SourceGeometry(names, affine * [[to_mm], [to_mm], [to_mm], [1.0]], to_mm, "the file's header", nifti)
 
 
 def _turns(in_file: Array, affine: Array) -> tuple[str, str, str] | None:
@@ -144,7 +144,7 @@ def _header_affine(header: Any) -> Any:
     return None if signs is None else affine * [[signs[0]], [signs[1]], [signs[2]], [1]]
 
 
-def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> History | None:
+def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> SourceGeometry | None:
     """napari-itk-io leaves the array as it is, and ITK's origin, spacing and direction with all axes reversed.
 
     Others use the same three words for other orders. So they must agree with the layer's scale and
@@ -171,7 +171,7 @@ def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> Hi
     lps[:3, 3] = origin[-3:][::-1]
     names_of_axes = (*[None] * (ndim - 3), "Z", "Y", "X")
     ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
-    return History(names_of_axes, ras, 1.0, "the file's header", _nifti_fields(metadata))
+    return SourceGeometry(names_of_axes, ras, 1.0, "the file's header", _nifti_fields(metadata))
 
 
 def _nifti_fields(metadata: Mapping[Any, Any]) -> NiftiSpace | None:

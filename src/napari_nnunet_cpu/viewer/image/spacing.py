@@ -11,7 +11,7 @@ from napari.layers import Image
 from napari_nnunet_cpu.cases.case import Spacing, SpacingSource
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.image.axes import Axes
-from napari_nnunet_cpu.viewer.image.source_geometry import History
+from napari_nnunet_cpu.viewer.image.source_geometry import SourceGeometry
 
 
 def data_to_world(layer: Image) -> npt.NDArray[np.float64]:
@@ -21,7 +21,7 @@ def data_to_world(layer: Image) -> npt.NDArray[np.float64]:
     return np.column_stack([*columns, origin])
 
 
-def layer_spacing(layer: Image, axes: Axes, history: History | None) -> tuple[Spacing, SpacingSource, str]:
+def layer_spacing(layer: Image, axes: Axes, history: SourceGeometry | None) -> tuple[Spacing, SpacingSource, str]:
     """Spacing (Z, Y, X) in mm of the file, how far it can be relied on, and where it comes from."""
     linear = data_to_world(layer)[np.ix_(axes.space, axes.space)]
     units = [layer.units[number] for number in axes.space]

@@ -29,8 +29,8 @@ class LayerResult:
         As in `Result`; of several time points the tiles, seconds and runs of all.
     first_stage : LayerResult or None
         Of a cascade: what its first stage gave, where it was run.
-    doubt : numpy.ndarray or None
-        Where the settings asked for it: how much in doubt each voxel is, uncalibrated, on the grid of the labels;
+    uncertainty : numpy.ndarray or None
+        Where the settings asked for it: the uncertainty of each voxel, uncalibrated, on the grid of the labels;
         float32 in [0, 1].
     origin : Origin or None
         What they were made from.
@@ -40,7 +40,7 @@ class LayerResult:
     label_names: dict[int, str]
     provenance: dict[str, Any]
     first_stage: LayerResult | None = None
-    doubt: npt.NDArray[np.float32] | None = None
+    uncertainty: npt.NDArray[np.float32] | None = None
     origin: Origin | None = None
 
 
@@ -56,7 +56,7 @@ class LayerLabels:
     def __init__(self, image: LayerImage) -> None:
         self._image = image
         self._labels: npt.NDArray[Any] | None = None
-        self._doubt: npt.NDArray[np.float32] | None = None
+        self._uncertainty: npt.NDArray[np.float32] | None = None
         self._names: dict[int, str] = {}
         self._provenance: list[dict[str, Any]] = []
         self._checksums: list[str] = []
@@ -73,15 +73,15 @@ class LayerLabels:
         return replace(self._image, times=self._image.times[: self.count])
 
     def add(self, result: Result) -> None:
-        """Take the labels (Z, Y, X), in file order, and the doubt of the next time point."""
+        """Take the labels (Z, Y, X), in file order, and the uncertainty of the next time point."""
         placement, number = self._image.placement, len(self._provenance)
         if self._labels is None:
             self._labels = np.zeros(placement.labels_shape(self._image.times), dtype=result.labels.dtype)
         self._labels[placement.index(number)] = self._image.to_layer(result.labels)
-        if result.doubt is not None:
-            if self._doubt is None:
-                self._doubt = np.zeros(self._labels.shape, dtype=np.float32)
-            self._doubt[placement.index(number)] = self._image.to_layer(result.doubt)
+        if result.uncertainty is not None:
+            if self._uncertainty is None:
+                self._uncertainty = np.zeros(self._labels.shape, dtype=np.float32)
+            self._uncertainty[placement.index(number)] = self._image.to_layer(result.uncertainty)
         self._names = result.label_names
         self._provenance.append(result.provenance)
         self._checksums.append(checksum(result.case))
@@ -114,5 +114,5 @@ class LayerLabels:
         provenance["image"] = provenance["image"] | about
         first = None if self._first_stage is None else self._first_stage.result()
         done = self._image.placement.first(self.count)
-        doubt = None if self._doubt is None else self._doubt[done]
-        return LayerResult(self._labels[done], self._names, provenance, first, doubt)
+        uncertainty = None if self._uncertainty is None else self._uncertainty[done]
+        return LayerResult(self._labels[done], self._names, provenance, first, uncertainty)

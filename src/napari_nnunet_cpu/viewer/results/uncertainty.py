@@ -1,4 +1,4 @@
-"""Doubt in the viewer: a layer on the labels, and the way through its slices, the most doubtful first."""
+"""Uncertainty in the viewer: a layer on the labels, and the way through its slices, the most uncertain first."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-# A slice is as doubtful as this share of its voxels that is most so.
+# A slice is as uncertain as this share of its voxels that is most so.
 _SHARE = 0.01
 
-# What is gone through: the axis of the doubt layer, and where the other sliders stand.
+# What is gone through: the axis of the uncertainty layer, and where the other sliders stand.
 View = tuple[int, tuple[int, ...]]
 
 
-def add_doubt(viewer: ViewerModel, result: LayerResult, image: LayerImage, visible: bool = True) -> Image:
-    """Add the doubt of a result to a viewer, on top, not selected.
+def add_uncertainty(viewer: ViewerModel, result: LayerResult, image: LayerImage, visible: bool = True) -> Image:
+    """Add the uncertainty of a result to a viewer, on top, not selected.
 
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
         Where the layers are.
     result : LayerResult
-        With doubt.
+        With uncertainty.
     image : LayerImage
         What it was made from: the layer lies exactly on it.
     visible : bool
@@ -48,13 +48,13 @@ def add_doubt(viewer: ViewerModel, result: LayerResult, image: LayerImage, visib
     Raises
     ------
     CaseError
-        When the result has no doubt.
+        When the result has no uncertainty.
     """
-    if result.doubt is None:
-        raise CaseError(f'{image.name} was segmented without doubt; run with Settings(doubt="margin")')
+    if result.uncertainty is None:
+        raise CaseError(f'{image.name} was segmented without uncertainty; run with Settings(uncertainty="margin")')
     layer = Image(
-        result.doubt,
-        name=f"{image.name} doubt (uncalibrated)",
+        result.uncertainty,
+        name=f"{image.name} uncertainty (uncalibrated)",
         colormap="magma",
         blending="additive",
         contrast_limits=(0, 1),
@@ -67,27 +67,27 @@ def add_doubt(viewer: ViewerModel, result: LayerResult, image: LayerImage, visib
     return layer
 
 
-def doubt_of(viewer: ViewerModel, layer: Layer | None) -> Image | None:
-    """The layer of doubt that was made together with these labels, or is this one; None where there is none."""
+def uncertainty_layer_of(viewer: ViewerModel, layer: Layer | None) -> Image | None:
+    """The layer of uncertainty that was made together with these labels, or is this one; None where there is none."""
     origin = None if layer is None else origin_of(layer)
     shown = (other for other in viewer.layers if isinstance(other, Image))
     return None if origin is None else next((other for other in shown if origin_of(other) is origin), None)
 
 
-class DoubtfulSlices:
-    """The slices of a doubt layer along the axis that the viewer's slider moves along, the most doubtful first.
+class UncertainSlices:
+    """The slices of an uncertainty layer along the axis that the viewer's slider moves along, the most uncertain first.
 
-    How doubtful a slice is, is the mean of the hundredth of its voxels that is most so. That needs no labels, so that
+    How uncertain a slice is, is the mean of the hundredth of its voxels that is most so. That needs no labels, so that
     what was missed counts; sure background does not count, however much of it there is; and one voxel alone is not
     enough to come first. All slices are judged by as many voxels, and of two with small objects the one with more
-    voxels in doubt comes first.
+    uncertain voxels comes first.
 
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
         Whose slider is moved. Slices on which it stands are visited, whoever moved it there.
     layer : Image
-        Of `add_doubt`.
+        Of `add_uncertainty`.
 
     Notes
     -----
@@ -105,7 +105,7 @@ class DoubtfulSlices:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The slices along the slider's axis, most doubtful first; without those that are in no doubt at all.
+        """The slices along the slider's axis, most uncertain first; without those without any uncertainty.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class DoubtfulSlices:
         return len(set(self._order(view)) - self._visited.get(view, set()))
 
     def next(self) -> int | None:
-        """Move the slider to the most doubtful slice that is not visited yet.
+        """Move the slider to the most uncertain slice that is not visited yet.
 
         Returns
         -------
@@ -187,13 +187,13 @@ class DoubtfulSlices:
 
     def _order(self, view: View) -> list[int]:
         if view not in self._orders:
-            doubt = self._slices(view)
-            scores = np.array([_doubt_of(part) for part in doubt])
+            uncertainty = self._slices(view)
+            scores = np.array([_uncertainty_of(part) for part in uncertainty])
             self._orders[view] = [int(place) for place in np.argsort(-scores, kind="stable") if scores[place] > 0]
         return self._orders[view]
 
     def _slices(self, view: View) -> npt.NDArray[np.float32]:
-        """The doubt with the axis that is gone through first, where the other sliders stand."""
+        """The uncertainty with the axis that is gone through first, where the other sliders stand."""
         axis, places = view
         others = iter(places)
         index: list[int | slice] = []
@@ -216,7 +216,7 @@ class DoubtfulSlices:
         self._viewer.dims.set_point(axis + self._first, place)
 
 
-def _doubt_of(part: npt.NDArray[np.float32]) -> float:
-    """The mean of the most doubtful voxels of a slice."""
+def _uncertainty_of(part: npt.NDArray[np.float32]) -> float:
+    """The mean of the most uncertain voxels of a slice."""
     count = max(round(_SHARE * part.size), 1)
     return float(np.partition(part.ravel(), part.size - count)[part.size - count :].mean())

@@ -15,7 +15,7 @@ from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.events import Event, TileDone
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
 from napari_nnunet_cpu.predict import Focus, Result, Segmentation
-from napari_nnunet_cpu.predict.resume.run_file import RunFolder
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.image.layers import LayerImage
 from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels, LayerResult
@@ -88,8 +88,8 @@ class LayerSegmentation:
         self._folder = folder
         self._focus: Focus | None = None
         self._parts = LayerLabels(image)
-        self._at_hand: Segmentation | None = None  # of the time point that comes next
-        self._files: list[RunFolder] = []  # of those before
+        self._active: Segmentation | None = None  # of the time point that comes next
+        self._files: list[RunFile] = []  # of those before
 
     @property
     def focus(self) -> Focus | None:
@@ -99,13 +99,13 @@ class LayerSegmentation:
     @focus.setter
     def focus(self, focus: Focus | None) -> None:
         self._focus = focus
-        if self._at_hand is not None:
-            self._at_hand.focus = focus
+        if self._active is not None:
+            self._active.focus = focus
 
     @property
     def saving_problem(self) -> str | None:
         """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
-        files = [*self._files, *(() if self._at_hand is None else self._at_hand.files)]
+        files = [*self._files, *(() if self._active is None else self._active.files)]
         return next((file.problem for file in files if file.problem is not None), None)
 
     def choose(self, box: Bounds | None, cover: bool) -> None:
@@ -116,8 +116,8 @@ class LayerSegmentation:
         SettingsError
             When they can't be chosen.
         """
-        if self._at_hand is not None:
-            self._at_hand.choose(box, cover)
+        if self._active is not None:
+            self._active.choose(box, cover)
         self._settings = replace(self._settings, box=box, cover=cover)
 
     def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Generator[LayerEvent, None, LayerResult | None]:
@@ -147,9 +147,9 @@ class LayerSegmentation:
         image = self.image
         several = len(image.times) > 1
         for number in range(self._parts.count, len(image.times)):
-            if self._at_hand is None:
+            if self._active is None:
                 given = None if self._first_stage is None else image.from_labels(self._first_stage, number)
-                self._at_hand = Segmentation(
+                self._active = Segmentation(
                     image.case(self._spacing_mm, image.times[number]),
                     self._model,
                     self._settings,
@@ -158,37 +158,37 @@ class LayerSegmentation:
                     folder=self._folder,
                 )
                 del given  # and with it the labels of this time point, before the next are read
-            at_hand = self._at_hand
-            at_hand.focus = self._focus
-            result = yield from self._part(at_hand, should_stop, number, several)
+            active = self._active
+            active.focus = self._focus
+            result = yield from self._part(active, should_stop, number, several)
             if result is None:
                 return None
             if not several:  # more of its tiles may be chosen later
                 return self._single(result)
             self._parts.add(result)
-            self._files += at_hand.files  # its labels are in memory only
-            self._at_hand = None
-            del at_hand, result
+            self._files += active.files  # its labels are in memory only
+            self._active = None
+            del active, result
         return self._known(self._parts)
 
     def partial(self) -> LayerResult | None:
         """What is final of the one time point, or those of several that are done; None before there is anything."""
         if len(self.image.times) > 1:
             return self._known(self._parts) if self._parts.count else None
-        found = None if self._at_hand is None else self._at_hand.partial()
+        found = None if self._active is None else self._active.partial()
         return None if found is None else self._single(found)
 
     def forget_saved(self) -> None:
         """Remove what is saved: the labels are where they should be."""
-        if self._at_hand is not None:
-            self._at_hand.forget_saved()
+        if self._active is not None:
+            self._active.forget_saved()
         for file in self._files:
             file.remove()
 
     def close(self) -> None:
         """Let others have what is saved."""
-        if self._at_hand is not None:
-            self._at_hand.close()
+        if self._active is not None:
+            self._active.close()
         for file in self._files:
             file.close()
 
@@ -212,16 +212,16 @@ class LayerSegmentation:
         return known(result, model)
 
     def _part(
-        self, at_hand: Segmentation, should_stop: Callable[[], bool], number: int, several: bool
+        self, active: Segmentation, should_stop: Callable[[], bool], number: int, several: bool
     ) -> Generator[LayerEvent, None, Result | None]:
         """The steps of one time point, with the labels that are final."""
         name = f"time point {number + 1} of {len(self.image.times)}" if several else ""
-        steps = at_hand.steps(should_stop)
+        steps = active.steps(should_stop)
         try:
             while True:
                 event = next(steps)
-                if isinstance(event, TileDone) and at_hand.run is not None:
-                    labels = self.image.to_layer(at_hand.run.final_labels)
+                if isinstance(event, TileDone) and active.run is not None:
+                    labels = self.image.to_layer(active.run.final_labels)
                     for box in event.final:
                         part = self.image.box_in_layer(box)
                         yield FinalLabels(self.image.placement.index(number, part), np.array(labels[part]))

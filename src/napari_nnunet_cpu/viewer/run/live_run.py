@@ -23,7 +23,7 @@ from napari_nnunet_cpu.viewer.results.labels import add_first_stage, add_with_na
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.results.merge import MergeTarget
 from napari_nnunet_cpu.viewer.results.origin import Origin, changes_of, title
-from napari_nnunet_cpu.viewer.results.uncertainty import add_doubt
+from napari_nnunet_cpu.viewer.results.uncertainty import add_uncertainty
 from napari_nnunet_cpu.viewer.run.focus_watch import FocusWatch
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels, LayerEvent, LayerSegmentation
 from napari_nnunet_cpu.viewer.run.preview import Preview
@@ -83,8 +83,8 @@ class LiveRun:
         What was delivered last.
     labels : Labels or None
         The layer that holds it.
-    doubt : Image or None
-        The layer of its doubt, where that was asked for.
+    uncertainty : Image or None
+        The layer of its uncertainty, where that was asked for.
     remark : str
         What is to be known of the last result, for people: that it came in the background, or that the image has
         changed since the run began.
@@ -115,7 +115,7 @@ class LiveRun:
         self.target = target
         self.result: LayerResult | None = None
         self.labels: Labels | None = None
-        self.doubt: Image | None = None
+        self.uncertainty: Image | None = None
         self.remark = ""
         self._viewer = viewer
         self._priority = priority
@@ -321,8 +321,8 @@ class LiveRun:
         behind = self._priority < 0 or not self._asked_for() or self._foreground.left_for(self.preview.layer)
         target = self.target
         self.result, self.labels = result, self._delivered(result, behind)
-        if result.doubt is not None:
-            self.doubt = add_doubt(self._viewer, result, self.image, visible=not behind)
+        if result.uncertainty is not None:
+            self.uncertainty = add_uncertainty(self._viewer, result, self.image, visible=not behind)
         self.remark = self._remark(self.labels, behind, target is not None and self.labels is target.layer)
         self._segmentation.forget_saved()
         self._tiles_done = 0

@@ -15,7 +15,7 @@ from superqt.utils import WorkerBase, create_worker
 
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.events import TileDone
-from napari_nnunet_cpu.predict.run_queue import TURNS
+from napari_nnunet_cpu.predict.run_queue import RUN_QUEUE
 from napari_nnunet_cpu.viewer.canvas import unwrapped, window_of
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerEvent
@@ -150,6 +150,6 @@ def _events(
     deletion. So none leaves this one.
     """
     try:
-        return (yield from TURNS.in_turn(steps(should_stop), should_stop, priority))
+        return (yield from RUN_QUEUE.in_focus_order(steps(should_stop), should_stop, priority))
     except RuntimeError as error:
         raise EngineError(f"the run failed: {error}") from error

@@ -38,7 +38,7 @@ _AXES_HELP = (
 )
 
 
-class ChannelChoice(Container[Widget]):
+class ChannelPicker(Container[Widget]):
     """A box of image layers for every channel of the model, and what is to be known of the image.
 
     The layers are guessed, again whenever one comes, goes or is renamed, until the user chooses one by hand, or types
@@ -213,7 +213,7 @@ class ChannelChoice(Container[Widget]):
         For several those whose names hold the channel's name; one with all channels; those that are selected, where
         these are as many; the others in order.
         """
-        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # a doubt is no image
+        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # an uncertainty is no image
         selected = [layer for layer in offered if layer in self._viewer.layers.selection]
         before = [layer for layer in self._chosen if layer in offered]
         if len(names) == 1 and (selected or before):

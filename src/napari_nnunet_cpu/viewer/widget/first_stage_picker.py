@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _RUN_IT = "run it first"
 
 
-class FirstStageChoice(ComboBox):
+class FirstStagePicker(ComboBox):
     """Shown for cascades: run the first stage, or take a Labels layer, such as that of an earlier run.
 
     Parameters

@@ -25,7 +25,7 @@ _FOLDS = "auto: every numbered fold, or fold_all where there are none; all: fold
 _SEVERAL = "several models: choose one, or more than one (Ctrl) to average them"
 
 
-class ModelChoice(Container[Widget]):
+class ModelPicker(Container[Widget]):
     """Path, folds and what is found there.
 
     Attributes

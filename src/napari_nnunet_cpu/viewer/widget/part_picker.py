@@ -26,7 +26,7 @@ _HELP = (
 )
 
 
-class PartChoice(Container[Widget]):
+class PartPicker(Container[Widget]):
     """Shows a line for typed bounds where that is chosen.
 
     Attributes

@@ -23,7 +23,7 @@ from napari_nnunet_cpu.settings import AUTO_FOLDS, Settings, parse_folds
 if TYPE_CHECKING:
     from magicgui.widgets import FileEdit
 
-    from napari_nnunet_cpu.viewer.widget.model_picker import ModelChoice
+    from napari_nnunet_cpu.viewer.widget.model_picker import ModelPicker
     from napari_nnunet_cpu.viewer.widget.run_options import RunOptions
 
 _PLUGIN = "napari-nnunet-cpu"
@@ -127,7 +127,7 @@ def remember(preferences: Preferences) -> None:
         _log.info("what the widget opens with can't be kept: %r", error)
 
 
-def chosen(model: ModelChoice, options: RunOptions) -> Preferences:
+def chosen(model: ModelPicker, options: RunOptions) -> Preferences:
     """What the widgets show, to be remembered."""
     threads = options.threads.value
     return Preferences(
@@ -145,7 +145,7 @@ def chosen(model: ModelChoice, options: RunOptions) -> Preferences:
     )
 
 
-def begin_with(preferences: Preferences, model: ModelChoice, options: RunOptions) -> None:
+def begin_with(preferences: Preferences, model: ModelPicker, options: RunOptions) -> None:
     """Show in the widgets what was remembered; the model is read as if the user had chosen it."""
     options.begin_with_device(preferences.device)
     options.preset.value, options.step.value = preferences.preset, preferences.step

@@ -22,7 +22,7 @@ _HELP = (
 )
 
 
-class ResultChoice(Container[Widget]):
+class ResultPicker(Container[Widget]):
     """Shows what is to be merged where a layer is chosen.
 
     Parameters

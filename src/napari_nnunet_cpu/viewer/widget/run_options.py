@@ -8,7 +8,7 @@ from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, SpinBo
 from superqt.utils import create_worker
 
 from napari_nnunet_cpu.resources import usable_cores
-from napari_nnunet_cpu.settings import DOUBTS, PRESETS, Settings
+from napari_nnunet_cpu.settings import PRESETS, UNCERTAINTY_KINDS, Settings
 from napari_nnunet_cpu.viewer.run.worker import while_open
 
 _PRESET_HELP = (
@@ -30,7 +30,7 @@ class RunOptions(Container[Widget]):
 
     Attributes
     ----------
-    device, preset, step, mirror, threads, doubt, postprocess : magicgui widgets
+    device, preset, step, mirror, threads, uncertainty, postprocess : magicgui widgets
         See `Settings`.
     advanced : CheckBox
         Shows the rest.
@@ -55,13 +55,13 @@ class RunOptions(Container[Widget]):
         self.postprocess = CheckBox(
             text="postprocessing", value=False, tooltip="remove the components that nnU-Net found to be better removed"
         )
-        self.doubt = ComboBox(
-            label="doubt",
-            choices=[("none", "none"), *((kind, kind) for kind in DOUBTS)],
-            tooltip="also a layer that shows where the network is in doubt: not calibrated, no probability of an error",
+        self.uncertainty = ComboBox(
+            label="uncertainty",
+            choices=[("none", "none"), *((kind, kind) for kind in UNCERTAINTY_KINDS)],
+            tooltip="also a layer that shows where the network is uncertain: not the probability of an error",
         )
         self.details: Container[Widget] = Container(
-            widgets=[*details, self.step, self.mirror, self.threads, self.doubt, self.postprocess],
+            widgets=[*details, self.step, self.mirror, self.threads, self.uncertainty, self.postprocess],
             labels=True,
             label=" ",
         )
@@ -82,7 +82,7 @@ class RunOptions(Container[Widget]):
             step=self.step.value,
             mirror=self.mirror.value,
             threads=self.threads.value,
-            doubt=None if self.doubt.value == "none" else self.doubt.value,
+            uncertainty=None if self.uncertainty.value == "none" else self.uncertainty.value,
             postprocess=self.postprocess.value,
         )
 

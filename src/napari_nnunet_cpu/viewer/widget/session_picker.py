@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Chosen = tuple["LayerImage", "TrainedModel", "Spacing | None"]
 
 
-class SessionChoice(Container[Widget]):
+class SessionPicker(Container[Widget]):
     """Saves the selected Labels layer with its image, for nnU-Net to train on.
 
     The image and the model are those that the labels were made from. Of labels that nobody knows anything of, as those

@@ -1,4 +1,4 @@
-"""The button that leads through the slices by their doubt."""
+"""The button that leads through the slices by their uncertainty."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from magicgui.widgets import PushButton
 from qtpy.compat import isalive
 
 from napari_nnunet_cpu.errors import NNUNetCPUError
-from napari_nnunet_cpu.viewer.results.uncertainty import DoubtfulSlices, doubt_of
+from napari_nnunet_cpu.viewer.results.uncertainty import UncertainSlices, uncertainty_layer_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
 
-class DoubtButton(PushButton):
-    """Goes to the slice that is most in doubt of those that were not on screen yet; shown where there is a doubt.
+class UncertaintyButton(PushButton):
+    """Goes to the most uncertain slice that was not on screen yet; shown where uncertainty was measured.
 
-    The doubt is that of the labels that are selected; where these have none it stays the one before.
+    The uncertainty is that of the labels that are selected; where these have none it stays the one before.
 
     Parameters
     ----------
@@ -30,38 +30,38 @@ class DoubtButton(PushButton):
     """
 
     def __init__(self, viewer: ViewerModel, say: Callable[[str, bool], None]) -> None:
-        super().__init__(text="Next doubtful slice", visible=False)
+        super().__init__(text="Next uncertain slice", visible=False)
         self._viewer = viewer
         self._say = say
         self._layer: Image | None = None
-        self._slices: DoubtfulSlices | None = None
+        self._slices: UncertainSlices | None = None
         self.clicked.connect(self._next)
         viewer.layers.selection.events.active.connect(self._follow)
         viewer.layers.events.removed.connect(self._follow)
 
-    def show_doubt(self, layer: Image | None) -> None:
-        """Lead through this layer of doubt from now on; through none when None."""
+    def show_uncertainty(self, layer: Image | None) -> None:
+        """Lead through this layer of uncertainty from now on; through none when None."""
         if self._slices is not None:
             self._slices.close()
         self._layer = layer
-        self._slices = None if layer is None else DoubtfulSlices(self._viewer, layer)
+        self._slices = None if layer is None else UncertainSlices(self._viewer, layer)
         self.tooltip = "" if layer is None else f"of {layer.name}"
         self.visible = layer is not None
 
     def _follow(self, _: Any = None) -> None:
-        """Lead through the doubt of the selected labels; through none once the layer is gone."""
+        """Lead through the uncertainty of the selected labels; through none once the layer is gone."""
         if not isalive(self.native):
             return
         before = self._layer if self._layer in self._viewer.layers else None
-        found = doubt_of(self._viewer, self._viewer.layers.selection.active) or before
+        found = uncertainty_layer_of(self._viewer, self._viewer.layers.selection.active) or before
         if found is not self._layer:
-            self.show_doubt(found)
+            self.show_uncertainty(found)
 
     def _next(self) -> None:
         if self._slices is None:
             return
         try:
             if self._slices.next() is None:
-                self._say("every slice in doubt was on screen", False)
+                self._say("every uncertain slice was on screen", False)
         except NNUNetCPUError as error:
             self._say(str(error), True)

@@ -17,17 +17,17 @@ from napari_nnunet_cpu.viewer.results.merge import MergeTarget
 from napari_nnunet_cpu.viewer.results.origin import state_of
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 from napari_nnunet_cpu.viewer.run.worker import while_open
-from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelChoice
+from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelPicker
 from napari_nnunet_cpu.viewer.widget.cost_label import CostLabel, folder_for
-from napari_nnunet_cpu.viewer.widget.first_stage_picker import FirstStageChoice
-from napari_nnunet_cpu.viewer.widget.model_picker import ModelChoice
-from napari_nnunet_cpu.viewer.widget.part_picker import PartChoice
+from napari_nnunet_cpu.viewer.widget.first_stage_picker import FirstStagePicker
+from napari_nnunet_cpu.viewer.widget.model_picker import ModelPicker
+from napari_nnunet_cpu.viewer.widget.part_picker import PartPicker
 from napari_nnunet_cpu.viewer.widget.preferences import begin_with, chosen, read, remember
 from napari_nnunet_cpu.viewer.widget.queue_button import QueueButton
-from napari_nnunet_cpu.viewer.widget.result_picker import ResultChoice
+from napari_nnunet_cpu.viewer.widget.result_picker import ResultPicker
 from napari_nnunet_cpu.viewer.widget.run_options import RunOptions
-from napari_nnunet_cpu.viewer.widget.session_picker import Chosen, SessionChoice
-from napari_nnunet_cpu.viewer.widget.uncertainty_button import DoubtButton
+from napari_nnunet_cpu.viewer.widget.session_picker import Chosen, SessionPicker
+from napari_nnunet_cpu.viewer.widget.uncertainty_button import UncertaintyButton
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -52,8 +52,8 @@ class SegmentWidget(Container[Widget]):
         "Run"; "Cancel" while a run is going on, "Continue" where one with the same inputs was cancelled.
     queue_button : QueueButton
         Starts runs in the background, and has them.
-    doubt_button : DoubtButton
-        Goes through the slices by their doubt, where that was asked for.
+    uncertainty_button : UncertaintyButton
+        Goes through the slices by their uncertainty, where that was asked for.
     keep_button : PushButton
         Makes a layer of what a cancelled run has finished.
     progress : ProgressBar
@@ -73,18 +73,18 @@ class SegmentWidget(Container[Widget]):
         self.run_button = PushButton(text="Run")
         self.queue_button = QueueButton(viewer)
         self.keep_button = PushButton(text="Keep what is finished", visible=False)
-        self.doubt_button = DoubtButton(viewer, self._say)
+        self.uncertainty_button = UncertaintyButton(viewer, self._say)
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.status = Label(value="")
         self._ready = False
-        self.model = ModelChoice(self._model_changed)
-        self.channels = ChannelChoice(viewer, self._refresh_cost)
-        self.first_stage = FirstStageChoice(viewer, self._refresh_cost)
+        self.model = ModelPicker(self._model_changed)
+        self.channels = ChannelPicker(viewer, self._refresh_cost)
+        self.first_stage = FirstStagePicker(viewer, self._refresh_cost)
         self.first_stage_row: Container[Widget] = Container(widgets=[self.first_stage], labels=True)
         self.first_stage_row.margins = (0, 0, 0, 0)
-        self.part = PartChoice(viewer, self._refresh_cost)
-        self.result = ResultChoice(viewer)
-        self.session = SessionChoice(viewer, self._to_save)
+        self.part = PartPicker(viewer, self._refresh_cost)
+        self.result = ResultPicker(viewer)
+        self.session = SessionPicker(viewer, self._to_save)
         self.run_options = RunOptions(self.model.details, self._refresh_cost)
         super().__init__(
             widgets=[
@@ -100,7 +100,7 @@ class SegmentWidget(Container[Widget]):
                 self.queue_button,
                 self.queue_button.note,
                 self.keep_button,
-                self.doubt_button,
+                self.uncertainty_button,
                 self.progress,
                 self.status,
                 self.session,
@@ -237,7 +237,7 @@ class SegmentWidget(Container[Widget]):
             self.keep_button.visible = self.live is not None and self.live.preview.painted
         else:
             history = self.live.result.provenance
-            self.doubt_button.show_doubt(self.live.doubt)
+            self.uncertainty_button.show_uncertainty(self.live.uncertainty)
             seconds = sum(history["seconds"].values())
             done = f"done in {duration(seconds)} on {history['runs'][-1]['device']}"
             self._say("; ".join(filter(None, (done, self.live.remark))), error=False)

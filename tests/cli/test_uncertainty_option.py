@@ -1,4 +1,4 @@
-"""`nnunet-cpu segment --doubt`."""
+"""`nnunet-cpu segment --uncertainty`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,33 @@ from napari_nnunet_cpu import Settings, load_model, read_case, segment
     ("options", "kind"),
     [
         ([], "margin"),
-        (["--doubt-kind", "entropy"], "entropy"),
-        (["--doubt-kind", "disagreement"], "disagreement"),
+        (["--uncertainty-kind", "entropy"], "entropy"),
+        (["--uncertainty-kind", "disagreement"], "disagreement"),
     ],
 )
 def test_it_is_that_of_python(nnunet, image: Path, model: Path, options: list[str], kind: str) -> None:
-    arguments = ["segment", image, "-m", model, "-o", "o.nii.gz", "--doubt", "d.nii.gz", *options, "--preset", "fast"]
+    arguments = [
+        "segment",
+        image,
+        "-m",
+        model,
+        "-o",
+        "o.nii.gz",
+        "--uncertainty",
+        "d.nii.gz",
+        *options,
+        "--preset",
+        "fast",
+    ]
     done = nnunet(*arguments, "--threads", 1, "--json")
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
-    assert document["outputs"] == {"labels": "o.nii.gz", "doubt": "d.nii.gz"}
-    assert document["settings"]["doubt"] == kind
-    expected = segment(read_case(image), load_model(model), Settings.fast(threads=1, doubt=kind))
+    assert document["outputs"] == {"labels": "o.nii.gz", "uncertainty": "d.nii.gz"}
+    assert document["settings"]["uncertainty"] == kind
+    expected = segment(read_case(image), load_model(model), Settings.fast(threads=1, uncertainty=kind))
     written = nib.load("d.nii.gz")
     assert written.get_data_dtype() == np.float32
-    assert np.array_equal(np.asarray(written.dataobj).transpose(2, 1, 0), expected.doubt)
+    assert np.array_equal(np.asarray(written.dataobj).transpose(2, 1, 0), expected.uncertainty)
     np.testing.assert_allclose(written.affine, nib.load(image).affine)
     labels = np.asarray(nib.load("o.nii.gz").dataobj).transpose(2, 1, 0)
     assert np.array_equal(labels, segment(read_case(image), load_model(model), Settings.fast(threads=1)).labels)
@@ -39,11 +51,11 @@ def test_it_is_that_of_python(nnunet, image: Path, model: Path, options: list[st
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--doubt", "d.png"], 1, "d.png: its format holds no fractions; use one of .nii, "),
-        (["--doubt", "o.nii.gz"], 2, "can't be both labels and doubt"),
-        (["--doubt", "d.nii.gz", "--doubt-kind", "variance"], 2, "unknown doubt 'variance'"),
+        (["--uncertainty", "d.png"], 1, "d.png: its format holds no fractions; use one of .nii, "),
+        (["--uncertainty", "o.nii.gz"], 2, "can't be both labels and uncertainty"),
+        (["--uncertainty", "d.nii.gz", "--uncertainty-kind", "variance"], 2, "unknown uncertainty 'variance'"),
         (
-            ["--doubt", "d.nii.gz", "--doubt-kind", "disagreement", "-f", "0", "--no-mirror"],
+            ["--uncertainty", "d.nii.gz", "--uncertainty-kind", "disagreement", "-f", "0", "--no-mirror"],
             2,
             "one pass per tile: choose margin or entropy",
         ),

@@ -1,4 +1,4 @@
-"""Doubt is what its definition says, computed another way on small arrays."""
+"""Uncertainty is what its definition says, computed another way on small arrays."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy.special import expit, softmax
 
 from napari_nnunet_cpu import TrainedModel, load_model
 from napari_nnunet_cpu.boxes import Bounds, slices, whole
-from napari_nnunet_cpu.export import DoubtExport, Logits, Store, doubt_of_store
-from napari_nnunet_cpu.export import uncertainty as doubt_module
+from napari_nnunet_cpu.export import Logits, ScratchArray, UncertaintyExport, uncertainty_of_probabilities
+from napari_nnunet_cpu.export import uncertainty as uncertainty_module
 from napari_nnunet_cpu.export.uncertainty_measures import measure_of
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
@@ -71,7 +71,7 @@ def test_measures_are_their_definitions(
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.floats(-80, 80, width=32))
-def test_equal_heads_are_all_doubt_and_a_sure_one_is_none(
+def test_equal_heads_are_all_uncertainty_and_a_sure_one_is_none(
     kind: str, models: dict[str, TrainedModel], level: float
 ) -> None:
     equal = np.full((3, 1, 1, 2), level, np.float32)
@@ -103,7 +103,7 @@ def test_however_the_image_is_cut(
     geometry = cropped((5, 9, 7))
     heads = np.random.default_rng(seed).normal(0, 3, (1 if kind == "disagreement" else 3, 5, 9, 7)).astype(np.float32)
     heads = expit(heads) if kind == "disagreement" else heads
-    export = DoubtExport(kind, models[name], geometry, threads)
+    export = UncertaintyExport(kind, models[name], geometry, threads)
 
     def part(box: Bounds) -> Logits:
         return Logits(heads[:, *slices(box)])
@@ -112,7 +112,7 @@ def test_however_the_image_is_cut(
     export.export(part, expected, whole((6, 7, 9)))
     found = np.full((6, 7, 9), -1, np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doubt_module, "_STRIP_VOXELS", strip)
+        patch.setattr(uncertainty_module, "_STRIP_VOXELS", strip)
         for rows in ((0, z), (z, 6)):
             for lines in ((0, y), (y, 7)):
                 if rows[0] < rows[1] and lines[0] < lines[1]:
@@ -128,7 +128,7 @@ def test_however_the_image_is_cut(
 def test_from_probabilities(name: str, kind: str, models: dict[str, TrainedModel]) -> None:
     """Also where these are 0 and 1."""
     logits = np.random.default_rng(1).normal(0, 5, (3, 20, 6, 5)).astype(np.float32)
-    store = Store(logits.shape, on_disk=False)
+    store = ScratchArray(logits.shape, on_disk=False)
     store.array[...] = expit(logits) if name == "regions" else softmax(logits, axis=0)
     store.array[:, 3] = 0
     store.array[0, 4] = 1
@@ -136,8 +136,8 @@ def test_from_probabilities(name: str, kind: str, models: dict[str, TrainedModel
     if name == "labels":
         store.array[0, 3] = 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doubt_module, "_STRIP_VOXELS", 100)
-        found = doubt_of_store(store, models[name].labels, kind)
+        patch.setattr(uncertainty_module, "_STRIP_VOXELS", 100)
+        found = uncertainty_of_probabilities(store, models[name].labels, kind)
     expected = brute_force(kind, logits, name == "regions")
     expected[3:5] = 0
     np.testing.assert_allclose(found, expected, atol=2e-6)
@@ -149,5 +149,5 @@ def test_memory_does_not_grow_with_the_image(
     models: dict[str, TrainedModel], shape: tuple[int, int, int], threads: int
 ) -> None:
     geometry = Geometry(AxisOrder(), shape, tuple(slice(0, n) for n in shape), MM, shape, MM)
-    found = DoubtExport("margin", models["labels"], geometry, threads).working_bytes
-    assert found <= threads * 4 * doubt_module._ARRAYS * doubt_module._STRIP_VOXELS
+    found = UncertaintyExport("margin", models["labels"], geometry, threads).working_bytes
+    assert found <= threads * 4 * uncertainty_module._ARRAYS * uncertainty_module._STRIP_VOXELS

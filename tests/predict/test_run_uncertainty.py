@@ -1,4 +1,4 @@
-"""Doubt of a run: made beside the labels, which stay as they are, and final with them."""
+"""Uncertainty of a run: made beside the labels, which stay as they are, and final with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_nnunet_cpu.boxes import inside, slices
 from napari_nnunet_cpu.errors import OutputError, SettingsError
 from napari_nnunet_cpu.predict import Segmentation
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
-from napari_nnunet_cpu.settings import DOUBTS
+from napari_nnunet_cpu.settings import UNCERTAINTY_KINDS
 
 KINDS = ("dense", "rows", "disk")
 
@@ -50,22 +50,22 @@ def finished(run: Run) -> Run:
     return run
 
 
-@pytest.mark.parametrize("doubt", DOUBTS)
+@pytest.mark.parametrize("uncertainty", UNCERTAINTY_KINDS)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_plan_measures_the_same(name: str, doubt: str, models: dict[str, TrainedModel], case: Case) -> None:
-    """Bit for bit, final with the labels; and these are those of a run without doubt."""
+def test_every_plan_measures_the_same(name: str, uncertainty: str, models: dict[str, TrainedModel], case: Case) -> None:
+    """Bit for bit, final with the labels; and these are those of a run without uncertainty."""
     plain = finished(run_as("dense", case, models[name], engine=two_folds()))
-    settings = replace(PLAIN, doubt=doubt)
-    expected = finished(run_as("dense", case, models[name], settings, engine=two_folds())).doubt()
+    settings = replace(PLAIN, uncertainty=uncertainty)
+    expected = finished(run_as("dense", case, models[name], settings, engine=two_folds())).uncertainty()
     assert expected.dtype == np.float32
     assert expected.shape == case.shape
     for kind in KINDS:
         run = run_as(kind, case, models[name], settings, engine=two_folds())
         for event in run.compute():
             for box in event.final:
-                assert np.array_equal(run.final_doubt[slices(box)], expected[slices(box)])
-        assert np.array_equal(run.doubt(), expected)
-        assert np.array_equal(run.final_doubt, expected)
+                assert np.array_equal(run.final_uncertainty[slices(box)], expected[slices(box)])
+        assert np.array_equal(run.uncertainty(), expected)
+        assert np.array_equal(run.final_uncertainty, expected)
         assert np.array_equal(run.labels(), plain.labels())
     kept = np.zeros(case.shape, bool)
     run.geometry.kept(kept)[...] = True
@@ -74,17 +74,19 @@ def test_every_plan_measures_the_same(name: str, doubt: str, models: dict[str, T
     assert np.ptp(expected[kept]) > 0
 
 
-@pytest.mark.parametrize("doubt", ["margin", "entropy"])
+@pytest.mark.parametrize("uncertainty", ["margin", "entropy"])
 @pytest.mark.parametrize("name", MODELS)
-def test_it_is_that_of_the_probabilities(name: str, doubt: str, models: dict[str, TrainedModel], case: Case) -> None:
-    run = finished(run_as("dense", case, models[name], replace(PLAIN, doubt=doubt, probabilities=True)))
+def test_it_is_that_of_the_probabilities(
+    name: str, uncertainty: str, models: dict[str, TrainedModel], case: Case
+) -> None:
+    run = finished(run_as("dense", case, models[name], replace(PLAIN, uncertainty=uncertainty, probabilities=True)))
     p = run.probabilities().array.astype(float)
     if name == "regions":
         margin, entropy = (1 - np.abs(2 * p - 1)).max(axis=0), (entr(p) + entr(1 - p)).mean(axis=0) / np.log(2)
     else:
         first, second = np.sort(p, axis=0)[:-3:-1]
         margin, entropy = 1 - (first - second), entr(p).sum(axis=0) / np.log(len(p))
-    np.testing.assert_allclose(run.doubt(), margin if doubt == "margin" else entropy, atol=3e-6)
+    np.testing.assert_allclose(run.uncertainty(), margin if uncertainty == "margin" else entropy, atol=3e-6)
 
 
 def mutual_information(logits: np.ndarray, regions: bool) -> np.ndarray:
@@ -140,7 +142,7 @@ def test_disagreement_of_folds_and_mirrored_passes(name: str, tmp_path: Path) ->
     )
     image = np.random.default_rng(3).normal(size=(1, 10, 11, 12)).astype(np.float32)
     case = Case(image, (1.0, 1.0, 1.0))
-    run = finished(Run(case, model, Settings(doubt="disagreement"), two_folds()))
+    run = finished(Run(case, model, Settings(uncertainty="disagreement"), two_folds()))
     top, weights = np.zeros((2, *case.shape))
     for tile in run.grid.tiles():
         patch = image[:, *tile.slices()]
@@ -154,46 +156,46 @@ def test_disagreement_of_folds_and_mirrored_passes(name: str, tmp_path: Path) ->
         window = run._output.sums._window
         top[tile.slices()] += window * mutual_information(np.stack(passes), regions=False).reshape(tile.size)
         weights[tile.slices()] += window
-    np.testing.assert_allclose(run.doubt(), top / weights, atol=3e-6)
+    np.testing.assert_allclose(run.uncertainty(), top / weights, atol=3e-6)
 
 
 def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
     return [part for count in range(len(axes) + 1) for part in itertools.combinations(axes, count)]
 
 
-@pytest.mark.parametrize("doubt", DOUBTS)
+@pytest.mark.parametrize("uncertainty", UNCERTAINTY_KINDS)
 @given(st.randoms(use_true_random=False))
 @hypothesis_settings(max_examples=5)
-def test_tiles_in_any_order(doubt: str, models: dict[str, TrainedModel], case: Case, random: object) -> None:
-    settings = replace(PLAIN, doubt=doubt)
-    expected = finished(run_as("rows", case, models["3d"], settings, engine=two_folds())).doubt()
+def test_tiles_in_any_order(uncertainty: str, models: dict[str, TrainedModel], case: Case, random: object) -> None:
+    settings = replace(PLAIN, uncertainty=uncertainty)
+    expected = finished(run_as("rows", case, models["3d"], settings, engine=two_folds())).uncertainty()
     run = run_as("dense", case, models["3d"], settings, engine=two_folds())
     order = list(run.tiles)
     random.shuffle(order)
     list(run.compute(order))
-    np.testing.assert_allclose(run.doubt(), expected, atol=1e-5)  # sums are rounded in another order
+    np.testing.assert_allclose(run.uncertainty(), expected, atol=1e-5)  # sums are rounded in another order
 
 
-@pytest.mark.parametrize("doubt", DOUBTS)
-def test_of_some_tiles_and_of_a_box(doubt: str, models: dict[str, TrainedModel], case: Case) -> None:
-    settings = replace(PLAIN, doubt=doubt)
-    whole = finished(run_as("dense", case, models["3d"], settings, engine=two_folds())).doubt()
+@pytest.mark.parametrize("uncertainty", UNCERTAINTY_KINDS)
+def test_of_some_tiles_and_of_a_box(uncertainty: str, models: dict[str, TrainedModel], case: Case) -> None:
+    settings = replace(PLAIN, uncertainty=uncertainty)
+    whole = finished(run_as("dense", case, models["3d"], settings, engine=two_folds())).uncertainty()
     box = (3, 9), (4, 10), (0, 7)
     run = run_as("dense", case, models["3d"], replace(settings, box=box), engine=two_folds())
     list(run.compute())
-    assert np.array_equal(run.doubt(), inside(whole, box))
+    assert np.array_equal(run.uncertainty(), inside(whole, box))
     run.choose()
     next(run.compute())
-    assert np.array_equal(run.doubt()[slices(box)], whole[slices(box)])
+    assert np.array_equal(run.uncertainty()[slices(box)], whole[slices(box)])
     run = run_as("dense", case, models["3d"], settings, engine=two_folds())
     next(run.compute())
-    last = run.geometry.kept(run.doubt())[-1, -1]  # where no tile lies yet
-    np.testing.assert_allclose(last, 0 if doubt == "disagreement" else 1, atol=1e-6)
-    assert np.array_equal(finished(run).doubt(), whole)
+    last = run.geometry.kept(run.uncertainty())[-1, -1]  # where no tile lies yet
+    np.testing.assert_allclose(last, 0 if uncertainty == "disagreement" else 1, atol=1e-6)
+    assert np.array_equal(finished(run).uncertainty(), whole)
 
 
 def test_one_pass_can_not_disagree(models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
-    asked = Settings.exact(doubt="disagreement")
+    asked = Settings.exact(uncertainty="disagreement")
     for refused in (
         lambda: Run(case, models["3d"], asked, FakeEngine(position_dependent)),
         lambda: Segmentation(case, models["3d"], asked),
@@ -211,62 +213,62 @@ def test_one_pass_can_not_disagree(models: dict[str, TrainedModel], case: Case, 
 
 def test_what_was_not_asked_for_is_not_there(models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
     run = finished(run_as("dense", case, models["3d"]))
-    assert run.result().doubt is None
-    with pytest.raises(SettingsError, match="this run measures no doubt"):
-        run.doubt()
-    with pytest.raises(SettingsError, match="this run measures no doubt"):
-        _ = run.final_doubt
-    with pytest.raises(OutputError, match="there is no doubt to write"):
-        run.result().save_doubt(tmp_path / "d.nii.gz")
-    result = finished(run_as("dense", case, models["3d"], replace(PLAIN, doubt="margin"))).result()
+    assert run.result().uncertainty is None
+    with pytest.raises(SettingsError, match="this run measures no uncertainty"):
+        run.uncertainty()
+    with pytest.raises(SettingsError, match="this run measures no uncertainty"):
+        _ = run.final_uncertainty
+    with pytest.raises(OutputError, match="there is no uncertainty to write"):
+        run.result().save_uncertainty(tmp_path / "d.nii.gz")
+    result = finished(run_as("dense", case, models["3d"], replace(PLAIN, uncertainty="margin"))).result()
     with pytest.raises(OutputError, match="its format holds no fractions; use one of "):
-        result.save_doubt(tmp_path / "d.png")
+        result.save_uncertainty(tmp_path / "d.png")
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".tif", ".nrrd"])
 def test_it_is_read_back(ending: str, models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
     from napari_nnunet_cpu import read_case
 
-    result = finished(run_as("dense", case, models["3d"], replace(PLAIN, doubt="margin"))).result()
-    path = result.save_doubt(tmp_path / f"d{ending}")
+    result = finished(run_as("dense", case, models["3d"], replace(PLAIN, uncertainty="margin"))).result()
+    path = result.save_uncertainty(tmp_path / f"d{ending}")
     found = read_case(path)
-    assert np.array_equal(found.channels[0], result.doubt)
+    assert np.array_equal(found.channels[0], result.uncertainty)
     np.testing.assert_allclose(found.spacing_mm, case.spacing_mm, rtol=1e-6)
 
 
-@pytest.mark.parametrize("doubt", ["margin", "entropy"])
-def test_of_an_ensemble_it_is_that_of_the_mean(doubt: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("uncertainty", ["margin", "entropy"])
+def test_of_an_ensemble_it_is_that_of_the_mean(uncertainty: str, tmp_path: Path) -> None:
     case = Case(smooth_image((14, 15, 17), seed=2), (1.0, 1.1, 0.9))
     pair = [
         load_model(RandomModel(patch=patch, spacing=(1.0,) * len(patch), seed=seed).write(tmp_path))
         for seed, patch in enumerate(((8, 8), (8, 8, 8)))
     ]
     box = (2, 12), (0, 9), (3, 17)
-    settings = Settings.fast(threads=1, doubt=doubt, probabilities=True, box=box)
+    settings = Settings.fast(threads=1, uncertainty=uncertainty, probabilities=True, box=box)
     result = segment(case, pair, settings)
     p = result.probabilities.astype(float)
     first, second = np.sort(p, axis=0)[:-3:-1]
-    expected = 1 - (first - second) if doubt == "margin" else entr(p).sum(axis=0) / np.log(3)
-    np.testing.assert_allclose(result.doubt, inside(expected, box), atol=3e-6)
-    assert np.array_equal(result.labels, segment(case, pair, replace(settings, doubt=None)).labels)
+    expected = 1 - (first - second) if uncertainty == "margin" else entr(p).sum(axis=0) / np.log(3)
+    np.testing.assert_allclose(result.uncertainty, inside(expected, box), atol=3e-6)
+    assert np.array_equal(result.labels, segment(case, pair, replace(settings, uncertainty=None)).labels)
 
 
 def test_of_a_cascade_it_is_that_of_the_last_stage(tmp_path: Path) -> None:
     low = RandomModel(patch=(8, 8, 8), spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
     cascade = load_model(RandomModel(patch=(8, 8, 8), first_stage=low).write(tmp_path))
     case = Case(smooth_image((14, 15, 17), seed=2), (1.0, 1.0, 1.0))
-    settings = Settings.fast(threads=1, doubt="entropy")
+    settings = Settings.fast(threads=1, uncertainty="entropy")
     result = segment(case, cascade, settings)
     run = finished(Run(case, cascade, settings, first_stage=result.first_stage.labels))
-    assert np.array_equal(result.doubt, run.doubt())
-    assert result.first_stage.doubt is None
-    assert result.doubt.max() > 0.1
+    assert np.array_equal(result.uncertainty, run.uncertainty())
+    assert result.first_stage.uncertainty is None
+    assert result.uncertainty.max() > 0.1
 
 
-@pytest.mark.parametrize("doubt", DOUBTS)
-def test_a_run_is_taken_up(doubt: str, models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
-    settings = replace(PLAIN, doubt=doubt)
-    expected = finished(Run(case, models["3d"], settings, two_folds())).doubt()
+@pytest.mark.parametrize("uncertainty", UNCERTAINTY_KINDS)
+def test_a_run_is_taken_up(uncertainty: str, models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
+    settings = replace(PLAIN, uncertainty=uncertainty)
+    expected = finished(Run(case, models["3d"], settings, two_folds())).uncertainty()
     run = Run(case, models["3d"], settings, two_folds(), folder=tmp_path)
     events = run.compute()
     for _ in range(len(run.tiles) // 2):
@@ -275,8 +277,8 @@ def test_a_run_is_taken_up(doubt: str, models: dict[str, TrainedModel], case: Ca
     run.saving.file.close()
     again = Run(case, models["3d"], settings, engine := two_folds(), folder=tmp_path)
     assert again.tiles_done == len(run.tiles) // 2
-    assert np.array_equal(finished(again).doubt(), expected)
-    assert np.array_equal(again.final_doubt, expected)
+    assert np.array_equal(finished(again).uncertainty(), expected)
+    assert np.array_equal(again.final_uncertainty, expected)
     assert len(engine.calls) == 2 * (len(run.tiles) - len(run.tiles) // 2)
     again.saving.file.close()
     plain = Run(case, models["3d"], PLAIN, two_folds(), folder=tmp_path)  # has other sums
@@ -285,8 +287,8 @@ def test_a_run_is_taken_up(doubt: str, models: dict[str, TrainedModel], case: Ca
 
 
 def test_what_is_final_of_a_stopped_run(models: dict[str, TrainedModel], case: Case) -> None:
-    whole = segment(case, models["3d"], replace(PLAIN, doubt="margin", threads=1))
-    segmentation = Segmentation(case, models["3d"], replace(PLAIN, doubt="margin", threads=1))
+    whole = segment(case, models["3d"], replace(PLAIN, uncertainty="margin", threads=1))
+    segmentation = Segmentation(case, models["3d"], replace(PLAIN, uncertainty="margin", threads=1))
     final = np.zeros(case.shape, bool)
     for event in segmentation.steps():
         for box in getattr(event, "final", ()):
@@ -295,14 +297,16 @@ def test_what_is_final_of_a_stopped_run(models: dict[str, TrainedModel], case: C
             break
     part = segmentation.partial()
     assert not final.all()
-    assert np.array_equal(part.doubt, np.where(final, whole.doubt, 0))
+    assert np.array_equal(part.uncertainty, np.where(final, whole.uncertainty, 0))
 
 
 def test_memory_is_counted(models: dict[str, TrainedModel]) -> None:
     case = Case(np.ones((1, 60, 50, 40), np.float32), (1.0, 1.0, 1.0))
     plain, margin, disagreement = (
-        Run(case, models["3d"], replace(PLAIN, doubt=doubt, threads=1, memory=10**12), two_folds()).estimate.bytes
-        for doubt in (None, "margin", "disagreement")
+        Run(
+            case, models["3d"], replace(PLAIN, uncertainty=uncertainty, threads=1, memory=10**12), two_folds()
+        ).estimate.bytes
+        for uncertainty in (None, "margin", "disagreement")
     )
     assert margin - plain >= 2 * 4 * 60 * 50 * 40
     assert disagreement - margin >= 4 * 60 * 50 * 40

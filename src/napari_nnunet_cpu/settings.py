@@ -147,6 +147,11 @@ class Settings:
         settings: Settings = getattr(cls, preset)(**chosen)
         return settings
 
+    @property
+    def needs_all_sums(self) -> bool:
+        """Whether more than labels, or labels of a part that may grow, are made of the sums of tiles."""
+        return self.cover or self.probabilities or self.box is not None or self.uncertainty is not None
+
     def as_dict(self) -> dict[str, Any]:
         """The options as plain values, for reports and provenance."""
         return asdict(self)

@@ -49,8 +49,7 @@ def stored(
 ) -> tuple[ScratchArray, np.ndarray]:
     """The probabilities, and the labels that come with them."""
     store = ScratchArray((model.labels.heads, *geometry.case_shape), on_disk)
-    export = ProbabilityExport(model, geometry)
-    export.keep_in(store)
+    export = ProbabilityExport(model, geometry, store)
     labels = np.zeros(geometry.case_shape, model.labels.dtype)
     kept = geometry.kept(labels)
     export_box(export, logits, kept, whole(kept.shape))

@@ -188,7 +188,7 @@ def test_probabilities_are_the_same(kind: str, on_disk: bool, name: str, models:
     list(plain.compute())
     whole = run_as("dense", case, models[name], settings)
     list(whole.compute())
-    assert isinstance(run._export, ProbabilityExport)
+    assert isinstance(run.plan.export, ProbabilityExport)
     assert np.array_equal(run.probabilities().array, whole.probabilities().array)
     assert np.array_equal(run.labels(), plain.labels())
     assert run.probabilities().on_disk == on_disk

@@ -38,6 +38,9 @@ class ProbabilityExport:
         Its labels and resampling.
     geometry : Geometry
         The way back to the case.
+    store : ScratchArray, optional
+        Where the probabilities go: shape (heads, Z, Y, X) on the grid of the case. Without it nothing can be exported,
+        only planned.
 
     Raises
     ------
@@ -45,22 +48,16 @@ class ProbabilityExport:
         When the plans do not lead back to the image.
     """
 
-    def __init__(self, model: TrainedModel, geometry: Geometry) -> None:
+    def __init__(self, model: TrainedModel, geometry: Geometry, store: ScratchArray | None = None) -> None:
         self._labels = model.labels
         self._resampled = HeadResampler(model, geometry)
         self._source, self._shape = geometry.shape, geometry.cropped_shape
-        self._geometry = geometry
-
-    def keep_in(self, store: ScratchArray) -> None:
-        """Say where the probabilities go: shape (heads, Z, Y, X) on the grid of the case, before the first are made.
-
-        What cropping took away is certain background: 1 for the first head, or no region at all.
-        """
-        self._store = store
-        if self._labels.region_values is None:
-            store.array[0] = 1
-            store.release()
-        self._inside = [self._geometry.kept(head) for head in store.array]
+        if store is not None:
+            self._store = store
+            if self._labels.region_values is None:  # around the cropped part there is nothing but background
+                store.array[0] = 1
+                store.release()
+            self._inside = [geometry.kept(head) for head in store.array]
 
     def pieces(self, box: Bounds) -> Iterator[Bounds]:
         """The box, cut into slabs along the first axis; all at once where splines need the whole."""

@@ -1,62 +1,52 @@
-"""What a run gives, made of its sums: labels, and where they are asked for uncertainty and probabilities."""
+"""What a run gives: labels and, where the settings ask for them, uncertainty and probabilities, made of its sums."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Bounds, common, inside
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, ScratchArray, export_box
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 from napari_nnunet_cpu.predict.passes.accumulated_channels import extra_channels
-from napari_nnunet_cpu.predict.planning.memory import MemoryPlan
-from napari_nnunet_cpu.predict.run_engine import RunEngine
+from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
+from napari_nnunet_cpu.predict.planning.plan import RunPlan
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
+from napari_nnunet_cpu.predict.resume.saver import RunSaver
 from napari_nnunet_cpu.predict.tiles.finality import Finality
-from napari_nnunet_cpu.predict.tiles.grid import Grid
+from napari_nnunet_cpu.predict.tiles.grid import Tile
+from napari_nnunet_cpu.predict.tiles.selection import kept_box
 from napari_nnunet_cpu.predict.uncertainty import RunUncertainty, uncertainty_export
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 
-Labels = npt.NDArray[Any]
+Array = npt.NDArray[Any]
 Uncertainty = npt.NDArray[np.float32]
 
 
 class Output:
-    """Makes labels of sums once they are final, and of others when it is asked.
+    """Adds up tiles, and exports the labels that no later tile can change.
 
     Parameters
     ----------
     model : TrainedModel
         Its labels.
     settings : Settings
-        What is to be made.
+        What to make; box and cover may change with `choose`.
     geometry : Geometry
-        Where what was kept lies in the case.
-    grid : Grid
-        Where tiles lie.
-    export : LabelExport
-        How labels are made.
-    memory : MemoryPlan
-        What is held at a time.
-    engine : RunEngine
-        Says what is summed, and what makes heads of it.
-
-    Attributes
-    ----------
-    sums : Accumulator
-        Takes the tiles.
-    finality : Finality
-        Knows which labels are final.
-    labels : numpy.ndarray
-        The final ones; shape of the case (Z, Y, X).
-    measured : RunUncertainty or None
-        The uncertainty, where it is asked for.
-    fresh : list of tuple
-        Boxes of what was kept that are final, and of which nobody was told yet.
+        Where the cropped image lies in the case.
+    plan : RunPlan
+        The grid, the export, and how many rows of sums are held.
+    channels : int
+        How many channels are accumulated.
+    head_layer : callable
+        Gives the layer that makes heads of features; None where logits are accumulated.
     """
 
     def __init__(
@@ -64,85 +54,124 @@ class Output:
         model: TrainedModel,
         settings: Settings,
         geometry: Geometry,
-        grid: Grid,
-        export: LabelExport,
-        memory: MemoryPlan,
-        engine: RunEngine,
+        plan: RunPlan,
+        channels: int,
+        head_layer: Callable[[], HeadLayer | None],
     ) -> None:
         self._geometry = geometry
-        self._export = export
-        on_disk = memory.kind == "disk"
-        self.sums = Accumulator(
-            grid, engine.channels, memory.depth, on_disk, extra_channels(settings), engine.head_layer
-        )
-        self.finality = Finality(grid, export, geometry.cropped_shape)
-        self.labels: Labels = np.zeros(geometry.case_shape, dtype=model.labels.dtype)
-        measure = uncertainty_export(model, settings, geometry)
-        self.measured = None if measure is None else RunUncertainty(measure, model, settings, geometry)
-        self.fresh: list[Bounds] = []
+        self._grid = plan.grid
         self._probabilities: ScratchArray | None = None
-        if isinstance(export, ProbabilityExport):
+        self._export: LabelExport = plan.export
+        if settings.probabilities:
             shape = (model.labels.heads, *geometry.case_shape)
-            self._probabilities = ScratchArray(shape, memory.probabilities_on_disk)
-            export.keep_in(self._probabilities)
+            self._probabilities = ScratchArray(shape, plan.memory.probabilities_on_disk)
+            self._export = ProbabilityExport(model, geometry, self._probabilities)
+        on_disk = plan.memory.kind == "disk"
+        self.sums = Accumulator(plan.grid, channels, plan.memory.depth, on_disk, extra_channels(settings), head_layer)
+        self.finality = Finality(plan.grid, plan.export, geometry.cropped_shape)
+        self._labels: Array = np.zeros(geometry.case_shape, dtype=model.labels.dtype)
+        measure = uncertainty_export(model, settings, geometry)
+        self._measured = None if measure is None else RunUncertainty(measure, model, settings, geometry)
+        self._unreported: list[Bounds] = []
+        self._box: Bounds | None = None
 
-    @property
-    def only_labels(self) -> bool:
-        """Whether sums are needed no more once their labels are made for good."""
-        return self._probabilities is None and self.measured is None
+    def resume(self, file: RunFile) -> tuple[RunSaver, set[int]]:
+        """Take over what an earlier run saved; give the saver for the rest, and the indices of the tiles it has."""
+        with_labels = self._probabilities is None and self._measured is None
+        cropped = self._geometry.kept(self._labels)
+        saver = RunSaver(file, self._grid, self.sums, self.finality, cropped, with_labels)
+        done, self._unreported = saver.restore(self._grid.tiles())
+        return saver, done
 
-    def make_ready(self) -> list[Bounds]:
-        """Make all that is final now, and forget the sums that no others need.
+    def choose(self, settings: Settings, tiles: Iterable[Tile]) -> None:
+        """Make the labels in the box of these settings, and expect these tiles."""
+        self._box = settings.box
+        self.finality.want(kept_box(self._geometry, settings))
+        self.finality.plan(tiles)
+
+    def report_again(self) -> None:
+        """Report all final boxes once more, because another part may be asked for than before."""
+        self._unreported = list(self.finality.final_boxes())
+
+    def add(self, tile: Tile, channels: Array, extra: Sequence[Uncertainty]) -> None:
+        """Add the channels (C, Z, Y, X) of a tile, and its extra ones (Z, Y, X), to the sums.
+
+        Raises
+        ------
+        SettingsError
+            When memory has no room for the rows that the tile touches.
+        """
+        if not self.sums.holds(tile):
+            raise SettingsError(
+                f"{tile} is too far from the active rows: memory holds only some; "
+                "compute tiles in the order of run.tiles, or allow more memory"
+            )
+        self.sums.add(tile, channels, extra)
+        self.finality.done(tile)
+
+    def export_ready(self) -> list[Bounds]:
+        """Export all labels that are final now, and forget the sums that no others need.
 
         Returns
         -------
         list of tuple
-            Boxes of what was kept whose labels are final whatever tiles are chosen later.
+            Boxes of the cropped image whose labels are final whatever tiles are chosen later.
         """
-        kept = self._geometry.kept(self.labels)
+        cropped = self._geometry.kept(self._labels)
         for_good = []
         for box, all_count in self.finality.ready():
-            export_box(self._export, self.sums.logits, kept, box)
-            if self.measured is not None:
-                self.measured.settle(self.sums, box)
+            export_box(self._export, self.sums.logits, cropped, box)
+            if self._measured is not None:
+                self._measured.settle(self.sums, box)
             self.finality.settle(box)
-            self.fresh.append(box)
+            self._unreported.append(box)
             if all_count:
                 for_good.append(box)
         self.sums.forget(self.finality.needed)
         return for_good
 
-    def labels_now(self) -> Labels:
-        """Labels of all tiles so far, a copy; where no tile lies, background."""
-        labels = self.labels.copy()
-        kept = self._geometry.kept(labels)
-        for box in self.finality.open_boxes():
-            export_box(self._export, self.sums.logits, kept, box)
-        return labels
+    def report(self) -> tuple[Bounds, ...]:
+        """Boxes of the case that became final since the last report, cut to the chosen box."""
+        boxes = [self._geometry.case_box(box) for box in self._unreported]
+        self._unreported = []
+        if self._box is None:
+            return tuple(boxes)
+        return tuple(part for box in boxes if (part := common(box, self._box)) is not None)
 
-    def uncertainty_now(self) -> Uncertainty:
-        """Uncertainty of all tiles so far, a copy.
+    @property
+    def final_labels(self) -> Array:
+        """Labels where they are final, shape of the case (Z, Y, X); a view that can't be written to."""
+        return _read_only(self._labels)
 
-        Raises
-        ------
-        SettingsError
-            When the settings did not ask for it.
-        """
-        return self._uncertainty().now(self.sums, self.finality.open_boxes())
+    def labels(self) -> Array:
+        """Labels of all tiles so far, in the chosen box; background where no tile lies. Shape of the case, a copy."""
+        labels = self._labels.copy()
+        self._export_open(labels)
+        return self._in_box(labels)
 
     @property
     def final_uncertainty(self) -> Uncertainty:
-        """Uncertainty where labels are final.
+        """Uncertainty where labels are final, shape of the case (Z, Y, X); a view that can't be written to.
 
         Raises
         ------
         SettingsError
             When the settings did not ask for it.
         """
-        return self._uncertainty().final
+        return _read_only(self._uncertainty().final)
 
-    def probabilities_now(self) -> ScratchArray:
-        """Probabilities of all tiles so far, which go on with them.
+    def uncertainty(self) -> Uncertainty:
+        """Uncertainty of all tiles so far, in the chosen box; shape of the case, a copy.
+
+        Raises
+        ------
+        SettingsError
+            When the settings did not ask for it.
+        """
+        return self._in_box(self._uncertainty().now(self.sums, self.finality.open_boxes()))
+
+    def probabilities(self) -> ScratchArray:
+        """Probabilities of all tiles so far; the array goes on with them.
 
         Raises
         ------
@@ -151,10 +180,29 @@ class Output:
         """
         if self._probabilities is None:
             raise SettingsError("this run keeps no probabilities; make it with Settings(probabilities=True)")
-        self.labels_now()  # and with them the probabilities of what is not final
+        self._export_open(self._labels.copy())
         return self._probabilities
 
+    def disagreement(self) -> Disagreement | None:
+        """Measures how far the passes of a tile disagree; None where the settings do not ask for it."""
+        return None if self._measured is None else self._measured.of_a_tile()
+
+    def _export_open(self, labels: Array) -> None:
+        """Export the labels that are not final from the sums as they are, and with them the probabilities."""
+        cropped = self._geometry.kept(labels)
+        for box in self.finality.open_boxes():
+            export_box(self._export, self.sums.logits, cropped, box)
+
     def _uncertainty(self) -> RunUncertainty:
-        if self.measured is None:
+        if self._measured is None:
             raise SettingsError('this run measures no uncertainty; make it with Settings(uncertainty="margin")')
-        return self.measured
+        return self._measured
+
+    def _in_box(self, array: Array) -> Array:
+        return array if self._box is None else inside(array, self._box)
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,6 +1,14 @@
 """From a case to what the network sees, and the record that export undoes it with."""
 
 from napari_nnunet_cpu.prepare.geometry import Geometry
-from napari_nnunet_cpu.prepare.prepare import Prepared, check_first_stage, plan_geometry, prepare, reader_order
+from napari_nnunet_cpu.prepare.prepare import (
+    Cropped,
+    Prepared,
+    check_first_stage,
+    crop,
+    plan_geometry,
+    prepare,
+    reader_order,
+)
 
-__all__ = ["Geometry", "Prepared", "check_first_stage", "plan_geometry", "prepare", "reader_order"]
+__all__ = ["Cropped", "Geometry", "Prepared", "check_first_stage", "crop", "plan_geometry", "prepare", "reader_order"]

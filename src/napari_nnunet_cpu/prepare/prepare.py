@@ -5,7 +5,6 @@ Source: `preprocessing/preprocessors/default_preprocessor.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -44,11 +43,39 @@ class Prepared:
     geometry: Geometry
 
 
+@dataclass(frozen=True, eq=False)
+class Cropped:
+    """The part of a case that is not zero.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        Where it lies in the case, and the grid that it will be resampled to.
+    mask : numpy.ndarray
+        Shape geometry.cropped_shape, model's axes, bool: where any channel is not zero, holes filled.
+    """
+
+    geometry: Geometry
+    mask: npt.NDArray[np.bool_]
+
+
+def crop(case: Case, model: TrainedModel) -> Cropped:
+    """Find the part of a case that is not zero, before anything of the prepared image's size is made.
+
+    Raises
+    ------
+    CaseError
+        When the number of channels or the dimensions do not fit the model, or the spacing is absurd.
+    """
+    order = reader_order(case, model).then(model.plans.transpose_forward)
+    # float32: nnU-Net decides what is zero and computes statistics on this.
+    mask = nonzero_mask(order.apply(channel).astype(np.float32, copy=False) for channel in case.channels)
+    box = bounding_box(mask)
+    return Cropped(plan_geometry(case, model, box), mask[box])
+
+
 def prepare(
-    case: Case,
-    model: TrainedModel,
-    first_stage: npt.NDArray[Any] | None = None,
-    on_geometry: Callable[[Geometry], None] = lambda _: None,
+    case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | None = None, cropped: Cropped | None = None
 ) -> Prepared:
     """Prepare a case for a model.
 
@@ -60,8 +87,8 @@ def prepare(
         Whose plans are followed.
     first_stage : numpy.ndarray, optional
         For a cascade: labels of its first stage, shape of the case (Z, Y, X).
-    on_geometry : callable, optional
-        Told of the geometry before anything of its size is made; what it raises ends the preparation.
+    cropped : Cropped, optional
+        The part that is not zero, where it is known.
 
     Returns
     -------
@@ -75,13 +102,9 @@ def prepare(
         when voxels have values that mean "no data";
         when a cascade has no labels of its first stage, or they do not fit the case.
     """
-    order = reader_order(case, model).then(model.plans.transpose_forward)
-    # float32: nnU-Net decides what is zero and computes statistics on this.
-    mask = nonzero_mask(order.apply(channel).astype(np.float32, copy=False) for channel in case.channels)
-    box = bounding_box(mask)
-    geometry = plan_geometry(case, model, box)
-    on_geometry(geometry)
-    mask = mask[box]
+    cropped = cropped or crop(case, model)
+    geometry, mask = cropped.geometry, cropped.mask
+    order, box = geometry.order, geometry.box
     result = np.empty((model.input_channels, *geometry.shape), dtype=np.float32)
     if model.cascade:
         labels = order.apply(check_first_stage(first_stage, case, model))[box].astype(np.int32)

@@ -1,1 +1,23 @@
 """Passes through the network: patches, mirrored copies, and the sums of what they give."""
+
+from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
+from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels, extra_channels, sums_features
+from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
+from napari_nnunet_cpu.predict.passes.patches import Patches
+from napari_nnunet_cpu.predict.passes.stop import Stop, never
+from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
+from napari_nnunet_cpu.predict.passes.tile_passes import TilePasses
+
+__all__ = [
+    "Accumulator",
+    "Disagreement",
+    "Patches",
+    "PauseGate",
+    "Stop",
+    "TilePasses",
+    "accumulated_channels",
+    "extra_channels",
+    "in_streams",
+    "never",
+    "sums_features",
+]

@@ -112,7 +112,7 @@ def plan_run(
 
 
 def export_of(model: TrainedModel, settings: Settings, geometry: Geometry) -> LabelExport:
-    """How the run makes labels: from logits, or by way of probabilities where they are to be kept."""
+    """How the run makes labels: from logits, or by way of probabilities where they are asked for."""
     if settings.probabilities:
         return ProbabilityExport(model, geometry)
     return label_export(model, geometry, threads_of(settings))

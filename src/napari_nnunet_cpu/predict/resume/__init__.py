@@ -1,1 +1,8 @@
 """Runs that outlive their process: saved while they go on, found and resumed later."""
+
+from napari_nnunet_cpu.predict.resume.identity import describe_run, identity_of
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
+from napari_nnunet_cpu.predict.resume.saved_runs import SavedRun, saved_runs
+from napari_nnunet_cpu.predict.resume.saver import RunSaver
+
+__all__ = ["RunFile", "RunSaver", "SavedRun", "describe_run", "identity_of", "saved_runs"]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.resources import installed_version, int8_is_fast
 from napari_nnunet_cpu.settings import Settings
 
@@ -53,6 +54,20 @@ def identity_of(
         "int8": settings.precision == "int8" and int8_is_fast(),
         "versions": {name: installed_version(name) for name in _VERSIONS_OF},
     }
+
+
+def describe_run(file: RunFile, case: Case, model: TrainedModel, tiles: int, in_rows: bool) -> None:
+    """Write into a run file what it is of, for people and for `saved_runs`."""
+    file.describe(
+        {
+            "image": case.name,
+            "shape": list(case.shape),
+            "model": f"{model.name} {model.configuration_name}",
+            "weights_sha256": model.weights_sha256,
+            "tiles": tiles,
+            "in_rows": in_rows,
+        }
+    )
 
 
 def _hash(array: npt.NDArray[Any]) -> str:

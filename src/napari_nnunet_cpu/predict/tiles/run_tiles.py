@@ -28,41 +28,55 @@ class RunTiles:
         The tiles of the run, in grid order.
     in_rows : bool
         Whether sums of finished rows are forgotten: tiles then come row by row, and no others than those chosen can.
+    done : set of int, optional
+        Indices of the tiles that an earlier run computed.
 
     Attributes
     ----------
     chosen : tuple of Tile
         The tiles of the run, in grid order.
     done : set of int
-        Indices of those computed, and of further ones that were.
+        Indices of the computed tiles, whether the run chose them or not.
     """
 
     def __init__(
-        self, grid: Grid, export: LabelExport, geometry: Geometry, chosen: tuple[Tile, ...], in_rows: bool
+        self,
+        grid: Grid,
+        export: LabelExport,
+        geometry: Geometry,
+        chosen: tuple[Tile, ...],
+        in_rows: bool,
+        done: set[int] | None = None,
     ) -> None:
         self._grid = grid
         self._export = export
         self._geometry = geometry
         self._in_rows = in_rows
         self.chosen = chosen
-        self.done: set[int] = set()
+        self.done = done or set()
 
     @property
     def done_count(self) -> int:
         """How many of the run's tiles are computed."""
         return sum(tile.index in self.done for tile in self.chosen)
 
-    def of(self, settings: Settings) -> tuple[Tile, ...]:
-        """The tiles that other settings would choose.
+    def choose(self, settings: Settings, saved: bool) -> None:
+        """Choose the tiles that other settings would choose.
 
         Raises
         ------
         SettingsError
-            When the box reaches out of the case, or memory does not hold the sums that further tiles belong to.
+            When the box reaches out of the case, or memory does not hold the sums that further tiles belong to; with
+            a run that is saved, when they are others at all.
         """
         tiles = chosen_tiles(self._grid, self._export, self._geometry, settings)
         self._check_held(tiles)
-        return tiles
+        if saved and self._in_rows and tiles != self.chosen:
+            raise SettingsError(
+                "the run is saved, and sums of finished rows are forgotten for want of memory: no others than all its "
+                "tiles can be chosen; start it with the box, or allow more memory"
+            )
+        self.chosen = tiles
 
     def left(self, tiles: Iterable[Tile]) -> list[Tile]:
         """Those of the tiles that are not computed.

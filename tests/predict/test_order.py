@@ -32,7 +32,7 @@ def run_of(model: TrainedModel, spacing: tuple[float, float, float] = (1.0, 1.0,
 
 def computed(run: Run, engine: FakeEngine) -> list[Tile]:
     """The tiles in the order in which the network saw them."""
-    patches = {run._patches.of(tile).tobytes(): tile for tile in run.tiles}
+    patches = {run._parts.patches.of(tile).tobytes(): tile for tile in run.tiles}
     assert len(patches) == len(run.tiles)
     return [patches[patch.tobytes()] for _, patch in engine.calls]
 

@@ -103,7 +103,7 @@ class Output:
         """
         if not self.sums.holds(tile):
             raise SettingsError(
-                f"{tile} is too far from the active rows: memory holds only some; "
+                f"{tile} is too far from the rows at hand: memory holds only some; "
                 "compute tiles in the order of run.tiles, or allow more memory"
             )
         self.sums.add(tile, channels, extra)

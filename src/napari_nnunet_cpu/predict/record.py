@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from napari_nnunet_cpu.predict.run import Run
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.setup import RunParts
 
 
-def record_of(run: Run) -> dict[str, Any]:
-    """What a run did so far: plain values, ready for JSON."""
-    engine, plan = run.engine, run.plan
+def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str, Any]:
+    """What a run did so far, with what it measured itself: plain values, ready for JSON."""
+    engine, plan, tiles = parts.engine.get(), parts.plan, parts.tiles
     return {
-        "model": run.model.describe() | {"weights_sha256": run.model.weights_sha256},
-        "prepared_shape": list(run.geometry.shape),
+        "model": model.describe() | {"weights_sha256": model.weights_sha256},
+        "prepared_shape": list(parts.geometry.shape),
         "engine": engine.name,
         "engine_reason": engine.reason,
         "device": engine.device,
@@ -22,18 +22,17 @@ def record_of(run: Run) -> dict[str, Any]:
         "agreement": None if engine.agreement is None else asdict(engine.agreement),
         "threads": engine.threads,
         "streams": engine.streams,
-        "tiles": len(run.tiles),
-        "tiles_done": run.tiles_done,
-        "tiles_taken_up": run.tiles_resumed,
-        "passes_per_tile": run.passes_per_tile,
-        "classes": run.model.labels.heads,
-        "channels_summed": run.channels,
+        "tiles": len(tiles.chosen),
+        "tiles_done": tiles.done_count,
+        "tiles_taken_up": parts.tiles_resumed,
+        "passes_per_tile": parts.passes_per_tile,
+        "classes": model.labels.heads,
+        "accumulated_channels": parts.channels,
         "memory": {
             "plan": plan.memory.kind,
             "rows": plan.memory.depth,
             "probabilities_on_disk": plan.memory.probabilities_on_disk,
         },
-        "estimate": asdict(plan.estimate) | {"budget_bytes": plan.budget, "bytes_before": run.bytes_before},
-        "first_final_seconds": run.first_final_seconds,
-        "seconds": {name: round(seconds, 3) for name, seconds in run.seconds.items()},
+        "estimate": asdict(plan.estimate) | {"budget_bytes": plan.budget, "bytes_before": parts.bytes_before},
+        **measured,
     }

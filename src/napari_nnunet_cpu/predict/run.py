@@ -16,29 +16,23 @@ import numpy.typing as npt
 from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine
-from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.events import Stage, TileDone
 from napari_nnunet_cpu.export import ScratchArray
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.output import Output
 from napari_nnunet_cpu.predict.passes import (
-    Patches,
     PauseGate,
     Stop,
     TilePasses,
-    accumulated_channels,
     in_streams,
     never,
 )
-from napari_nnunet_cpu.predict.planning import Estimate, Times, Work, check_budget, keep_times, plan_run
+from napari_nnunet_cpu.predict.planning import Estimate, Times, Work, keep_times
 from napari_nnunet_cpu.predict.record import record_of
 from napari_nnunet_cpu.predict.result import Result, provenance
-from napari_nnunet_cpu.predict.resume import RunFile, RunSaver, describe_run, identity_of
-from napari_nnunet_cpu.predict.run_engine import RunEngine
-from napari_nnunet_cpu.predict.tiles import Focus, Grid, RunTiles, Tile
-from napari_nnunet_cpu.predict.uncertainty import check_passes
-from napari_nnunet_cpu.prepare import crop, prepare, reader_order
-from napari_nnunet_cpu.resources import Stopwatch, resident_bytes
+from napari_nnunet_cpu.predict.setup import set_up
+from napari_nnunet_cpu.predict.tiles import Focus, Grid, Tile
+from napari_nnunet_cpu.prepare import reader_order
+from napari_nnunet_cpu.resources import Stopwatch
 from napari_nnunet_cpu.settings import Settings
 
 Array = npt.NDArray[Any]
@@ -78,14 +72,10 @@ class Run:
         Where the prepared image lies in the case.
     plan : RunPlan
         The grid, the memory to be held, and the estimate.
-    channels : int
-        How many channels are accumulated.
     saving : RunSaver or None
         Saves the run, where it has a folder.
     focus : Focus or None
         What is looked at: tiles that decide it come first. It may be set at any time, by any thread.
-    tiles_resumed : int
-        Tiles that an earlier run had saved.
     first_final_seconds : float or None
         From construction to the first labels that were final.
 
@@ -117,46 +107,12 @@ class Run:
         self.settings = settings = settings or Settings()
         self.focus: Focus | None = None
         self.first_final_seconds: float | None = None
-        self.bytes_before = resident_bytes()
         self._start = time.perf_counter()
         self._stopwatch = Stopwatch()
         self._engine_given = engine is not None
-        folds = len(model.folds) if engine is None else engine.folds
-        self.passes_per_tile = folds * 2 ** len(self.mirror_axes)
-        check_passes(settings, self.passes_per_tile)
-        self.channels = accumulated_channels(model, settings, engine)
-        self.saving: RunSaver | None = None
-        done: set[int] = set()
-        file = None
-        if folder is not None:
-            file = RunFile(folder, identity_of(case, model, settings, first_stage, self.channels))
-            # Sums of finished rows can be forgotten only if nothing but labels is made of them, tile by tile in order.
-            any_order |= settings.needs_all_sums or not file.about.get("in_rows", True)
-        try:
-            with self._stopwatch.timing(Stage.PREPARE):
-                cropped = crop(case, model)
-                self.geometry = geometry = cropped.geometry
-                self.plan = plan = plan_run(case, model, settings, geometry, self.channels, any_order)
-                check_budget(plan.memory, plan.budget, case, settings)
-                image = prepare(case, model, first_stage, cropped).image
-            self._patches = Patches(image, plan.grid, flat=len(model.configuration.patch_size) == 2)
-            self._engine = RunEngine(model, settings, self._patches, plan.memory.streams, self._stopwatch, engine)
-            self._output = Output(model, settings, geometry, plan, self.channels, self._engine.head_layer)
-            if file is not None:
-                describe_run(file, case, model, len(plan.grid), plan.memory.kind == "rows")
-                self.saving, done = self._output.resume(file)
-        except MemoryError as error:
-            raise CaseError(
-                f"{case.name} does not fit into memory at the model's spacing: {error}; close other programs, "
-                "cut the image, or check its spacing"
-            ) from error
-        finally:
-            if file is not None and self.saving is None:
-                file.close()
-        self.tiles_resumed = len(done)
-        in_rows = plan.memory.kind == "rows"
-        self._tiles = RunTiles(plan.grid, plan.export, geometry, plan.tiles, in_rows, done)
-        self._output.choose(settings, self.tiles)
+        parts = set_up(case, model, settings, engine, first_stage, any_order, folder, self._stopwatch)
+        self._parts, self._output, self._tiles = parts, parts.output, parts.tiles
+        self.geometry, self.plan, self.saving = parts.geometry, parts.plan, parts.saver
 
     @property
     def engine(self) -> Engine:
@@ -167,7 +123,7 @@ class Run:
         ModelError, DeviceError, EngineError
             When it can't be made.
         """
-        return self._engine.get()
+        return self._parts.engine.get()
 
     @property
     def grid(self) -> Grid:
@@ -198,11 +154,6 @@ class Run:
     def complete(self) -> bool:
         """Whether every tile of the run is computed."""
         return self.tiles_done == len(self.tiles)
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Seconds spent so far, by stage."""
-        return self._stopwatch.seconds
 
     def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
         """Choose the run's tiles anew: those of a box, of a draft, or all. Computed tiles stay, and count.
@@ -260,7 +211,7 @@ class Run:
         # Where nobody waits for a slice the labels of a row of tiles are made at once, which costs less.
         in_row = Counter(tile.start[0] for tile in todo) if self.plan.memory.kind == "rows" else Counter[int]()
         gate = PauseGate(should_stop)
-        passes = TilePasses(engine, self._patches, self.mirror_axes, self._output.disagreement, gate.stops)
+        passes = TilePasses(engine, self._parts.patches, self.mirror_axes, self._output.disagreement, gate.stops)
         start = time.perf_counter()
         try:
             tiles = self._tiles.in_focus_order(todo, lambda: self.focus if order is None else None)
@@ -349,7 +300,12 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """What this run did, with what: plain values, ready for JSON."""
-        return record_of(self)
+        return record_of(
+            self.model,
+            self._parts,
+            first_final_seconds=self.first_final_seconds,
+            seconds={name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
+        )
 
     def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Bounds, ...]:
         """Export the labels that are final now, with this tile, save it, and give their boxes in the case."""
@@ -364,6 +320,6 @@ class Run:
 
     def _remember_times(self) -> None:
         if not self._engine_given and self.settings.box is None:
-            passes = (len(self._tiles.done) - self.tiles_resumed) * self.passes_per_tile
+            passes = (len(self._tiles.done) - self._parts.tiles_resumed) * self._parts.passes_per_tile
             work = Work.counted(self.case, self.model, self.settings, self.geometry, passes)
             keep_times(self.model, self.settings, Times.measured(self._stopwatch.seconds, work))

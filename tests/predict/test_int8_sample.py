@@ -7,7 +7,7 @@ import pytest
 
 from napari_nnunet_cpu import Case, Result, Settings, TrainedModel, load_model, read_case, segment
 from napari_nnunet_cpu.engines.agreement import measure_agreement
-from napari_nnunet_cpu.engines.int8.int8 import int8
+from napari_nnunet_cpu.engines.int8 import int8
 from napari_nnunet_cpu.samples import sample_image, sample_model
 
 OPTIONS = {"engine": "openvino", "device": "cpu", "threads": 2}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu.engines.agreement import Agreement
-from napari_nnunet_cpu.engines.int8.int8 import known_agreement
+from napari_nnunet_cpu.engines.int8 import known_agreement
 from napari_nnunet_cpu.engines.int8.known_agreement import hash_of_parts, recall_agreement, remember_agreement
 
 FOUND = Agreement("liver", 0.987654321, 0.99)

@@ -120,7 +120,7 @@ def wholes(models: dict[str, TrainedModel], case: Case) -> dict[str, Run]:
 @pytest.fixture
 def no_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends saves what it has; one that is killed does not."""
-    whole = run_module.Saving.save
+    whole = run_module.RunSaver.save
 
     def only_when_due(self: Any) -> None:
         if sys._getframe(1).f_code.co_name == "note":

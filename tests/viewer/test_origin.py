@@ -104,6 +104,17 @@ def test_labels_painted_by_hand_belong_to_whatever_is_said(desk, one, tmp_path) 
         assert save_corrected_layer(desk, "mine", name, one, tmp_path) == (name,)
 
 
+def test_an_image_that_was_opened_again_is_the_same(desk, one, tmp_path) -> None:
+    array = desk.layers["a"].data.copy()
+    desk.layers.remove("a")
+    desk.add_image(array, name="a anew")
+    segment_layer(desk, "a anew", one, Settings.draft(), into="a labels")
+    assert save_corrected_layer(desk, "a labels", "a anew", one, tmp_path) == ("a_anew",)
+    array[3, 4, 5] += 1
+    with pytest.raises(CaseError, match="^a labels was made from a, not from a anew; use a new layer$"):
+        segment_layer(desk, "a anew", one, Settings.draft(), into="a labels")
+
+
 def test_channels_of_one_image_may_be_shared(desk, one, tmp_path) -> None:
     two = RandomModel(patch=(8, 8, 8), channels=("CT", "PET")).write(tmp_path)
     segment_layer(desk, ["a", "b"], two, Settings.draft(), into="b labels")
@@ -156,13 +167,14 @@ def test_the_image_is_kept_for_its_labels_and_no_longer(one, tmp_path) -> None:
 
 
 CHANGES = {
-    "got other data": lambda layer: setattr(layer, "data", layer.data.copy()),
+    "got other data": lambda layer: setattr(layer, "data", layer.data + 1),
     "was rescaled or moved": lambda layer: setattr(layer, "scale", (2, 1, 1)),
     "was rescaled or moved ": lambda layer: setattr(layer, "translate", (2, 1, 1)),
     "was rescaled or moved  ": lambda layer: setattr(layer, "rotate", 20.0),
     "was rescaled or moved   ": lambda layer: setattr(layer, "affine", np.diag([2.0, 1, 1, 1])),
     "was rescaled or moved    ": lambda layer: setattr(layer, "units", ("mm", "mm", "mm")),
     "": lambda layer: setattr(layer, "name", "another"),
+    " ": lambda layer: setattr(layer, "data", layer.data.copy()),
 }
 
 
@@ -184,7 +196,7 @@ def test_the_image_is_taken_as_it_lies_now(one) -> None:
     now = origin_of(labels).image_now()
     assert now.spacing_mm == (3, 2, 1)
     assert (now.name, str(now.axes)) == ("b", "X, Y, Z")
-    layer.data = layer.data.copy()
+    layer.data = layer.data + 1
     assert origin_of(labels).image_now() is origin_of(labels).image
 
 
@@ -246,6 +258,14 @@ def test_a_first_stage_is_that_of_the_image(viewer, widget, choose, finish, gate
     assert widget.cost.value == said
     assert widget.run() is None
     assert messages() == [said]
+    widget.channels.boxes[0].value = viewer.layers["a"]
+    gated.gate.clear()
+    behind = widget.run_in_background()
+    widget.first_stage.value = viewer.layers["a (preview)"]
+    assert widget.cost.value == "a (preview) is still computed; keep what is finished, or wait for the end"
+    gated.gate.set()
+    behind.wait()
+    widget.first_stage.value = viewer.layers["a 3d_lowres labels"]
     widget.channels.boxes[0].value = viewer.layers["a"]
     assert "up to" in widget.cost.value
     assert load_model(folder).first_stage is not None

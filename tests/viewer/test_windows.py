@@ -15,7 +15,9 @@ from conftest import PATIENCE_MS, messages
 from napari._qt.qt_main_window import _QtMainWindow
 from napari.utils.task_status import Status
 from qtpy.QtCore import QEvent, QThreadPool
+from qtpy.QtGui import QOpenGLContext
 from qtpy.QtWidgets import QApplication
+from vispy.gloo.glir import GlirTexture
 
 from napari_nnunet_cpu import Settings, segment_layer
 from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
@@ -237,24 +239,53 @@ def remove_all(viewer) -> None:
     viewer.layers.clear()
 
 
-@pytest.mark.parametrize("ndisplay", [2, 3])
+@pytest.fixture
+def deleted_in(monkeypatch) -> list[QOpenGLContext | None]:
+    """The OpenGL contexts in which textures were deleted."""
+    contexts: list[QOpenGLContext | None] = []
+    delete = GlirTexture.delete
+
+    def told(texture: GlirTexture) -> None:
+        contexts.append(QOpenGLContext.currentContext())
+        delete(texture)
+
+    monkeypatch.setattr(GlirTexture, "delete", told)
+    return contexts
+
+
 @pytest.mark.parametrize(
-    "away",
-    [remove("scan", "mine", "points"), remove("region", "scan (preview)"), remove_selected, remove_all],
-    ids=["one-by-one", "preview", "selected", "all"],
+    ("away", "ndisplay"),
+    [(remove("scan", "mine", "points", "region", "scan (preview)"), 2), (remove_selected, 3), (remove_all, 3)],
+    ids=["one-by-one", "selected", "all"],
 )
 def test_layers_may_be_removed_during_a_run(
-    viewer, painted, gated, finish, qtbot, away: Callable, ndisplay: int
+    viewer, painted, gated, finish, deleted_in, away: Callable, ndisplay: int
 ) -> None:
     viewer.dims.ndisplay = ndisplay
     viewer.screenshot()
+    native = viewer.window._qt_viewer.canvas._scene_canvas.native
+    native.doneCurrent()  # as it is by chance
     away(viewer)
+    assert set(deleted_in) == {native.context()}
     gated.let(2)
     viewer.screenshot()
     gated.gate.set()
     finish()
     viewer.screenshot()
     assert (viewer.layers["scan labels"].data == 2).all()
+    native.doneCurrent()
     viewer.layers.remove("scan labels")
+    assert set(deleted_in) == {native.context()}
     viewer.screenshot()
     assert messages() == []
+
+
+def test_layers_of_a_window_without_a_run(viewer, other, painted, gated, finish, deleted_in) -> None:
+    """The refreshes of the one window leave its context current when layers of the other go."""
+    native = other.window._qt_viewer.canvas._scene_canvas.native
+    other.screenshot()
+    viewer.window._qt_viewer.canvas._scene_canvas.set_current()
+    other.layers.clear()
+    assert set(deleted_in) == {native.context()}
+    gated.gate.set()
+    finish()

@@ -14,7 +14,7 @@ from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.plans import Dataset
 from napari_nnunet_cpu.prepare.prepare import reader_order, spacing_seen_by_reader
-from napari_nnunet_cpu.viewer.results.origin import check_checksums, check_image, check_model, checksum, origin_of
+from napari_nnunet_cpu.viewer.results.origin import check_checksums, check_image, check_model, checksum
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -68,9 +68,6 @@ def save_corrected(
     """
     dataset = RawDataset(Path(folder))
     values, order = label_values(model)
-    origin = origin_of(labels_layer)
-    if origin is not None and origin.preview:
-        raise CaseError(f"{labels_layer.name} is still computed; keep what is finished, or wait for the end")
     check_image(labels_layer, image, _GIVE)
     check_model(labels_layer, model)
     if getattr(labels_layer, "multiscale", False):

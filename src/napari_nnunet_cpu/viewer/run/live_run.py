@@ -11,7 +11,6 @@ from psygnal import Signal
 from qtpy.QtCore import QEventLoop
 
 from napari_nnunet_cpu.boxes import Bounds
-from napari_nnunet_cpu.errors import NNUNetCPUError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict import Focus
@@ -19,11 +18,11 @@ from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.canvas import guard_contexts, unwrapped
 from napari_nnunet_cpu.viewer.foreground import Foreground
 from napari_nnunet_cpu.viewer.image.layers import LayerImage
-from napari_nnunet_cpu.viewer.results.labels import add_first_stage, add_with_names, labels_layer
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.results.merge import MergeTarget
-from napari_nnunet_cpu.viewer.results.origin import Origin, changes_of, title
+from napari_nnunet_cpu.viewer.results.origin import Origin, title
 from napari_nnunet_cpu.viewer.results.uncertainty import add_uncertainty
+from napari_nnunet_cpu.viewer.run.delivery import Delivery
 from napari_nnunet_cpu.viewer.run.focus_watch import FocusWatch
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels, LayerEvent, LayerSegmentation
 from napari_nnunet_cpu.viewer.run.preview import Preview
@@ -123,6 +122,7 @@ class LiveRun:
         first = members_of(model)[0]
         origin = Origin(image, first, spacing_mm, {}, preview=True)
         self.preview = Preview(viewer, image, dict(first.labels.names), first.labels.dtype, origin, priority >= 0)
+        self._delivery = Delivery(viewer, image, self.preview)
         self._segmentation = LayerSegmentation(
             image, model, settings, spacing_mm, first_stage, any_order=True, folder=folder
         )
@@ -235,7 +235,7 @@ class LiveRun:
     def keep(self) -> Labels | None:
         """Make a layer of what is final, select it, and take the preview away; None where nothing is."""
         result = None if self.running else self._segmentation.partial()
-        return None if result is None else self._as_new_layer(result, select=True)
+        return None if result is None else self._delivery.new_layer(result, select=True)
 
     def close(self) -> None:
         """Take the preview away and let others have what is saved: the run is not gone on with."""
@@ -257,51 +257,10 @@ class LiveRun:
     def _leave(self) -> None:
         """Keep what is final, and tell of it."""
         result = self._segmentation.partial() if self.preview.painted else None
-        kept = None if result is None else self._as_new_layer(result, select=False)
+        kept = None if result is None else self._delivery.new_layer(result, select=False)
         left = "nothing was finished" if kept is None else f"what was finished is in {kept.name}"
         self.close()
         show_warning(f"{title(self.image)}: the run was cancelled because its panel was closed; {left}")
-
-    def _delivered(self, result: LayerResult, background: bool) -> Labels:
-        target, self.target = self.target, None  # it knows the layer as it was before this run
-        if target is None:
-            return self._as_new_layer(result, select=not background)
-        try:
-            target.merge(result)
-        except NNUNetCPUError as error:
-            show_warning(f"{error}; the labels are in a new layer")
-            return self._as_new_layer(result, select=not background)
-        self.preview.remove()
-        return target.layer
-
-    def _as_new_layer(self, result: LayerResult, select: bool) -> Labels:
-        """The layer of a result. It is as visible as the preview was; without one, hidden if it is not selected."""
-        image = self.image if result.origin is None else result.origin.image
-        add_first_stage(self._viewer, result, image)
-        layer = self.preview.become(result) if image.times == self.image.times else None
-        if layer is None:
-            visible = select or (self.preview.layer is not None and self.preview.layer.visible)
-            self.preview.remove()
-            layer = labels_layer(result, image)
-            layer.visible = visible
-            add_with_names(self._viewer, layer, result.label_names)
-        if result.first_stage is not None:  # which came on top of the preview
-            self._viewer.layers.move(self._viewer.layers.index(layer), len(self._viewer.layers))
-        if select:
-            self._viewer.layers.selection.active = layer
-        return layer
-
-    def _remark(self, labels: Labels, background: bool, merged: bool) -> str:
-        """What is to be known of the result, for people."""
-        remarks = []
-        if merged:
-            remarks.append(f"merged into {labels.name}")
-        elif background:
-            remarks.append(f"{labels.name} is not selected" + ("" if labels.visible else ", and hidden"))
-        change = changes_of(self.image)
-        if change is not None:
-            remarks.append(f"{title(self.image)} {change} during the run: the labels are those of the image before")
-        return "; ".join(remarks)
 
     def _on_event(self, event: LayerEvent) -> None:
         if self._closing:
@@ -319,11 +278,11 @@ class LiveRun:
         if result is None or self._worker is None or self._worker.cancelled:
             return
         behind = self._priority < 0 or not self._asked_for() or self._foreground.left_for(self.preview.layer)
-        target = self.target
-        self.result, self.labels = result, self._delivered(result, behind)
+        target, self.target = self.target, None  # it knows the layer as it was before this run
+        self.result = result
+        self.labels, self.remark = self._delivery.deliver(result, target, behind)
         if result.uncertainty is not None:
             self.uncertainty = add_uncertainty(self._viewer, result, self.image, visible=not behind)
-        self.remark = self._remark(self.labels, behind, target is not None and self.labels is target.layer)
         self._segmentation.forget_saved()
         self._tiles_done = 0
         self._end()

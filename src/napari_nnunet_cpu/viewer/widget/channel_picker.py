@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from napari_nnunet_cpu.viewer.fields.typed_line import TypedLine
 from napari_nnunet_cpu.viewer.image.layers import LayerImage, image_from_layers
 from napari_nnunet_cpu.viewer.image.view_state import at_time
 from napari_nnunet_cpu.viewer.results.origin import origin_of
+from napari_nnunet_cpu.viewer.widget.channel_guess import guess_channels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -177,7 +177,14 @@ class ChannelPicker(Container[Widget]):
         """Put the guessed layers into the boxes."""
         if self._by_hand or self.axes.typed is not None or self.spacing.typed is not None:
             return
-        guessed = self._guess([box.label for box in self.boxes])
+        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # an uncertainty is no image
+        guessed = guess_channels(
+            [box.label for box in self.boxes],
+            offered,
+            [layer for layer in offered if layer in self._viewer.layers.selection],
+            [layer for layer in self._chosen if layer in offered],
+            self._holds_all,
+        )
         with self._own_choice():
             for box, layer in zip(self.boxes, guessed, strict=True):
                 if layer is not None and layer in box.choices:
@@ -206,35 +213,6 @@ class ChannelPicker(Container[Widget]):
 
     def _image_layers(self, _: Any = None) -> list[Image]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-
-    def _guess(self, names: Sequence[str]) -> list[Image | None]:
-        """For one channel the selected layer, or the one before.
-
-        For several those whose names hold the channel's name; one with all channels; those that are selected, where
-        these are as many; the others in order.
-        """
-        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # an uncertainty is no image
-        selected = [layer for layer in offered if layer in self._viewer.layers.selection]
-        before = [layer for layer in self._chosen if layer in offered]
-        if len(names) == 1 and (selected or before):
-            return [*selected, *before][:1]
-        if len(selected) != len(names):  # as of layers that were opened one by one: the last one
-            selected = []
-        layers = [*selected, *(layer for layer in offered if layer not in selected)]
-        left = list(layers)
-        found: dict[str, Image] = {}
-        for name in sorted(names, key=len, reverse=True):
-            # As a word of its own: T1 is not in "T1ce", nor CT in "reconstruction".
-            word = re.compile(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", re.IGNORECASE)
-            match = next((layer for layer in left if word.search(layer.name)), None)
-            if match is not None:
-                found[name] = match
-                left.remove(match)
-        if len(found) < len(names):
-            whole = next((layer for layer in layers if self._holds_all(layer)), None)
-            if whole is not None and (whole is layers[0] or len(layers) < len(names)):
-                return [whole] * len(names)
-        return [found[name] if name in found else (left.pop(0) if left else None) for name in names]
 
     def _holds_all(self, layer: Image) -> bool:
         """Whether one layer seems to have all of several channels."""

@@ -1,0 +1,88 @@
+"""How the labels of a run come to its viewer: into a layer of the user's or a new one, to the front or hidden."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_warning
+
+from napari_nnunet_cpu.errors import NNUNetCPUError
+from napari_nnunet_cpu.viewer.results.labels import add_first_stage, add_with_names, labels_layer
+from napari_nnunet_cpu.viewer.results.origin import changes_of, title
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
+    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
+    from napari_nnunet_cpu.viewer.results.merge import MergeTarget
+    from napari_nnunet_cpu.viewer.run.preview import Preview
+
+
+class Delivery:
+    """Makes layers of the results of a run.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Where the layers are.
+    image : LayerImage
+        What is segmented.
+    preview : Preview
+        Where final labels were shown; it becomes the layer of a result, or is taken away.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: LayerImage, preview: Preview) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._preview = preview
+
+    def deliver(self, result: LayerResult, target: MergeTarget | None, background: bool) -> tuple[Labels, str]:
+        """Bring the labels to where they go, and say what is to be known of them.
+
+        Parameters
+        ----------
+        result : LayerResult
+            Of the run.
+        target : MergeTarget or None
+            The layer that takes them; a new one when None, or when that one does not take them any more.
+        background : bool
+            Whether a new layer comes without being selected.
+        """
+        remarks = []
+        if target is not None:
+            try:
+                target.merge(result)
+            except NNUNetCPUError as error:
+                show_warning(f"{error}; the labels are in a new layer")
+                target = None
+        if target is None:
+            labels = self.new_layer(result, select=not background)
+            if background:
+                remarks.append(f"{labels.name} is not selected" + ("" if labels.visible else ", and hidden"))
+        else:
+            self._preview.remove()
+            labels = target.layer
+            remarks.append(f"merged into {labels.name}")
+        change = changes_of(self._image)
+        if change is not None:
+            remarks.append(f"{title(self._image)} {change} during the run: the labels are those of the image before")
+        return labels, "; ".join(remarks)
+
+    def new_layer(self, result: LayerResult, select: bool) -> Labels:
+        """Make a layer of a result. It is as visible as the preview was; without one, only if it is selected."""
+        image = self._image if result.origin is None else result.origin.image
+        add_first_stage(self._viewer, result, image)
+        layer = self._preview.become(result) if image.times == self._image.times else None
+        if layer is None:
+            visible = select or (self._preview.layer is not None and self._preview.layer.visible)
+            self._preview.remove()
+            layer = labels_layer(result, image)
+            layer.visible = visible
+            add_with_names(self._viewer, layer, result.label_names)
+        if result.first_stage is not None:  # which came on top of the preview
+            self._viewer.layers.move(self._viewer.layers.index(layer), len(self._viewer.layers))
+        if select:
+            self._viewer.layers.selection.active = layer
+        return layer

@@ -9,7 +9,7 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, TrainedModel, load_model
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.prepare import plan_geometry, prepare
+from napari_nnunet_cpu.prepare import crop, plan_geometry, prepare
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
 
@@ -177,16 +177,11 @@ def test_channels_are_prepared_one_after_the_other(tmp_path: Path, spacing: tupl
     assert peak < image.nbytes + 4 * channel
 
 
-def test_the_geometry_is_told_before_the_image_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_geometry_is_known_before_the_image_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(tmp_path)
-    told = []
-
-    def refuse(geometry: object) -> None:
-        told.append(geometry)
-        raise CaseError("too large")
-
     monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("memory was taken"))
-    with pytest.raises(CaseError, match="too large"):
-        prepare(marked_case(), model, on_geometry=refuse)
+    cropped = crop(marked_case(), model)
     monkeypatch.undo()
-    assert told == [prepare(marked_case(), model).geometry]
+    prepared = prepare(marked_case(), model, cropped=cropped)
+    assert prepared.geometry == cropped.geometry == prepare(marked_case(), model).geometry
+    np.testing.assert_array_equal(prepared.image, prepare(marked_case(), model).image)

@@ -18,8 +18,9 @@ from random_model import RandomModel
 from napari_nnunet_cpu.models.folder import CHECKPOINTS
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import PRESETS
+from napari_nnunet_cpu.viewer.widget import run_options
 from napari_nnunet_cpu.viewer.widget.preferences import Preferences, chosen, read, remember
-from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget, run_options
+from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 
 FILE = "napari-nnunet-cpu.yaml"
 ROOT = Path(os.path.abspath(os.sep))

@@ -260,9 +260,7 @@ def test_compressed_voxels_of_another_shape_are_refused(tmp_path, sizes):
     path = tmp_path / "a.nrrd"
     header = RAW_NRRD[:-24].replace(b"raw", b"gzip").replace(b"4 3 2", sizes)
     path.write_bytes(header + zlib.compress(bytes(range(24)), wbits=31))
-    with pytest.raises(
-        CaseError, match=r"its header declares (12|36) bytes of voxels, the file holds 24"
-    ):
+    with pytest.raises(CaseError, match=r"its header declares (12|36) bytes of voxels, the file holds 24"):
         read_case(path)
 
 

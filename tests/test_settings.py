@@ -76,8 +76,8 @@ def test_devices(device):
         ({"step": float("nan")}, "step is nan"),
         ({"threads": 0}, "threads is 0: it must be at least 1, or None for all cores"),
         ({"threads": -1}, "threads is -1"),
-        ({"streams": 0}, "streams is 0: it must be at least 1, or None for what suits the threads"),
-        ({"memory": 0}, "memory is 0 bytes: it must be at least 1, or None for most of what is free"),
+        ({"streams": 0}, "streams is 0: it must be at least 1, or None to fit the threads"),
+        ({"memory": 0}, "memory is 0 bytes: it must be at least 1, or None for most of the free memory"),
     ],
     ids=lambda value: "-".join(f"{k}={v!r}" for k, v in value.items()) if isinstance(value, dict) else "",
 )

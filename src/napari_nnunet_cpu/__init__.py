@@ -1,6 +1,6 @@
 """nnU-Net v2 models on the images open in napari, with the CPU as a first-class device.
 
-The interface without a viewer, loaded on first use so that importing the package is free:
+These names are loaded on first use, because importing the package must stay fast:
 
 >>> from napari_nnunet_cpu import load_model, read_case, segment, Settings
 """

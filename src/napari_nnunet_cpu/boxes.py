@@ -12,7 +12,7 @@ Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def slices(box: Bounds) -> tuple[slice, slice, slice]:
-    """Index of a box in an array (Z, Y, X)."""
+    """The slices that index a box of an array (Z, Y, X)."""
     z, y, x = box
     return slice(*z), slice(*y), slice(*x)
 
@@ -24,22 +24,22 @@ def whole(shape: tuple[int, int, int]) -> Bounds:
 
 
 def common(one: Bounds, other: Bounds) -> Bounds | None:
-    """What two boxes share; None where that is no voxel."""
+    """The intersection of two boxes; None where they do not overlap."""
     z, y, x = ((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))
     return (z, y, x) if all(start < stop for start, stop in (z, y, x)) else None
 
 
 def inside(array: npt.NDArray[Any], box: Bounds) -> npt.NDArray[Any]:
-    """A copy of an array (Z, Y, X) with 0 around a box."""
+    """A copy of an array (Z, Y, X) with 0 outside the box."""
     result = np.zeros_like(array)
     result[slices(box)] = array[slices(box)]
     return result
 
 
 def boxes_of(mask: npt.NDArray[np.bool_]) -> Iterator[Bounds]:
-    """Boxes that hold every True of a mask (Z, Y, X) once and no False; one box where that is what it is.
+    """Split a mask (Z, Y, X) into boxes that cover every True voxel once and no False voxel.
 
-    Each is the largest from its first voxel on: first along X, then Y, then Z.
+    Each box grows from its first voxel as far as possible along X, then Y, then Z.
     """
     left = mask.copy()
     while left.any():

@@ -1,38 +1,38 @@
-"""What can go wrong, as one family of exceptions.
+"""The exceptions of this package.
 
-Every message is one line: what was wrong, what was found, what to do. None of
-these derives from `RuntimeError`, because Qt thread workers swallow that one.
+Every message is one line: the problem, the value found, the remedy. None of
+them derives from `RuntimeError`, because Qt thread workers swallow that one.
 """
 
 from __future__ import annotations
 
 
 class NNUNetCPUError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all exceptions that this package raises on purpose."""
 
 
 class SettingsError(NNUNetCPUError, ValueError):
-    """Raised when a run is asked for with settings that make no sense."""
+    """Raised when the settings of a run are invalid."""
 
 
 class CaseError(NNUNetCPUError, ValueError):
-    """Raised when an image can't be read or does not fit what is asked of it."""
+    """Raised when an image can't be read, or does not fit the model or the settings."""
 
 
 class MemoryBudgetError(NNUNetCPUError):
-    """Raised before a run that needs more memory, or room on disk, than it may use."""
+    """Raised before a run that needs more memory or disk space than it may use."""
 
 
 class ModelError(NNUNetCPUError, ValueError):
-    """Raised when a model folder, archive or checkpoint is incomplete, unsafe or unsupported."""
+    """Raised when a model folder, archive or checkpoint is incomplete, unsafe or not supported."""
 
 
 class DeviceError(NNUNetCPUError, ValueError):
-    """Raised when the device asked for does not exist on this machine."""
+    """Raised when this computer does not have the chosen device."""
 
 
 class EngineError(NNUNetCPUError):
-    """Raised when the network fails while it computes."""
+    """Raised when the network fails during a pass."""
 
 
 class ViewerError(NNUNetCPUError):
@@ -44,5 +44,5 @@ class OutputError(NNUNetCPUError, OSError):
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says, fit for the one line of ours."""
+    """The first line of another library's error message; the name of its type where the message is empty."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

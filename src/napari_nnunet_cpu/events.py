@@ -1,4 +1,4 @@
-"""What a run tells its listeners. Plain values: the command line, Qt and a log read the same ones."""
+"""Events of a run. They are plain values: the command line, the viewer and a log read the same ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """The stages of a run, in their order."""
+    """The stages of a run, in order."""
 
     PREPARE = "prepare"
     LOAD = "load"
@@ -34,9 +34,9 @@ class StageStarted:
     Attributes
     ----------
     stage : Stage
-        Which.
+        The stage that begins.
     part : str
-        Of what, where there is more than one thing to do: a configuration, a time point.
+        The configuration or time point, where a run has several.
     """
 
     stage: Stage
@@ -44,27 +44,27 @@ class StageStarted:
 
     @property
     def text(self) -> str:
-        """What is going on, for people."""
+        """The event as a line for the user."""
         return _of(self.part, _DOING[self.stage])
 
 
 @dataclass(frozen=True, slots=True)
 class TileDone:
-    """A tile has gone through the network and was added to the sums.
+    """A tile went through the network and was added to the sums.
 
-    A run that goes on begins with one for the tiles that were there, where labels are final by now.
+    A resumed run begins with one event for all tiles computed earlier, if they made labels final.
 
     Attributes
     ----------
     done, total : int
         Tiles computed so far, and tiles of this run.
     seconds_left : float
-        Time the remaining tiles take at the pace so far, in seconds.
+        Time for the remaining tiles at the speed so far, in seconds.
     part : str
-        Of what, where there is more than one thing to do: a configuration, a time point.
+        The configuration or time point, where a run has several.
     final : tuple of Bounds
-        Boxes, start and stop along Z, Y, X of the case, whose labels are now those that the finished run will
-        have. The boxes of a run do not overlap, and leave out only what cropping took away, which is background.
+        Boxes (start and stop along Z, Y, X of the case) whose labels became final with this tile. The boxes of a
+        run never overlap. Together they cover the cropped image; everything around it is background.
     """
 
     done: int
@@ -75,20 +75,20 @@ class TileDone:
 
     @property
     def text(self) -> str:
-        """How far it is, for people."""
+        """The event as a line for the user."""
         return _of(self.part, f"{self.done} of {self.total} tiles, {duration(self.seconds_left)} left")
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The run waits for its turn, since one computes at a time; or goes on waiting, with fewer before it.
+    """The run waits in the queue, because one run computes at a time; sent again when the queue gets shorter.
 
     Attributes
     ----------
     part : str
-        What waits, where there is more than one thing to do.
+        The configuration or time point that waits, where a run has several.
     ahead : int
-        Runs before it, the one that computes included.
+        Runs ahead in the queue, including the one that computes.
     """
 
     part: str
@@ -96,7 +96,7 @@ class Waiting:
 
     @property
     def text(self) -> str:
-        """What is going on, for people."""
+        """The event as a line for the user."""
         return _of(self.part, f"waiting for the {'run' if self.ahead == 1 else f'{self.ahead} runs'} before it")
 
 
@@ -108,7 +108,7 @@ Event = StageStarted | TileDone | Waiting
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: "8 s", "3 min 20 s", "2 h 5 min"."""
+    """Seconds as text: "8 s", "3 min 20 s", "2 h 5 min"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -117,7 +117,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people say them, in powers of 1000: "850 MB", "1.2 GB"."""
+    """Bytes as text, in powers of 1000: "850 MB", "1.2 GB"."""
     if count < 999.5e6:
         return f"{max(count / 1e6, 1):.0f} MB"
     return f"{count / 1e9:.1f} GB"

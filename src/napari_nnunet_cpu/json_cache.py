@@ -1,6 +1,6 @@
-"""Small findings that a later process need not make again: JSON documents in the cache folder.
+"""Small JSON documents in the cache folder, which save later processes a measurement or a search.
 
-They may be deleted at any time, and where the folder can't be written nothing is remembered.
+Anyone may delete them at any time. Nothing is remembered if the folder can't be written.
 """
 
 from __future__ import annotations
@@ -19,29 +19,23 @@ from napari_nnunet_cpu.resources import cache_folder, processor_name
 
 
 def hash_of(document: Mapping[str, Any]) -> str:
-    """A name for a document of plain values, whatever their order."""
+    """A hash of a document of plain values, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def this_computer() -> list[Any]:
-    """What tells computers apart: a home folder may be shared by some that differ."""
+    """Values that identify this computer, because several computers may share a home folder."""
     return [platform.machine(), processor_name(), os.cpu_count(), platform.node()]
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of what is in a file.
-
-    Raises
-    ------
-    OSError
-        When it can't be read.
-    """
+    """The SHA-256 of the content of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def recall(kind: str, key: str) -> dict[str, Any] | None:
-    """The document remembered under a key of `hash_of`; None where there is none, or it is damaged."""
+    """The document stored under a key made by `hash_of`; None if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
         document = json.loads(_file(kind, key).read_text(encoding="utf-8"))
         if isinstance(document, dict):
@@ -50,7 +44,7 @@ def recall(kind: str, key: str) -> dict[str, Any] | None:
 
 
 def remember(kind: str, key: str, document: Mapping[str, Any]) -> None:
-    """Keep a document of plain values: the whole one, or what was there before."""
+    """Store a document of plain values, replacing the earlier one; do nothing if the folder can't be written."""
     file = _file(kind, key)
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +52,7 @@ def remember(kind: str, key: str, document: Mapping[str, Any]) -> None:
 
 
 def write_whole(file: Path, *parts: bytes | memoryview) -> None:
-    """Write a file; where that is not possible (no room, no right to write) what was there before is still there."""
+    """Replace a file with new content, or keep the old file if the disk is full or not writable."""
     with contextlib.suppress(OSError):
         handle, name = tempfile.mkstemp(prefix=".", dir=file.parent)
         try:

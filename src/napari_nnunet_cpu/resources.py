@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, memory, packages and a place for its files."""
+"""The cores, memory, packages and folders that this process may use."""
 
 from __future__ import annotations
 
@@ -24,19 +24,13 @@ Step = TypeVar("Step")
 _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")
 _CPU = Path("/proc/cpuinfo")
-# Instructions for sums of 8-bit products, by the names of Linux, and of numpy for the processors that brought them.
+# Instructions that sum 8-bit products: Linux's names for them, and numpy's names for the first processors with them.
 _INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 _INT8_PROCESSORS = {"AVX512_CLX", "AVX512_ICL", "AVX512_SPR"}
 
 
 def usable_cores() -> int:
-    """Cores this process may keep busy: its CPU affinity, capped by the cgroup's quota (Linux containers).
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
+    """Cores that this process may use, at least 1: its CPU affinity, capped by the quota of the container (cgroup)."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have no affinity call
@@ -46,7 +40,7 @@ def usable_cores() -> int:
 
 
 def _cgroup_quota(root: Path) -> float | None:
-    """CPU quota of the cgroup mounted at `root` in cores (version 2, then 1), or None without one."""
+    """CPU quota in cores of the cgroup (version 2 or 1) mounted at `root`; None without a quota."""
     try:
         quota, period = (root / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -63,21 +57,21 @@ def _cgroup_quota(root: Path) -> float | None:
 
 
 def free_memory_bytes() -> int:
-    """Memory that this process could still take: what the system has, capped by the cgroup's limit (containers)."""
+    """Free memory of the system, capped by the limit of the container (cgroup)."""
     free = int(psutil.virtual_memory().available)
     room = _cgroup_room(_CGROUP)
     return free if room is None else max(0, min(free, room))
 
 
 def _cgroup_room(root: Path) -> int | None:
-    """Bytes left of the memory limit of the cgroup mounted at `root` (version 2, then 1), or None without one."""
+    """Bytes left under the memory limit of the cgroup (version 2 or 1) mounted at `root`; None without a limit."""
     for limit, use, statistic in (
         ("memory.max", "memory.current", "memory.stat"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
     ):
         try:
             room = int((root / limit).read_text()) - int((root / use).read_text())
-            # Files that nobody has read for a while count as used, but are given up first.
+            # Cached files count as used memory, but the system frees those first that nobody read for a while.
             idle = re.search(r"^(?:total_)?inactive_file (\d+)$", (root / statistic).read_text(), re.MULTILINE)
         except (OSError, ValueError):  # no such version, or "max": no limit
             continue
@@ -86,25 +80,25 @@ def _cgroup_room(root: Path) -> int | None:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now."""
+    """Physical memory of this process, in bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
 def processor_name() -> str:
-    """What the processor calls itself, or what kind it is."""
-    if _CPU.is_file():  # on Linux platform.processor starts another process
+    """The processor's model name, or its architecture where the system does not tell the name."""
+    if _CPU.is_file():  # because platform.processor() starts another process on Linux
         name = re.search(r"^model name\s*:\s*(.*\S)", _CPU.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
         return name[1] if name else platform.machine()
     return platform.processor() or platform.machine()
 
 
 def is_x86() -> bool:
-    """Whether the processor is Intel's or AMD's."""
+    """Whether the processor is an x86 of 64 bits, by Intel or AMD."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def int8_is_fast() -> bool:
-    """Whether the CPU computes several times faster with 8-bit integers than with float32: x86 with VNNI or AMX."""
+    """Whether the CPU has VNNI or AMX, which make int8 several times faster than float32."""
     if _CPU.is_file():
         flags = re.search(r"^flags\s*:(.*)", _CPU.read_text(), re.MULTILINE)
         return flags is not None and not _INT8_FLAGS.isdisjoint(flags[1].split())
@@ -115,8 +109,8 @@ def int8_is_fast() -> bool:
 
 
 def peak_memory_bytes() -> int | None:
-    """Most memory this process has held at one time; None where the system does not tell (Windows)."""
-    # On Linux getrusage also counts what the process was before it became this program.
+    """Peak physical memory of this process in bytes; None on Windows, which does not tell it."""
+    # Not getrusage on Linux, because it also counts the program that this process was before exec.
     if _STATUS.is_file():
         kilobytes = re.search(r"VmHWM:\s*(\d+)", _STATUS.read_text())
         return int(kilobytes[1]) * 1024 if kilobytes else None
@@ -129,7 +123,7 @@ def peak_memory_bytes() -> int | None:
 
 
 def release_mapped(folder: Path) -> None:
-    """Hand memory of a folder's files that are mapped for reading back (Linux); what is touched again is read again."""
+    """Free the memory of a folder's memory-mapped files (Linux); the system reads them again on the next access."""
     if not hasattr(mmap, "MADV_DONTNEED") or not hasattr(psutil.Process, "memory_maps"):
         return
     library = ctypes.CDLL(None)
@@ -140,21 +134,21 @@ def release_mapped(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Folder for files that can be made again, such as unpacked models.
+    """The folder for files that can be made again, such as unpacked models.
 
-    The environment variable NAPARI_NNUNET_CPU_CACHE names another one.
+    The environment variable NAPARI_NNUNET_CPU_CACHE can name another folder.
     """
     chosen = os.environ.get("NAPARI_NNUNET_CPU_CACHE")
     return Path(chosen) if chosen else platformdirs.user_cache_path("napari-nnunet-cpu", appauthor=False)
 
 
 def runs_folder() -> Path:
-    """Folder where the viewer saves runs while they go on."""
+    """The folder where the viewer keeps its run files."""
     return cache_folder() / "runs"
 
 
 def installed_version(package: str) -> str | None:
-    """The version of a package; None where it is not installed."""
+    """The version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -162,7 +156,7 @@ def installed_version(package: str) -> str | None:
 
 
 class Stopwatch:
-    """Seconds spent, by the name of what they were spent on."""
+    """Adds up seconds by the name of a stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -177,7 +171,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def timed(self, name: str, steps: Iterable[Step]) -> Iterator[Step]:
-        """Go through the steps, and add the time until each comes to `name`."""
+        """Yield the steps of an iterable, adding the time that it takes for each to `name`."""
         upcoming = iter(steps)
         while True:
             with self.timing(name):

@@ -1,4 +1,4 @@
-"""What the user may choose about a run, and the presets that choose for them."""
+"""The options of a run, and the presets that set them."""
 
 from __future__ import annotations
 
@@ -16,59 +16,60 @@ PRESETS = ("exact", "fast", "draft")
 ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "int8")
 UNCERTAINTY_KINDS = ("margin", "entropy", "disagreement")
-AUTO_FOLDS = "auto"  # every numbered fold, or fold_all where there are none
+AUTO_FOLDS = "auto"  # every numbered fold, or fold_all if there are none
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?)b|b?)", re.IGNORECASE | re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Options of one run; make them with a preset and override what you like.
+    """Options of one run. Start from a preset and override single options.
 
     Attributes
     ----------
     preset : {"exact", "fast", "draft"}
-        Where the options started from; recorded with the result.
+        The preset that the options started from; recorded with the result.
     engine : {"auto", "torch", "openvino"}
-        What computes the network: OpenVINO on the CPU alone, torch anywhere. "auto" is OpenVINO on
-        the CPU where it is installed and can express the network, else torch.
+        Computes the network. OpenVINO runs on the CPU alone, torch on every device. "auto" takes OpenVINO
+        on the CPU if it is installed and supports the network, else torch.
     device : str
         "auto", "cpu", "cuda", "cuda:N" or "mps".
     precision : {"f32", "int8"}
-        Of the network. "int8" is taken where the CPU gains from it and the labels of parts of this
-        very image agree with those of f32; elsewhere the run is made in f32, and says why.
+        Numbers that the network computes with. "int8" applies if the CPU gains from it and the labels of
+        test crops of this image agree with those of f32. Otherwise the run takes f32 and reports why.
     agreement : float
-        How far they must agree: the least Dice of any class, in [0, 1]. 0 takes int8 however little they do.
+        Lowest Dice of any class, in [0, 1], that int8 must reach against f32. 0 takes int8 in any case.
     step : float
         Distance of neighbouring tiles as a share of the patch, in (0, 1]. nnU-Net uses 0.5.
     mirror : bool
-        Average over the mirrored patches that the model allows.
+        Average over mirrored patches, along the axes that the model allows.
     cover : bool
         Compute only as many tiles of the grid as cover the image once.
     box : tuple of (int, int) or None
-        Segment only this part: start and stop along Z, Y, X of the case. The labels in it are those of
-        a run on the whole image; around it there are none.
+        Segment only this box: start and stop along Z, Y, X of the case. The labels inside equal those of
+        a run on the whole image; outside the box they are background.
     threads : int or None
-        CPU threads of the network and of the export; None takes every core this process may use.
+        CPU threads of the network and of the export. None takes every core that this process may use.
     streams : int or None
-        Passes through the network at a time, which share the threads; each has memory of its own. OpenVINO alone takes
-        more than one. None takes one, and on 16 cores or more one for every 8 up to 4, where there is memory for it.
+        Passes that run at the same time (OpenVINO only). They share the threads, and each needs memory of
+        its own. None takes one; with 16 cores or more one per 8 cores, at most 4, if memory allows.
     memory : int or None
-        Bytes that the run may take on top of what the process holds when it begins, which is the
-        image, too. None takes most of what is free.
+        Budget in bytes, on top of the memory that the process holds when the run begins, including the
+        image. None takes most of the free memory.
     probabilities : bool
-        Keep the probabilities, too: 4 bytes a voxel of the image and class, on disk where memory is short.
+        Also keep the probabilities: 4 bytes per voxel of the image and class, on disk if memory is short.
     uncertainty : {"margin", "entropy", "disagreement"} or None
-        Measure, too, the uncertainty of each voxel, from 0 to 1, uncalibrated: how little the likeliest label leads
-        the next, how evenly the probabilities are spread, or how far folds and mirrored passes disagree.
+        Also measure the uncertainty of each voxel, from 0 to 1, uncalibrated. Margin: how little the most
+        probable label leads the second. Entropy: how evenly the probabilities are spread. Disagreement: how
+        much folds and mirrored passes differ.
     postprocess : bool
         Apply the postprocessing that nnU-Net found for the model (postprocessing.json). nnU-Net's
-        own prediction does not.
+        own prediction does not apply it.
 
     Raises
     ------
     SettingsError
-        When a value is not one of those above.
+        When an option has an invalid value.
     """
 
     preset: str = "exact"
@@ -111,35 +112,35 @@ class Settings:
         if self.threads is not None and self.threads < 1:
             raise SettingsError(f"threads is {self.threads}: it must be at least 1, or None for all cores")
         if self.streams is not None and self.streams < 1:
-            raise SettingsError(f"streams is {self.streams}: it must be at least 1, or None for what suits the threads")
+            raise SettingsError(f"streams is {self.streams}: it must be at least 1, or None to fit the threads")
         if self.memory is not None and self.memory < 1:
             raise SettingsError(
-                f"memory is {self.memory} bytes: it must be at least 1, or None for most of what is free"
+                f"memory is {self.memory} bytes: it must be at least 1, or None for most of the free memory"
             )
 
     @classmethod
     def exact(cls, **options: Any) -> Settings:
-        """nnU-Net's own labels: its grid, step 0.5, mirroring as the model allows."""
+        """nnU-Net's own labels: its grid, step 0.5, all mirroring that the model allows."""
         return replace(cls(), **options)
 
     @classmethod
     def fast(cls, **options: Any) -> Settings:
-        """The same grid without mirroring, in int8 where it agrees with f32: much faster, slightly different labels."""
+        """The same grid without mirroring, in int8 if it agrees with f32: much faster, slightly different labels."""
         return replace(cls(preset="fast", mirror=False, precision="int8"), **options)
 
     @classmethod
     def draft(cls, **options: Any) -> Settings:
-        """A first picture: as fast, with only as many tiles of the grid as cover the image."""
+        """A first look: like fast, but with only as many tiles as cover the image once."""
         return replace(cls.fast(preset="draft", cover=True), **options)
 
     @classmethod
     def from_preset(cls, preset: str, **options: Any) -> Settings:
-        """Settings of the preset called `preset`, with `options` on top; options that are None are left alone.
+        """Settings of a preset, with `options` on top. Options that are None keep the value of the preset.
 
         Raises
         ------
         SettingsError
-            When there is no such preset.
+            When no preset has this name.
         """
         if preset not in PRESETS:
             raise SettingsError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
@@ -158,13 +159,7 @@ class Settings:
 
 
 def parse_folds(text: str) -> str | tuple[str, ...]:
-    """Folds as a user types them: "0,1,2", or "all" for nnU-Net's fold_all; "auto" is left as it is.
-
-    Raises
-    ------
-    SettingsError
-        When it is none of these.
-    """
+    """Parse folds that a user typed: "0,1,2", "all" for nnU-Net's fold_all, or "auto", which stays as it is."""
     if text.strip() == AUTO_FOLDS:
         return AUTO_FOLDS
     folds = tuple(part.strip() for part in text.split(","))
@@ -174,13 +169,7 @@ def parse_folds(text: str) -> str | tuple[str, ...]:
 
 
 def parse_spacing(text: str) -> tuple[float, float, float]:
-    """Spacing (Z, Y, X) in mm as a user types it: "2.5, 0.8, 0.8", or "0.8" for all three.
-
-    Raises
-    ------
-    SettingsError
-        When these are not one or three positive numbers.
-    """
+    """Parse a spacing (Z, Y, X) in mm that a user typed: "2.5, 0.8, 0.8", or "0.8" for all three."""
     parts = text.split(",")
     try:
         z, y, x = (float(part) for part in (parts * 3 if len(parts) == 1 else parts))
@@ -194,13 +183,7 @@ def parse_spacing(text: str) -> tuple[float, float, float]:
 
 
 def parse_box(text: str) -> Bounds:
-    """A box as a user types it: "40:80, 60:160, 60:160", start and stop along Z, Y, X, counted from 0.
-
-    Raises
-    ------
-    SettingsError
-        When these are not three pairs of whole numbers, the second one larger.
-    """
+    """Parse a box that a user typed, start and stop along Z, Y, X from 0: "40:80, 60:160, 60:160"."""
     found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+),(\d+):(\d+)", re.sub(r"\s", "", text), re.ASCII)
     if found is not None:
         a, b, c, d, e, f = (int(number) for number in found.groups())
@@ -215,13 +198,7 @@ def _is_box(box: Bounds) -> bool:
 
 
 def parse_memory(text: str) -> int:
-    """Bytes as a user types them: "4GB" (1000 to the third), "4GiB" (1024 to the third), "500MB", "4000000000".
-
-    Raises
-    ------
-    SettingsError
-        When it is no size, or none that a byte fits in.
-    """
+    """Parse bytes that a user typed: "4GB" (1000 to the third), "4GiB" (1024 to the third), "500MB", "4000000000"."""
     found = _SIZE.fullmatch(text.strip())
     prefix, binary = (found[2] or "", found[3]) if found else ("", "")
     size = int(float(found[1]) * (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " ")) if found else 0

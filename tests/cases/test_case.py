@@ -54,7 +54,7 @@ def test_what_is_no_number_is_counted_and_placed(shape, bad, seed):
         Case(np.where(mask, bad, 7.0)[None], (1.0, 1.0, 1.0), name="patient")
     said = str(caught.value)
     assert f"channel 0 has {len(places)} voxels" in said
-    assert f"the first is (Z, Y, X) {tuple(places[0].tolist())}, all lie in the box {box}; give them" in said
+    assert f"the first is (Z, Y, X) {tuple(places[0].tolist())}, all lie in the box {box}; set them" in said
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint64, np.float16, np.float64], ids=str)
@@ -140,7 +140,7 @@ def moved(voxels):
 def test_channels_that_lie_almost_at_one_place_are_taken_with_a_note(voxels, noted):
     case = stack_channels([a_case(affine=OBLIQUE, name="t1"), a_case(affine=moved(voxels), name="t2")])
     np.testing.assert_array_equal(case.affine, OBLIQUE)
-    assert case.notes == (("t2 lies up to 0.09 voxels away from t1, whose place is taken",) if noted else ())
+    assert case.notes == (("t2 lies up to 0.09 voxels away from t1, whose position is used",) if noted else ())
 
 
 def test_a_channel_that_is_turned_a_little_is_measured_at_its_far_corner():

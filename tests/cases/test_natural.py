@@ -102,7 +102,7 @@ def test_content_decides_and_not_the_ending(tmp_path):
     path = written(tmp_path / "B.JPG", GREY, format="PNG")
     np.testing.assert_array_equal(read_case(path).channels[0, 0], GREY)
     path = written(tmp_path / "c.png", GREY, format="GIF")
-    with pytest.raises(CaseError, match=r"c\.png can't be read as an image: it is no PNG, JPEG or BMP file"):
+    with pytest.raises(CaseError, match=r"c\.png can't be read as an image: it is not a PNG, JPEG or BMP file"):
         read_case(path)
 
 
@@ -132,7 +132,7 @@ def test_an_animation_is_refused(tmp_path):
 def test_other_kinds_of_pixels_are_refused_by_name(tmp_path, name, mode, pixels):
     size, content = pixels.shape[1::-1], np.ascontiguousarray(pixels).tobytes()
     path = written(tmp_path / name, Image.frombytes(mode, size, content))
-    with pytest.raises(CaseError, match=f"has pixels of kind {mode}; grey, RGB or RGBA are needed"):
+    with pytest.raises(CaseError, match=f"has pixels of kind {mode}; save it as grey, RGB or RGBA"):
         read_case(path)
 
 
@@ -166,10 +166,10 @@ def test_the_emptiest_honest_png_is_read(tmp_path, bits, colour):
 
 
 @pytest.mark.parametrize(("bits", "colour"), [(1, 0), (8, 0), (8, 2), (16, 0)])
-def test_a_header_that_claims_a_giant_gets_no_memory(tmp_path, bits, colour):
+def test_a_header_that_declares_a_giant_gets_no_memory(tmp_path, bits, colour):
     (tmp_path / "a.png").write_bytes(a_png(100_000, 100_000, bits, colour, bytes(100)))
     with pytest.raises(
-        CaseError, match=r"a\.png is damaged or cut off: its header claims .*e\+\d+ bytes of voxels, which"
+        CaseError, match=r"a\.png is damaged or cut off: its header declares .*e\+\d+ bytes of voxels, which"
     ):
         read_case(tmp_path / "a.png")
 

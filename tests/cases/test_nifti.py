@@ -129,7 +129,7 @@ def test_complex_and_colour_voxels_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_a_header_that_claims_a_giant_gets_no_memory(tmp_path, monkeypatch, ending):
+def test_a_header_that_declares_a_giant_gets_no_memory(tmp_path, monkeypatch, ending):
     path = written(tmp_path / "small.nii", counting(2, 3, 4), np.eye(4))
     content = bytearray(path.read_bytes())
     struct.pack_into("<3h", content, 42, 30000, 30000, 30000)  # dim[1:4]
@@ -138,7 +138,7 @@ def test_a_header_that_claims_a_giant_gets_no_memory(tmp_path, monkeypatch, endi
     monkeypatch.setattr(np, "asanyarray", lambda *_: pytest.fail("the voxels were asked for"))
     with pytest.raises(
         CaseError,
-        match=r"is damaged or cut off: its header claims 5\.4e\+13 bytes of voxels, which can't be in the \d+",
+        match=r"is damaged or cut off: its header declares 5\.4e\+13 bytes of voxels, which can't be in the \d+",
     ):
         read_case(path)
 

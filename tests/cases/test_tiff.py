@@ -189,7 +189,7 @@ def test_compressed_pages_of_separate_colours_are_read(tmp_path, options):
 
 def test_two_nameless_axes_are_refused(tmp_path):
     path = written(tmp_path / "a.tif", np.zeros((2, 3, 30, 40), np.uint16), photometric="minisblack")
-    with pytest.raises(CaseError, match="has axes QQYX; axes out of C, Z, Y, X are needed, each once"):
+    with pytest.raises(CaseError, match="has axes QQYX; an image needs axes out of C, Z, Y, X, each once"):
         read_case(path)
 
 
@@ -282,8 +282,8 @@ def test_axes_that_the_user_states_win(tmp_path, tagged, shape, axes, order):
     ("axes", "message"),
     [
         ("Y,X", r"axes are 'Y,X', that is 2 axes, but the image has 3, of shape \(2, 30, 40\)"),
-        ("Q,Y,X", "Q is none of T, C, Z, Y, X$"),
-        ("S,A,R", "S is none of T, C, Z, Y, X$"),
+        ("Q,Y,X", "Q is not one of T, C, Z, Y, X$"),
+        ("S,A,R", "S is not one of T, C, Z, Y, X$"),
         ("Y,Y,X", "Y twice"),
         ("", "write a letter for each axis"),
         ("X,Y,Z", "a file has Y and X, or Z, Y and X, in this order and forwards"),
@@ -360,7 +360,7 @@ def test_sizes_with_a_comma(tmp_path, written_as, read_as):
 @pytest.mark.parametrize("change", [('SizeZ="2"', 'SizeZ="5"'), ('SizeC="1"', 'SizeC="3"')], ids=["Z", "C"])
 def test_pages_that_metadata_describe_and_the_file_has_not_are_no_zeros(tmp_path, change):
     path = ome(tmp_path / "a.ome.tif", change)
-    with pytest.raises(CaseError, match=r"describe [56] pages, but [34] of them are not there, nor in files beside it"):
+    with pytest.raises(CaseError, match=r"[56] pages, but [34] of them are neither in it nor in files beside it"):
         read_case(path)
     np.testing.assert_array_equal(read_case(path, axes="Z,Y,X").channels, STACK[None])
 
@@ -390,7 +390,7 @@ def test_a_chain_of_pages_that_goes_back_is_an_error(tmp_path, page, following, 
     end = places[page] + layout.tagnosize + tags * layout.tagsize
     struct.pack_into(layout.offsetformat, content, end, places[following])
     path.write_bytes(content)
-    with pytest.raises(CaseError, match=rf"a\.tif is damaged: after its page {page + 1} comes an earlier one again"):
+    with pytest.raises(CaseError, match=rf"a\.tif is damaged: its page {page + 1} is followed by an earlier one"):
         read_case(path)
 
 

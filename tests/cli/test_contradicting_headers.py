@@ -53,5 +53,5 @@ def test_a_form_without_inverse_is_no_obstacle_and_is_told(nnunet, model, tmp_pa
     image.write_bytes(content)
     done = nnunet("segment", image, "-m", model, "-o", tmp_path / "o.nii", "--engine", "torch")
     assert done.exit_code == 0, done.stderr
-    assert "singular does not say where it lies: its affine has no inverse\n" in done.stderr
+    assert "singular has an unknown position: its affine has no inverse\n" in done.stderr
     assert header_of(tmp_path / "o.nii")["sform_code"] == 2

@@ -51,7 +51,7 @@ def test_it_is_that_of_python(nnunet, image: Path, model: Path, options: list[st
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--uncertainty", "d.png"], 1, "d.png: its format holds no fractions; use one of .nii, "),
+        (["--uncertainty", "d.png"], 1, "d.png: this format holds no fractions; use one of .nii, "),
         (["--uncertainty", "o.nii.gz"], 2, "can't be both labels and uncertainty"),
         (["--uncertainty", "d.nii.gz", "--uncertainty-kind", "variance"], 2, "unknown uncertainty 'variance'"),
         (

@@ -15,7 +15,7 @@ from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.boxes import whole as box_of
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.export import Logits, LogitsOf, ProbabilityExport, export_box, label_export, linear
-from napari_nnunet_cpu.export.spline_labels import WholeExport
+from napari_nnunet_cpu.export.spline_labels import SplineExport
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
@@ -146,7 +146,7 @@ def test_the_plans_say_how_logits_are_resampled(case: Triple, tmp_path: Path) ->
     model = model_of(tmp_path, resampling_options={"probabilities": {"order": 3}})
     logits = np.random.default_rng(1).normal(size=(3, 5, 6, 7))
     geometry = whole(case, (5, 6, 7))
-    assert isinstance(label_export(model, geometry, threads=1), WholeExport) == (case != (5, 6, 7))
+    assert isinstance(label_export(model, geometry, threads=1), SplineExport) == (case != (5, 6, 7))
     smooth = [resize(head, case, order=3, mode="edge", anti_aliasing=False) for head in logits]
     assert np.array_equal(exported(logits, model, geometry), np.argmax(smooth, axis=0))
 

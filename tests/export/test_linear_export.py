@@ -13,7 +13,7 @@ from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export import Logits
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
-from napari_nnunet_cpu.export.spline_labels import WholeExport
+from napari_nnunet_cpu.export.spline_labels import SplineExport
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 from napari_nnunet_cpu.prepare.resample import Resampler
@@ -61,9 +61,9 @@ def boxes_of(logits: np.ndarray, weights: np.ndarray | None = None) -> LogitsOf:
 
 
 def linear(labels: Labels, resampler: Resampler, source: Triple, shape: Triple) -> LinearExport:
-    taps = resampler.taps(source, shape)
-    assert taps is not None
-    return LinearExport(labels, taps, source, shape, threads=2)
+    weights = resampler.axis_weights(source, shape)
+    assert weights is not None
+    return LinearExport(labels, weights, source, shape, threads=2)
 
 
 def exported(labels: Labels, resampler: Resampler, logits: LogitsOf, source: Triple, shape: Triple) -> np.ndarray:
@@ -72,7 +72,7 @@ def exported(labels: Labels, resampler: Resampler, logits: LogitsOf, source: Tri
 
 def head_by_head(labels: Labels, resampler: Resampler, logits: LogitsOf, source: Triple, shape: Triple) -> np.ndarray:
     """Every head resampled as a whole, and the heads compared everywhere."""
-    return WholeExport(labels, resampler, source, shape).labels(logits, whole(shape))
+    return SplineExport(labels, resampler, source, shape).labels(logits, whole(shape))
 
 
 @both

@@ -92,7 +92,7 @@ def test_a_pickle_with_an_archive_behind_it_is_not_run(folder, tmp_path):
     marker = tmp_path / "payload-was-run"
     path = folder / CHECKPOINT
     content = path.read_bytes()
-    for protocol, message in ((4, "is a bare pickle"), (0, "it is no torch archive")):
+    for protocol, message in ((4, "is a bare pickle"), (0, "it is not a torch archive")):
         path.write_bytes(pickle.dumps(PAYLOADS["posix.system"](str(marker)), protocol) + content)
         with pytest.raises(ModelError, match=message):
             load_model(folder)
@@ -156,7 +156,7 @@ def test_a_claim_of_more_data_than_the_file_has_is_refused(folder):
     place = content.rindex(b"PK\x01\x02", 0, content.rindex(entry.filename.encode()))  # its line in the directory
     content[place + 24 : place + 28] = (2**31).to_bytes(4, "little")
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="claims more data than it has"):
+    with pytest.raises(ModelError, match="declares more data than it has"):
         load_model(folder)
 
 
@@ -330,7 +330,7 @@ def test_weights_that_share_their_bytes_are_refused(folder):
 
     edit_checkpoint(folder / CHECKPOINT, share)
     edit_records(folder / CHECKPOINT, lambda records: None)  # without torch's padding
-    with pytest.raises(ModelError, match="is smaller than the weights it claims to hold"):
+    with pytest.raises(ModelError, match="is smaller than the weights it declares"):
         load_model(folder)
 
 

@@ -118,8 +118,8 @@ def test_a_known_trainer_needs_no_notice(name):
 def test_any_other_trainer_is_taken_at_its_plans_with_a_notice(configuration, name):
     assert network_of(name, configuration, "model") is configuration.architecture
     assert notice_of(name) == (
-        f"trained by {name}, which is not known here; its weights fit the plans' network, but they do not tell "
-        "a nonlinearity or the kind and epsilon of a norm, which are those of the plans"
+        f"trained by {name}, which is not known here; its weights fit the plans' network, but weights do not reveal "
+        "the nonlinearity or the kind and epsilon of the norm, so these are taken from the plans"
     )
 
 
@@ -160,7 +160,7 @@ def test_trainers_of_other_networks(configuration, name):
     "name", ["", "os.system", "nnUNetTrainer_250epochs\n", "a b", "<b>", "x" * 201, "1st", "\x1b[31m", "nnUNetTrainer;"]
 )
 def test_what_no_class_is_called_is_refused(configuration, name):
-    with pytest.raises(ModelError, match=r"^checkpoint was trained by .*, which is no name of a trainer$") as caught:
+    with pytest.raises(ModelError, match=r"^checkpoint was trained by .*, which is not a valid trainer") as caught:
         network_of(name, configuration, "checkpoint")
     assert repr(name[:200]) in str(caught.value)
     assert len(str(caught.value)) < 300

@@ -225,5 +225,5 @@ def test_what_fits_in_no_way_is_refused_before_anything_is_made(
 def test_a_full_disk_is_said(models: dict[str, TrainedModel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     case = Case(np.ones((1, 40, 40, 40), np.float32), (1.0, 1.0, 1.0))
-    with pytest.raises(MemoryBudgetError, match="has room for 1 MB, 1 MB are needed for what does not fit"):
+    with pytest.raises(MemoryBudgetError, match="has 1 MB free, but needs 1 MB for arrays that do not fit"):
         run_as("disk", case, models["3d"])

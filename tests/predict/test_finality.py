@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export.linear import LinearExport
-from napari_nnunet_cpu.export.spline_labels import WholeExport
+from napari_nnunet_cpu.export.spline_labels import SplineExport
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.predict.tiles.finality import Finality, window_depth
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, Triple
@@ -23,9 +23,9 @@ steps = st.sampled_from([0.3, 0.5, 1.0])
 
 
 def export_of(resampler: Resampler, source: Triple, shape: Triple) -> LinearExport:
-    taps = resampler.taps(source, shape)
-    assert taps is not None
-    return LinearExport(ONE, taps, source, shape, threads=1)
+    weights = resampler.axis_weights(source, shape)
+    assert weights is not None
+    return LinearExport(ONE, weights, source, shape, threads=1)
 
 
 class Needs:
@@ -174,7 +174,7 @@ def test_the_window_is_about_a_patch(prepared: int, rows: int, patch: tuple[int,
 
 def test_splines_need_it_all() -> None:
     grid = Grid.for_image((20, 4, 4), (8, 4, 4), 0.5)
-    export = WholeExport(ONE, Resampler(3, None, 0), (20, 4, 4), (30, 4, 4))
+    export = SplineExport(ONE, Resampler(3, None, 0), (20, 4, 4), (30, 4, 4))
     assert window_depth(grid, export, 30, grid.starts[0]) == 20
     finality = Finality(grid, export, (30, 4, 4))
     finality.plan(grid.tiles())

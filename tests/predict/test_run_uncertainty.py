@@ -221,7 +221,7 @@ def test_what_was_not_asked_for_is_not_there(models: dict[str, TrainedModel], ca
     with pytest.raises(OutputError, match="there is no uncertainty to write"):
         run.result().save_uncertainty(tmp_path / "d.nii.gz")
     result = finished(run_as("dense", case, models["3d"], replace(PLAIN, uncertainty="margin"))).result()
-    with pytest.raises(OutputError, match="its format holds no fractions; use one of "):
+    with pytest.raises(OutputError, match="this format holds no fractions; use one of "):
         result.save_uncertainty(tmp_path / "d.png")
 
 

@@ -44,8 +44,8 @@ def test_voxels_without_data_are_named(tmp_path: Path, normalization: str, value
     case.channels[0, 2, 3, 4:6] = value
     worst = re.escape(f"{dtype(value):.3g}")
     message = (
-        rf"image: channel 0 has 2 voxels that are as large as {worst}, which is no intensity but "
-        r'means "no data"; the first is \(Z, Y, X\) \(2, 3, 4\), all lie in the box 2:3,3:4,4:6; give them'
+        rf"image: channel 0 has 2 voxels that are as large as {worst}, which "
+        r'means "no data"; the first is \(Z, Y, X\) \(2, 3, 4\), all lie in the box 2:3,3:4,4:6; set them'
     )
     with pytest.raises(CaseError, match=message):
         prepare(case, opened(tmp_path, normalization=normalization, transpose=(2, 0, 1)))

@@ -81,7 +81,7 @@ def test_letters_of_the_file_make_none() -> None:
         ("Z, Y, 1", (2, 3, 4), "write a letter for each axis"),
         ("Z; Y; X", (2, 3, 4), "write a letter for each axis"),
         ("--Z, Y, X", (2, 3, 4), "write a letter for each axis"),
-        ("Q, Y, X", (2, 3, 4), "Q is none of T, C, Z, Y, X"),
+        ("Q, Y, X", (2, 3, 4), "Q is not one of T, C, Z, Y, X"),
         ("Y, X", (2, 3, 4), "2 axes, but the image has 3, of shape (2, 3, 4)"),
         ("T, Z, Y, X", (2, 3, 4), "4 axes, but the image has 3"),
         ("Z, Y, Y", (2, 3, 4), "Y twice"),

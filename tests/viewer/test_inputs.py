@@ -274,7 +274,7 @@ def test_channels_that_lie_almost_at_one_place_are_taken_with_a_note(
     first = viewer.add_image(channels[0], name="t1", scale=(2, 1, 1))
     second = viewer.add_image(channels[0], name="t2", scale=(2, 1, 1), translate=(2 * voxels, 0, 0))
     notes = image_from_layers([first, second]).case().notes
-    assert notes == (("t2 lies up to 0.05 voxels away from t1, whose place is taken",) if noted else ())
+    assert notes == (("t2 lies up to 0.05 voxels away from t1, whose position is used",) if noted else ())
     second.scale = (2, 1, 1.05)
     with pytest.raises(CaseError, match=r"different places: t2 is up to [\d.]+ voxels away from t1"):
         image_from_layers([first, second])

@@ -140,7 +140,7 @@ def test_the_sample_needs_no_directions() -> None:
 def test_scripts_are_told_the_same(one, reorienting, channels) -> None:
     viewer = ViewerModel()
     viewer.add_image(channels[0], name="scan")
-    with pytest.raises(SettingsError, match="Q is none of"):
+    with pytest.raises(SettingsError, match="Q is not one of"):
         segment_layer(viewer, "scan", one, axes="Q, Y, X")
     with pytest.raises(SettingsError, match="2 axes, but the image has 3"):
         segment_layer(viewer, "scan", one, axes="Y, X")

@@ -1,4 +1,4 @@
-"""The axes of an image as people write them."""
+"""The axes of an image, written as letters."""
 
 from __future__ import annotations
 
@@ -9,26 +9,9 @@ from napari_nnunet_cpu.errors import SettingsError
 
 
 def split_axes(text: str, shape: Sequence[int], letters: str) -> list[str]:
-    """Axes as a user types them, "T, C, Z, Y, X" or "-X, Y, Z"; commas may be left out.
+    """Split axes that a user typed into one capital letter per axis, with a minus if the axis runs backwards.
 
-    Parameters
-    ----------
-    text : str
-        A letter per axis, with a minus for one that runs backwards.
-    shape : sequence of int
-        Of the image.
-    letters : str
-        Those that are known, all capitals.
-
-    Returns
-    -------
-    list of str
-        A capital letter per axis, with its minus.
-
-    Raises
-    ------
-    SettingsError
-        When a letter is unknown or there twice, or their number is not that of the image's axes.
+    "T, C, Z, Y, X" and "-XYZ" are valid: commas are optional. Every axis of `shape` needs one of `letters`.
     """
     compact = re.sub(r"[\s,]", "", text).upper().replace("\N{MINUS SIGN}", "-")
     parts = re.findall(r"-?[A-Z]", compact)
@@ -37,7 +20,7 @@ def split_axes(text: str, shape: Sequence[int], letters: str) -> list[str]:
     named = [part[-1] for part in parts]
     unknown = [letter for letter in named if letter not in letters]
     if unknown:
-        raise SettingsError(f"axes are {text!r}; {unknown[0]} is none of {', '.join(letters)}")
+        raise SettingsError(f"axes are {text!r}; {unknown[0]} is not one of {', '.join(letters)}")
     if len(parts) != len(shape):
         raise SettingsError(
             f"axes are {text!r}, that is {len(parts)} axes, but the image has {len(shape)}, of shape {tuple(shape)}; "

@@ -1,4 +1,4 @@
-"""One subject: its channels, its spacing and where it lies in space."""
+"""One subject: its channels, its spacing and its position in space."""
 
 from __future__ import annotations
 
@@ -18,29 +18,26 @@ from napari_nnunet_cpu.errors import CaseError
 
 Spacing = tuple[float, float, float]
 
-# nnU-Net gives a 2D image one slice of this thickness, relative to its largest pixel
-# (imageio/simpleitk_reader_writer.py), which makes it anisotropic: never resampled across slices.
+# nnU-Net gives a 2D image one slice of this thickness, relative to its largest pixel size
+# (imageio/simpleitk_reader_writer.py), because an anisotropic image is never resampled across slices.
 PLANAR_THICKNESS = 999.0
 
-
-# Channels of one image: their spacings as nnU-Net compares them, but for rounding; how many voxels apart they may
-# lie, and from where on it is worth a word.
-_SAME_SPACING = 1e-4
-_FARTHEST = 0.1
-_SAME_PLACE = 1e-3
+_SPACING_TOLERANCE = 1e-4  # relative, between the channels of one image
+_MAX_VOXELS_APART = 0.1  # between the same voxel of two channels
+_ROUNDING_VOXELS = 1e-3  # a smaller distance is rounding, and not worth a note
 
 
 class SpacingSource(StrEnum):
-    """How far a spacing can be relied on.
+    """The source of a spacing.
 
-    The readers of nnU-Net that know no headers (Tiff3DIO, NaturalImage2DIO) ignore pixel sizes in a
-    file's metadata, so models trained through them must too.
+    nnU-Net's Tiff3DIO and NaturalImage2DIO ignore pixel sizes in the metadata of a file. Models trained
+    through these readers must therefore ignore them, too.
     """
 
-    USER = "user"  # stated by the user
-    STATED = "stated"  # by a header made for it (NIfTI, ITK's formats) or nnU-Net's JSON file
-    PIXEL_SIZE = "pixel size"  # by the metadata of a TIFF file or the scale of a layer
-    ASSUMED = "assumed"  # by nobody: 1 mm is nnU-Net's own assumption
+    USER = "user"  # the user
+    STATED = "stated"  # a medical header (NIfTI, ITK's formats), or nnU-Net's JSON file
+    PIXEL_SIZE = "pixel size"  # the metadata of a TIFF file, or the scale of a layer
+    ASSUMED = "assumed"  # nothing: 1 mm, as nnU-Net assumes
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +53,26 @@ class Case:
         Distance of neighbouring voxels along (Z, Y, X) in millimetres.
     affine : numpy.ndarray or None
         Shape (4, 4): voxel index (x, y, z, 1), so the array's axes *reversed*, to
-        millimetres in the RAS+ frame of NIfTI. None where the file says nothing of it.
+        millimetres in the RAS+ frame of NIfTI. None if the file has no affine.
     name : str
-        What the subject is called, for messages and file names.
+        Name of the subject, for messages and file names.
     spacing_source : SpacingSource
-        Where the spacing comes from.
+        The source of the spacing.
     planar : bool
-        True for a 2D image; its labels are given back in 2D.
+        True for a 2D image, whose labels are written as 2D again.
     nifti : NiftiSpace or None
-        The NIfTI header that the image came with: labels get its geometry, and `seen_by` asks it.
+        The NIfTI header of the image: labels repeat its geometry, and `seen_by` interprets it.
     file_spacing_mm : tuple of float or None
-        Spacing (Z, Y, X) that the file states, where `with_spacing` set another one.
+        Spacing (Z, Y, X) that the file states, if `with_spacing` replaced it.
     unit_mm : float
-        Millimetres in the unit of `spacing_mm`: not 1 where nnU-Net's reader takes other lengths for mm.
+        Millimetres per unit of `spacing_mm`. Not 1 if nnU-Net's reader takes another unit for mm.
     notes : tuple of str
-        What the user should know of how the image was read, a sentence each.
+        Sentences that tell the user about special decisions in reading the image.
 
     Raises
     ------
     CaseError
-        When the arrays are empty, not numbers, not finite, or do not fit each other.
+        When the channels are empty, not real numbers or not finite, or spacing or affine are invalid.
     """
 
     channels: npt.NDArray[Any]
@@ -106,7 +103,7 @@ class Case:
 
     @property
     def spacing_known(self) -> bool:
-        """Whether somebody stated the spacing; if not, 1 mm is an assumption."""
+        """Whether the spacing was stated. If not, it is nnU-Net's 1 mm."""
         return self.spacing_source is not SpacingSource.ASSUMED
 
     @property
@@ -117,23 +114,23 @@ class Case:
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of a voxel in ml; NaN where it is not known, and in a plane."""
+        """Volume of a voxel in ml; NaN for an unknown spacing and for a 2D image."""
         return prod(self.spacing_mm) * self.unit_mm**3 / 1000 if self.spacing_known and not self.planar else math.nan
 
     @property
     def grid_spacing_mm(self) -> Spacing:
-        """Spacing (Z, Y, X) of the grid that labels lie on: what the file states, or else the user."""
+        """Spacing (Z, Y, X) of the grid of the labels: the file's spacing, even if the user stated another one."""
         return self.file_spacing_mm or self.spacing_mm
 
     @property
     def to_world(self) -> npt.NDArray[np.float64]:
-        """Shape (4, 4): the affine or, without one, the spacing along RAS+ axes from the origin."""
+        """Voxel index (x, y, z, 1) to RAS+ mm, shape (4, 4): the affine, or the spacing on the diagonal without one."""
         return self.affine if self.affine is not None else np.diag([*self.grid_spacing_mm[::-1], 1.0])
 
     def seen_by(self, reader: str) -> Case:
-        """The same case with the spacing and affine that one of nnU-Net's readers sees, by its name in the plans.
+        """The case with the spacing and affine that the given reader of nnU-Net finds, named as in the plans.
 
-        A NIfTI header can state several, see `NiftiSpace`. A spacing that the user stated stays.
+        A NIfTI header can state several geometries, see `NiftiSpace`. A spacing that the user stated stays.
         """
         if self.nifti is None:
             return self
@@ -155,9 +152,9 @@ class Case:
         return replace(self, spacing_mm=spacing, affine=frame.affine, unit_mm=unit_mm, notes=notes)
 
     def with_spacing(self, spacing_mm: Spacing) -> Case:
-        """The same case, computed at the spacing that the user states, (Z, Y, X) in mm; its place stays as it is.
+        """The case at a spacing (Z, Y, X) in mm that the user states; its position in space stays.
 
-        A 2D image keeps the thickness that nnU-Net gives it: Z is not used.
+        A 2D image keeps the thickness that nnU-Net gives it, so Z is ignored.
         """
         _check_spacing(spacing_mm, self.name)
         if self.planar:
@@ -171,7 +168,7 @@ class Case:
         )
 
     def on_grid_of_spacing(self) -> Case:
-        """The same case on the grid that `spacing_mm` makes, where the user stated it: for files to train on."""
+        """The case with an affine that has the spacing stated by the user, for files that nnU-Net trains on."""
         if self.spacing_source is not SpacingSource.USER:
             return self
         affine = self.affine
@@ -182,7 +179,7 @@ class Case:
 
 
 def planar_spacing(spacing_yx: tuple[float, float]) -> Spacing:
-    """Spacing (Z, Y, X) that nnU-Net gives a 2D image of this pixel spacing (Y, X)."""
+    """The spacing (Z, Y, X) that nnU-Net gives a 2D image with this pixel spacing (Y, X)."""
     return max(spacing_yx) * PLANAR_THICKNESS, spacing_yx[0], spacing_yx[1]
 
 
@@ -192,12 +189,9 @@ def _check_spacing(spacing_mm: Spacing, name: str) -> None:
 
 
 def stack_channels(parts: list[Case]) -> Case:
-    """One case from several of the same grid, their channels in the order given.
+    """Join cases on the same grid into one, with their channels in the given order.
 
-    Raises
-    ------
-    CaseError
-        When shape or spacing differ, or the places by more than a tenth of a voxel; the message names both images.
+    Raises `CaseError` if shapes or spacings differ, or positions by more than a tenth of a voxel.
     """
     first = parts[0]
     notes = [note for part in parts for note in part.notes]
@@ -207,7 +201,7 @@ def stack_channels(parts: list[Case]) -> Case:
                 f"channels differ in shape (Z, Y, X): {first.name} {first.shape}, {part.name} {part.shape}; "
                 "resample them to one grid first"
             )
-        if not np.allclose(part.spacing_mm, first.spacing_mm, rtol=_SAME_SPACING):
+        if not np.allclose(part.spacing_mm, first.spacing_mm, rtol=_SPACING_TOLERANCE):
             raise CaseError(
                 f"channels differ in spacing (Z, Y, X): {first.name} {first.spacing_mm} mm, "
                 f"{part.name} {part.spacing_mm} mm; resample them to one grid first"
@@ -222,12 +216,12 @@ def stack_channels(parts: list[Case]) -> Case:
 
 
 def voxels_apart(affine: npt.NDArray[np.float64], other: npt.NDArray[np.float64], lengths: tuple[int, ...]) -> float:
-    """How far a voxel of one image lies from the same voxel of the other at most, in voxels along any axis.
+    """The largest distance between the same voxel in two images, in voxels along any axis.
 
     Parameters
     ----------
     affine, other : numpy.ndarray
-        Shape (n + 1, n + 1): voxel to place. The first must have an inverse.
+        Shape (n + 1, n + 1): voxel index to position. `affine` must have an inverse.
     lengths : tuple of int
         Voxels along each of the n axes, in the order of the affine's columns.
     """
@@ -236,25 +230,22 @@ def voxels_apart(affine: npt.NDArray[np.float64], other: npt.NDArray[np.float64]
 
 
 def check_apart(voxels: float, first: str, other: str) -> str | None:
-    """What the user should know of channels that lie so many voxels apart; None where it is rounding.
+    """A note for the user about channels this many voxels apart; None if the distance is rounding.
 
-    Raises
-    ------
-    CaseError
-        When it is more than a tenth of a voxel.
+    Raises `CaseError` for more than a tenth of a voxel.
     """
-    if voxels > _FARTHEST:
+    if voxels > _MAX_VOXELS_APART:
         raise CaseError(
             f"channels lie at different places: {other} is up to {voxels:.3g} voxels away from {first}; "
             "register and resample them to one grid first"
         )
-    if voxels > _SAME_PLACE:
-        return f"{other} lies up to {voxels:.2g} voxels away from {first}, whose place is taken"
+    if voxels > _ROUNDING_VOXELS:
+        return f"{other} lies up to {voxels:.2g} voxels away from {first}, whose position is used"
     return None
 
 
 def _same(affine: npt.NDArray[np.float64] | None, other: npt.NDArray[np.float64] | None) -> bool:
-    """Whether two affines are equal, but for the rounding of one library or the other."""
+    """Whether two affines are equal except for rounding."""
     if affine is None or other is None:
         return affine is other
     return np.allclose(affine, other, rtol=1e-6, atol=1e-6)

@@ -1,4 +1,4 @@
-"""dataset.json of a raw nnU-Net dataset: what its channels, labels and files are."""
+"""The dataset.json of a raw nnU-Net dataset: its channels, labels and file format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.errors import CaseError, OutputError, SettingsError
 
-# The reader that nnU-Net takes where dataset.json names none (imageio/reader_writer_registry.py).
+# nnU-Net's reader if dataset.json names none (imageio/reader_writer_registry.py).
 _DEFAULT_READER = {".nii.gz": "SimpleITKIO", ".tif": "NaturalImage2DIO"}
 _READER_KEY = "overwrite_image_reader_writer"
 _LARGEST_LABEL = 2**16 - 1
@@ -26,26 +26,22 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 @dataclass(frozen=True)
 class DatasetJson:
-    """What nnU-Net has to know of a dataset before it can train on it.
+    """The description of a dataset that nnU-Net trains with.
+
+    Raises `SettingsError` if nnU-Net would refuse the labels.
 
     Attributes
     ----------
     channel_names : tuple of str
-        Of the images, in order. nnU-Net chooses the normalization by them.
+        In the order of the channels; nnU-Net chooses the normalization by them.
     labels : dict
-        Name to value, or to the list of values that a region unites. "ignore" marks voxels that
-        training leaves out.
+        Name to value, or to the values of a region. Training leaves voxels of "ignore" out.
     regions_class_order : tuple of int or None
-        For regions: the value that each paints, in the order of `labels`.
+        The label that each region paints, in the order of `labels`.
     file_ending : str
-        Of all images and labels.
+        The ending of all image and label files.
     reader : str
-        Which of nnU-Net's readers reads them.
-
-    Raises
-    ------
-    SettingsError
-        When nnU-Net would refuse these labels.
+        nnU-Net's reader for these files.
     """
 
     channel_names: tuple[str, ...]
@@ -76,21 +72,18 @@ class DatasetJson:
 
     @property
     def values(self) -> list[int]:
-        """Every value that labels may have, ascending."""
+        """All valid label values, in ascending order."""
         return sorted({value for named in self.labels.values() for value in _listed(named)})
 
     @property
     def has_regions(self) -> bool:
-        """Whether a name stands for several values."""
+        """Whether any name stands for several values."""
         return any(len(_listed(named)) > 1 for named in self.labels.values())
 
     def checked(self, labels: npt.NDArray[Any], shape: tuple[int, int, int], name: str) -> npt.NDArray[Any]:
-        """Labels (Z, Y, X) in the type that they are stored in: 8 bits, or 16 where they are needed.
+        """Labels (Z, Y, X) as 8-bit integers, or 16-bit if their values need it.
 
-        Raises
-        ------
-        CaseError
-            When they are no integers, have another shape, or a value that has no name.
+        Raises `CaseError` if they are not integers, have another shape than the image, or a value without a name.
         """
         if labels.dtype.kind not in "biu":
             raise CaseError(f"{name}: labels must be integers, found dtype {labels.dtype}")
@@ -99,30 +92,19 @@ class DatasetJson:
         found, counts = np.unique(labels, return_counts=True)
         unnamed = ~np.isin(found, self.values)
         if unnamed.any():
-            what = ", ".join(str(value) for value in found[unnamed][:12])
+            values = ", ".join(str(value) for value in found[unnamed][:12])
             named = ", ".join(f"{called} {_SHORT.repr(value)}" for called, value in list(self.labels.items())[:12])
             raise CaseError(
-                f"{name}: {counts[unnamed].sum()} voxels have label {what}, which has no name in this dataset; "
+                f"{name}: {counts[unnamed].sum()} voxels have label {values}, which has no name in this dataset; "
                 f"paint them as one of: {named}"
             )
         return labels.astype(np.uint8 if self.values[-1] < 255 else np.uint16)
 
     def document(self, found: Mapping[str, Any], cases: int, where: Path) -> dict[str, Any]:
-        """What dataset.json must hold, with what else is in it already.
+        """The content of dataset.json, including further keys of `found`.
 
-        Parameters
-        ----------
-        found : mapping
-            What it holds now; empty for a new one.
-        cases : int
-            How many the dataset has.
-        where : Path
-            The file, for messages.
-
-        Raises
-        ------
-        OutputError
-            When the file is that of another dataset; the message says in what they differ.
+        `found` is the present content, empty for a new file, and `cases` the number of cases. Raises
+        `OutputError` if `found` describes a different dataset, and names the first difference.
         """
         document: dict[str, Any] = {
             "channel_names": {str(number): name for number, name in enumerate(self.channel_names)},
@@ -134,7 +116,7 @@ class DatasetJson:
         if found:
             for key, ours in document.items():
                 theirs = found.get(key)
-                # Regions are painted in the order of their names.
+                # The order of the names matters, because nnU-Net paints regions in this order.
                 if theirs != ours or (self.has_regions and list(theirs) != list(ours)):
                     raise _differs(where, key, theirs, ours)
         reader = self._agreed_reader(found, where)
@@ -143,36 +125,33 @@ class DatasetJson:
         return {**found, **document, "numTraining": cases}
 
     def _agreed_reader(self, found: Mapping[str, Any], where: Path) -> str:
-        """The reader for what is there and what comes: nibabel's reads whatever ITK's does, to the same arrays."""
+        """A reader for the old and the new files: nibabel's gives the same arrays as ITK's, for more files."""
         if not found:
             return self.reader
         stated = found.get(_READER_KEY, "None")
         theirs = _DEFAULT_READER[self.file_ending] if stated == "None" else str(stated)
-        turns = {name.removeprefix("SimpleITK").removeprefix("Nibabel") for name in (theirs, self.reader)}
-        if len(turns) > 1:
+        suffixes = {name.removeprefix("SimpleITK").removeprefix("Nibabel") for name in (theirs, self.reader)}
+        if len(suffixes) > 1:
             raise _differs(where, _READER_KEY, theirs, self.reader)
         return theirs if theirs.startswith("Nibabel") else self.reader
 
     @property
     def _named(self) -> list[int]:
-        """All values but that of "ignore", ascending."""
+        """All label values except that of "ignore", in ascending order."""
         return sorted(
             {value for name, named in self.labels.items() if name != "ignore" for value in _listed(named)},
         )
 
     @property
     def _regions(self) -> int:
-        """How many names are neither background nor "ignore"."""
+        """The number of names other than background and "ignore"."""
         return sum(set(_listed(named)) != {0} for name, named in self.labels.items() if name != "ignore")
 
 
 def read_dataset_json(path: Path) -> dict[str, Any]:
-    """What dataset.json holds; nothing where there is none.
+    """The content of a dataset.json; empty if the file does not exist.
 
-    Raises
-    ------
-    OutputError
-        When it can't be read, or lists its cases by itself, so that files alone would add none.
+    Raises `OutputError` if it can't be read, or lists its cases explicitly, so that new files would be ignored.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -181,7 +160,7 @@ def read_dataset_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or (path.exists() and not document):
         raise OutputError(f"{path} does not describe a dataset; choose another folder")
     if "dataset" in document:
-        raise OutputError(f'{path} lists its cases under "dataset", wherever they are; choose another folder')
+        raise OutputError(f"{path} lists its cases itself, so nnU-Net would ignore new files; choose another folder")
     return document
 
 

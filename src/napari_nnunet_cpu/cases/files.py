@@ -1,4 +1,4 @@
-"""Files to cases and labels to files: which format, several channels, atomic writes."""
+"""Read cases from files of any format, and write labels to files atomically."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None,
         NIfTI, ITK (.nrrd, .mha, .gipl), TIFF, PNG, JPEG or BMP files, one per channel in the model's
         order, or one file with all of them.
     spacing_mm : tuple of float, optional
-        Spacing (Z, Y, X) in mm to use instead of what the files say.
+        Spacing (Z, Y, X) in mm to use instead of the spacing in the files.
     axes : str, optional
         The axes of TIFF files that name them wrongly, such as a stack whose depth is called time: "Z,Y,X".
 
@@ -62,7 +62,7 @@ def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None,
     CaseError
         When a file is missing or unreadable, or the channels do not lie on one grid.
     SettingsError
-        When `axes` are not those of a file, or a file is no TIFF.
+        When `axes` do not fit a file, or a file is not TIFF.
     """
     if not paths:
         raise CaseError("no image given: name at least one file")
@@ -71,22 +71,14 @@ def read_case(*paths: str | os.PathLike[str], spacing_mm: Spacing | None = None,
 
 
 def read_labels(path: str | os.PathLike[str], case: Case) -> npt.NDArray[Any]:
-    """Labels of a case from a file, such as `write_labels` makes.
+    """Read labels (Z, Y, X), int32, for a case from a file.
 
-    Returns
-    -------
-    numpy.ndarray
-        Integers, shape of the case (Z, Y, X).
-
-    Raises
-    ------
-    CaseError
-        When the file can't be read, holds more than whole numbers, or lies on another grid than the case.
+    Raises `CaseError` if the file can't be read, holds other values than whole numbers, or has another grid.
     """
     labels = _read_one(Path(path))
     if labels.spacing_source is SpacingSource.ASSUMED:  # a format without spacing, such as PNG
         labels = replace(labels, spacing_mm=case.spacing_mm)
-    if case.planar:  # formats differ in what they say of the third axis of a plane
+    if case.planar:  # because formats describe the third axis of a 2D image differently
         labels = replace(labels, affine=None)
     stack_channels([replace(case, channels=case.channels[:1]), labels])
     values = labels.channels
@@ -97,26 +89,10 @@ def read_labels(path: str | os.PathLike[str], case: Case) -> npt.NDArray[Any]:
 
 
 def write_labels(path: str | os.PathLike[str], labels: npt.NDArray[Any], case: Case) -> Path:
-    """Write labels on the grid of the case they were made from.
+    """Write labels (Z, Y, X), integers, on the grid of their case; return the path.
 
-    Parameters
-    ----------
-    path : path
-        Ends with one of `LABEL_ENDINGS`. Replaced whole, or not at all.
-    labels : numpy.ndarray
-        Integers, shape (Z, Y, X).
-    case : Case
-        Whose spacing and affine the file gets.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    OutputError
-        When the ending is unknown, its format can't hold labels on that grid, or the file can't be written.
+    An existing file is replaced only after the new one is complete. Raises `OutputError` if the ending is
+    unknown, the format can't hold this grid, or the file can't be written.
     """
     path = Path(path)
     check_output(path, case)
@@ -124,68 +100,31 @@ def write_labels(path: str | os.PathLike[str], labels: npt.NDArray[Any], case: C
 
 
 def write_fractions(path: str | os.PathLike[str], fractions: npt.NDArray[np.float32], case: Case) -> Path:
-    """Write numbers on the grid of the case they were made from, as `write_labels` does labels.
-
-    Parameters
-    ----------
-    path : path
-        Ends with one of `FRACTION_ENDINGS`. Replaced whole, or not at all.
-    fractions : numpy.ndarray
-        Shape (Z, Y, X), float32.
-    case : Case
-        Whose spacing and affine the file gets.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    OutputError
-        When the ending is unknown, its format can't hold fractions on that grid, or the file can't be written.
-    """
+    """Write fractions (Z, Y, X), float32, on the grid of their case, as `write_labels` writes labels."""
     path = Path(path)
     check_fractions(path, case)
     return _written(path, fractions, case)
 
 
 def check_fractions(path: Path, case: Case | None = None) -> None:
-    """Raise `OutputError` now, as `check_output`, when numbers with a fraction could not be written to `path`."""
+    """Raise `OutputError` now, like `check_output`, if fractions could not be written to `path`."""
     if _ending(path, FRACTION_ENDINGS) is None:
-        raise OutputError(f"{path}: its format holds no fractions; use one of {', '.join(FRACTION_ENDINGS)}")
+        raise OutputError(f"{path}: this format holds no fractions; use one of {', '.join(FRACTION_ENDINGS)}")
     check_output(path, case)
 
 
 def write_array(path: Path, array: npt.NDArray[Any], case: Case) -> None:
-    """Write one channel or the labels (Z, Y, X) of a case on its grid, in place: a failure leaves part of a file.
+    """Write a channel or labels (Z, Y, X) on the grid of their case, in place: a failure leaves an incomplete file.
 
-    Parameters
-    ----------
-    path : Path
-        Ends with one of `LABEL_ENDINGS`.
-    array : numpy.ndarray
-        Of a type that the format has.
-    case : Case
-        Whose spacing and affine the file gets.
-
-    Raises
-    ------
-    OSError
-        When the file can't be written.
+    The format must be able to hold the type of the array. Raises `OSError` if the file can't be written.
     """
     _WRITERS[_ending(path, LABEL_ENDINGS) or ""](path, array, case)
 
 
 def check_output(path: Path, case: Case | None = None) -> None:
-    """Raise `OutputError` now, not after a long run, when labels could not be written to `path`.
+    """Raise `OutputError` now, and not after a long run, if labels could not be written to `path`.
 
-    Parameters
-    ----------
-    path : Path
-        Where they are to go.
-    case : Case, optional
-        The case that they are to be made from, once it is read: not every format can hold every grid.
+    With a `case`, also check its grid, because not every format can hold every grid.
     """
     ending = _ending(path, LABEL_ENDINGS)
     if ending is None:
@@ -197,7 +136,7 @@ def check_output(path: Path, case: Case | None = None) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raise `OutputError` when no file can be written to `path`, whose folder is made when that happens."""
+    """Raise `OutputError` if no file can be written to `path`. A missing folder is fine: writing creates it."""
     try:
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir():
@@ -214,20 +153,16 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same ending, that takes its place when the block ends well.
+    """A temporary path that replaces `path` when the block ends without an error.
 
-    Its folder is made where there is none.
-
-    Raises
-    ------
-    OutputError
-        When the file can't be written; what was at `path` is still there.
+    It has the same folder, which is created if necessary, and the same ending. Raises `OutputError` if the
+    file can't be written; `path` is then unchanged.
     """
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In small letters: a MetaImage that ends with .MHA is written as two files with other names.
-        # Cut in front: a name may be as long as the file system allows, but not longer.
+        # In lower case, because a MetaImage that ends with .MHA is written as two files with other names.
+        # The start is cut off, because a longer name could exceed the limit of the file system.
         handle, name = tempfile.mkstemp(prefix=".", suffix=path.name.lower()[-40:], dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -242,14 +177,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    """The process's umask: `mkstemp` makes private files, results get the usual permissions."""
+    """The umask of the process, because `mkstemp` makes private files and results need the usual permissions."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def without_ending(name: str) -> str:
-    """The name of an image file without the ending of its format."""
+    """The name of an image file without its ending."""
     ending = _ending(Path(name), tuple(_READERS))
     return name[: -len(ending)] if ending else name
 
@@ -278,7 +213,7 @@ def _read_one(path: Path, axes: str | None = None) -> Case:
         if axes is None:
             return _READERS[ending](path, name)
         if ending not in tiff.ENDINGS:
-            raise SettingsError(f"{path}: axes can be stated for TIFF files alone; this format names its own")
+            raise SettingsError(f"{path}: axes can be stated for TIFF files alone; this format states its own")
         return tiff.read_tiff(path, name, axes)
 
 

@@ -1,8 +1,8 @@
-"""How a NIfTI file lies in space: one header, as ITK reads it and as nibabel reads it.
+"""The geometry of a NIfTI file, as ITK and as nibabel read it.
 
 A header states the geometry up to three times: voxel sizes (pixdim), a rotation (qform) and an affine
-(sform). Where they contradict each other, every library believes another one. nnU-Net trains and predicts
-with what its reader believes, so a model has to see an image through the same eyes.
+(sform). Where these contradict each other, every library chooses differently. A model was trained on the
+geometry that its reader chose, so its images must be read in the same way.
 
 Sources: `itkNiftiImageIO.cxx` and `itkImageFileReader.hxx` of ITK 5.4, `nifti1_io.c` of its niftilib,
 `nifti1.py` of nibabel 5.
@@ -22,13 +22,13 @@ from nibabel.quaternions import quat2mat
 
 Array = npt.NDArray[np.float64]
 
-# What a header's unit code means, in mm. All other codes count as mm, for ITK as for us.
+# Millimetres by the unit code of a header. All other codes mean mm, as in ITK.
 _UNIT_MM = {1: 1e3, 2: 1.0, 3: 1e-3}
 _UNIT_NAMES = {1: "metre", 3: "micrometre"}
 _UNIT_BITS = 0x07
-_SCANNER = 1  # the code of a form in the scanner's own coordinates
+_SCANNER = 1  # the code of a form in the scanner's coordinates
 
-# What labels take over from the header of their image, as it stands there.
+# Header fields that labels copy from their image.
 _FIELDS_OF_SPACE = (
     "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
     "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
@@ -40,17 +40,17 @@ _silent.disabled = True
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Where voxels lie, as one reader sees it.
+    """The geometry that one reader finds in a header.
 
     Attributes
     ----------
     spacing : tuple of float
         Distance of neighbouring voxels along the file's axes (Z, Y, X), in the reader's unit.
     affine : numpy.ndarray or None
-        Shape (4, 4): voxel index (x, y, z, 1) to the RAS+ frame, in the reader's unit; None where
-        the file does not say, or says it with a matrix that has no inverse.
+        Shape (4, 4): voxel index (x, y, z, 1) to the RAS+ frame, in the reader's unit. None if
+        the header has no affine, or one without an inverse.
     unit_mm : float
-        Millimetres in the reader's unit: nnU-Net's nibabel readers take lengths as they stand.
+        Millimetres per unit of the reader: nnU-Net's nibabel readers do not convert units.
     """
 
     spacing: tuple[float, float, float]
@@ -59,12 +59,9 @@ class Frame:
 
 
 class NiftiSpace:
-    """The header of a NIfTI file, read for its geometry.
+    """The geometry in the header of a NIfTI file.
 
-    Parameters
-    ----------
-    header : nibabel.Nifti1Header
-        As it stands in the file; unchecked, for nibabel's checks change it.
+    The header must be unchecked (`check=False`), because nibabel's checks change it.
     """
 
     def __init__(self, header: nib.Nifti1Header) -> None:
@@ -73,44 +70,44 @@ class NiftiSpace:
 
     @property
     def unit_name(self) -> str | None:
-        """The unit of length, where it is another one than mm."""
+        """The unit of length, if it is not mm."""
         return _UNIT_NAMES.get(self._unit)
 
     @property
     def spacing_stated(self) -> bool:
-        """Whether the header has a length for each axis of space; if not, 1 stands in, as in ITK."""
+        """Whether the header has a voxel size for each spatial axis. A missing size is 1, as in ITK."""
         return all(_is_length(float(size)) for size in self._raw["pixdim"][1 : 1 + self._axes])
 
     def seen_by(self, reader: str) -> Frame:
-        """The frame that one of nnU-Net's readers sees, by its name in the plans."""
+        """The frame for one of nnU-Net's readers, named as in the plans."""
         if not reader.startswith("Nibabel"):
             return self.itk
         frame = self.nibabel
         if reader.endswith("WithReorient") and frame.affine is not None and not _runs_along_ras(frame.affine):
-            # nibabel gives an image that it turns a new header, whose voxel sizes are the affine's.
+            # Reorienting in nibabel makes a new header, with voxel sizes from the affine.
             x, y, z = np.linalg.norm(frame.affine[:3, :3], axis=0).tolist()
             return Frame((z, y, x), frame.affine, frame.unit_mm)
         return frame
 
     @cached_property
     def itk(self) -> Frame:
-        """The frame that ITK sees, always in mm."""
+        """The frame that ITK finds, always in mm."""
         sizes = self._sizes * self._unit_mm
         x, y, z = np.abs(sizes).tolist()
         form = self._itk_form()
         if form is None:
-            # ITK refuses such a file. Its voxel sizes can be used, and so can an affine that is merely skewed.
+            # ITK refuses such a file, but its voxel sizes are valid, and so is an affine with skewed axes.
             affine = self.nibabel.affine
             return Frame((z, y, x), None if affine is None else affine * _rows(self._unit_mm))
         affine = np.eye(4)
-        # Of the form only the directions count. ITK turns an axis of negative size round.
+        # ITK takes only the directions from the form, and reverses an axis with a negative voxel size.
         affine[:3, :3] = form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) * sizes
         affine[:3, 3] = form[:3, 3] * self._unit_mm
         return Frame((z, y, x), affine)
 
     @cached_property
     def nibabel(self) -> Frame:
-        """The frame that nibabel sees, in the file's own unit."""
+        """The frame that nibabel finds, in the unit of the file."""
         checked = self._header.copy()
         checked.check_fix(logger=_silent, error_level=math.inf)
         sizes = np.array(checked.structarr["pixdim"][1:4], dtype=np.float64)
@@ -119,20 +116,20 @@ class NiftiSpace:
         if checked.structarr["sform_code"] != 0:
             affine = np.array(checked.get_sform(), dtype=np.float64)
         elif checked.structarr["qform_code"] != 0:
-            # nibabel's own method refuses a quaternion that is a rounding error too long.
+            # Not nibabel's own method, because it refuses a quaternion that rounding made too long.
             affine = self._qform(np.array([x, y, z]), float(checked.structarr["pixdim"][0]))
         else:
             affine = np.array(checked.get_base_affine(), dtype=np.float64)
         return Frame((z, y, x), affine if _has_inverse(affine) else None, self._unit_mm)
 
     def copy_to(self, header: nib.Nifti1Header) -> None:
-        """Give another header this geometry, field by field: whatever a program believes, it sees both in one place."""
+        """Copy this geometry to another header field by field, so that every program shows both images in one place."""
         for name in _FIELDS_OF_SPACE:
             header.structarr[name] = self._raw[name]
 
     @property
     def _axes(self) -> int:
-        """How many of the axes x, y, z there are."""
+        """The number of spatial axes, 1 to 3."""
         return int(min(max(self._raw["dim"][0], 1), 3))
 
     @property
@@ -145,14 +142,14 @@ class NiftiSpace:
 
     @property
     def _sizes(self) -> Array:
-        """Voxel sizes along x, y, z with their signs; 1 where there is none."""
+        """Signed voxel sizes along x, y, z; 1 for a missing size."""
         sizes = np.ones(3)
         stated = np.array(self._raw["pixdim"][1 : 1 + self._axes], dtype=np.float64)
         sizes[: self._axes] = np.where(np.isfinite(stated) & (stated != 0), stated, 1.0)
         return sizes
 
     def _qform(self, sizes: Array, handedness: float) -> Array:
-        """The affine of the qform with these voxel sizes; of a quaternion that is too long the direction counts."""
+        """The affine of the qform with these voxel sizes; a quaternion that is too long is normalized."""
         raw = self._raw
         b, c, d = (_finite(float(raw[f"quatern_{letter}"])) for letter in "bcd")
         rest = 1.0 - (b * b + c * c + d * d)
@@ -173,10 +170,10 @@ class NiftiSpace:
         return np.array([*rows, [0, 0, 0, 1]], dtype=np.float64)
 
     def _itk_form(self) -> Array | None:
-        """The form whose directions and origin ITK takes, in the file's unit; None where it finds none."""
+        """The form (4, 4) from which ITK takes directions and origin, in the file's unit; None without one."""
         has_qform, has_sform = self._raw["qform_code"] > 0, self._raw["sform_code"] > 0
         if not has_qform and not has_sform:
-            # ITK begins at 0 and runs along its own axes L, P, S.
+            # ITK's default: origin 0, and its own axes L, P, S.
             return np.diag([-1.0, -1.0, 1.0, 1.0])
         sizes = np.where(self._sizes > 0, self._sizes, 1.0)
         sform, qform = self._sform, self._qform(sizes, float(self._raw["pixdim"][0]))
@@ -194,7 +191,7 @@ def _is_length(size: float) -> bool:
 
 
 def _finite(value: float) -> float:
-    """The value, or the 0 that niftilib puts in the place of NaN and infinity."""
+    """The value, or 0 for NaN and infinity, as in niftilib."""
     return value if math.isfinite(value) else 0.0
 
 
@@ -203,7 +200,7 @@ def _rows(factor: float) -> Array:
 
 
 def _has_inverse(affine: Array | None) -> bool:
-    """Whether an affine leads back to voxels, in the 32 bits that a header keeps it in."""
+    """Whether an affine has an inverse, at the float32 precision of a header."""
     if affine is None or not np.isfinite(affine).all():
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -211,7 +208,7 @@ def _has_inverse(affine: Array | None) -> bool:
 
 
 def has_right_angles(affine: Array) -> bool:
-    """Whether axes are at right angles, to the 1e-4 that ITK allows."""
+    """Whether the axes are at right angles, within ITK's tolerance of 1e-4."""
     if not _has_inverse(affine):
         return False
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
@@ -223,18 +220,18 @@ def _runs_along_ras(affine: Array) -> bool:
 
 
 def _itk_finds_equal(sform: Array, qform: Array) -> bool:
-    """Whether ITK takes two forms for the same: then it believes the sform, which is more precise."""
+    """Whether ITK treats two forms as equal. It then takes the sform, which is more precise."""
     same_place = np.abs(sform[:3, 3] - qform[:3, 3]).max() <= 1e-4
     sizes = [np.sort(np.linalg.norm(form[:3, :3], axis=0)) for form in (sform, qform)]
     same_sizes = np.abs(sizes[0] - sizes[1]).max() <= 1e-4
-    turn = _left_singular(sform) @ _left_singular(qform).T
-    return bool(same_place and same_sizes and np.abs(turn - np.eye(3)).max() <= 1e-4)
+    rotation = _left_singular(sform) @ _left_singular(qform).T
+    return bool(same_place and same_sizes and np.abs(rotation - np.eye(3)).max() <= 1e-4)
 
 
 def _left_singular(form: Array) -> Array:
-    """The left singular vectors of axes at right angles, with the signs and in the order that ITK's LINPACK gives.
+    """The left singular vectors of orthogonal axes, with the signs and in the order of ITK's LINPACK.
 
-    They are the directions of the axes, the longest first. Signs come from Householder's reflections.
+    They are the directions of the axes, the longest first. Householder reflections determine the signs.
     """
     columns = form[:3, :3].copy()
     lengths = np.linalg.norm(columns, axis=0)

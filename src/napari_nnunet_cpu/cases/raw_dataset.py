@@ -1,4 +1,4 @@
-"""A folder of images and labels that nnU-Net can train on: imagesTr, labelsTr, dataset.json."""
+"""A folder that nnU-Net can train on: imagesTr, labelsTr and dataset.json."""
 
 from __future__ import annotations
 
@@ -18,33 +18,25 @@ from napari_nnunet_cpu.cases.dataset_json import DatasetJson, read_dataset_json
 from napari_nnunet_cpu.cases.files import read_case, replacing, without_ending, write_array
 from napari_nnunet_cpu.errors import CaseError, OutputError
 
-# Types in which channels are kept as they are. All others become float32, in which nnU-Net computes.
-_KEPT = {".nii.gz": ("u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8"), ".tif": ("u1", "u2", "f4")}
-# ITK refuses cosines of somewhat more than 1e-4 between axes; nibabel's reader gives the same arrays below that.
+# Types that channels keep in the file. All others become float32, because nnU-Net computes in it.
+_FILE_DTYPES = {".nii.gz": ("u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8"), ".tif": ("u1", "u2", "f4")}
+# ITK refuses axes with a cosine above about 1e-4 between them; below this limit nibabel gives the same arrays.
 _RIGHT_ANGLE = 1e-5
-_LONGEST_NAME = 50  # letters of up to four bytes; a file's name has 255 bytes, with channel, ending and number
+_MAX_NAME = 50  # letters of up to four bytes, because a file name has 255 bytes, with number, channel and ending
 _FIRST_FREE_NUMBER = 500
 _NNUNET_NAME = re.compile(r"Dataset(\d{3})_[^/]+")
 
 
 class RawDataset:
-    """A raw dataset in nnU-Net's layout, opened, or begun with the first case that is added.
+    """A raw dataset in nnU-Net's layout; the first case that is added creates the folder.
 
-    nnU-Net trains on it when the folder lies in nnUNet_raw and is called DatasetXXX_Name, where XXX
-    is a number of its own; any other folder can be moved there later, see `name_for_nnunet`.
+    nnU-Net trains on the folder if it lies in nnUNet_raw under a name DatasetXXX_Name with a number of
+    its own. Any other folder can be moved there later, see `name_for_nnunet`.
 
-    Volumes are written as .nii.gz, and so are 2D images whose spacing is stated. Other 2D images
+    Volumes are written as .nii.gz, and so are 2D images with a stated spacing. Other 2D images
     become .tif, which nnU-Net reads without a pixel size. An unknown spacing is 1 mm, as in nnU-Net.
 
-    Parameters
-    ----------
-    folder : Path
-        It is made when it is needed.
-
-    Raises
-    ------
-    OutputError
-        When the folder is a file, or its dataset.json can't be read.
+    Raises `OutputError` if the folder is a file, or its dataset.json can't be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,40 +56,38 @@ class RawDataset:
         *,
         reader: str | None = None,
     ) -> str:
-        """Write a case and its labels, wholly or not at all. The same image again has its labels replaced.
+        """Write a case and its labels, both or neither. Adding the same image again replaces its labels.
 
         Parameters
         ----------
-        case : Case
-            The image.
         labels : numpy.ndarray
             Integers, shape of the case (Z, Y, X).
         channel_names : sequence of str
-            Of the model, or as nnU-Net shall normalize them.
+            The model's names; nnU-Net chooses the normalization by them.
         label_values : mapping
-            Name to value, or to the values that a region unites, as in dataset.json.
+            Name to value, or to the values of a region, as in dataset.json.
         regions_class_order : sequence of int, optional
-            For regions: the value that each paints.
+            The label that each region paints.
         name : str, optional
-            What to call the case; by default its own name.
+            Name of the case in the dataset; by default its own name.
         reader : str, optional
-            nnU-Net's reader that the model was trained through: training goes on with it.
+            nnU-Net's reader for the model, which training on this dataset uses again.
 
         Returns
         -------
         str
-            The identifier: the name, made fit for a file, with a number where another image has it.
+            The identifier: the name without special characters, and a number if another image has the name.
 
         Raises
         ------
         CaseError
-            When labels and image do not fit each other, or the dataset has the image on another grid.
+            When the labels do not fit the image, or the dataset has the image on another grid.
         SettingsError
             When nnU-Net would refuse the names of the labels.
         OutputError
-            When the folder holds another kind of dataset, or can't be written.
+            When the folder holds a different dataset, or can't be written.
         """
-        # nnU-Net finds the spacing in the files, so one that the user stated goes into them.
+        # nnU-Net reads the spacing from the files, so they must hold the spacing that the user stated.
         case = case.seen_by("SimpleITKIO").on_grid_of_spacing()
         if len(channel_names) != len(case.channels):
             raise CaseError(f"{case.name} has {len(case.channels)} channels, but {list(channel_names)} are named")
@@ -126,14 +116,14 @@ class RawDataset:
         return identifier
 
     def identifiers(self) -> tuple[str, ...]:
-        """The cases, in alphabetical order: those that have labels and all channels."""
+        """The identifiers of complete cases (labels and all channels), in alphabetical order."""
         document = read_dataset_json(self._json)
         channels = document.get("channel_names")
         return self._complete(str(document.get("file_ending")), len(channels)) if isinstance(channels, dict) else ()
 
     @property
     def name_for_nnunet(self) -> str:
-        """DatasetXXX_Name: the folder's own name where it is such a one, else one that its neighbours do not have."""
+        """The folder's name if it has the form DatasetXXX_Name, else a name of this form with a number still free."""
         name = self.folder.resolve().name
         if _NNUNET_NAME.fullmatch(name):
             return name
@@ -169,7 +159,7 @@ class RawDataset:
         )
 
     def _check_axes(self, case: Case, ending: str) -> None:
-        """Raise `OutputError` for a plane among volumes or the other way round, which nnU-Net can't train on."""
+        """Raise `OutputError` if 2D and 3D images would be mixed, because nnU-Net can't train on both at once."""
         labelled = next(iter(sorted(self._labels.glob(f"*{ending}"))), None)
         if labelled is None or ending != ".nii.gz":
             return
@@ -184,7 +174,7 @@ class RawDataset:
             )
 
     def _identifier(self, case: Case, name: str, ending: str) -> tuple[str, bool]:
-        """The identifier for a case, and whether its image is there under it already."""
+        """The identifier of a case, and whether the dataset already holds its image."""
         number = 1
         while True:
             identifier = name if number == 1 else f"{name}_{number}"
@@ -202,11 +192,11 @@ class RawDataset:
     def _write(
         self, arrays: Mapping[Path, npt.NDArray[Any]], case: Case, description: DatasetJson, found: Mapping[str, Any]
     ) -> None:
-        """Write the files, move them to their places, and only then dataset.json.
+        """Write the files to a temporary folder, move them into the dataset, and then write dataset.json.
 
-        They are written elsewhere, since nnU-Net takes every file in imagesTr for a case, also one
-        that a crash left half-written. Labels move first: without its image nnU-Net does not see
-        them, while an image without labels would keep it from training.
+        They are not written in place, because nnU-Net takes every file in imagesTr for a case, even one
+        that a crash left incomplete. Labels move first, because nnU-Net ignores labels without an image,
+        but refuses to train with an image without labels.
         """
         moved: list[Path] = []
         with tempfile.TemporaryDirectory(prefix=".adding-", dir=self.folder) as folder:
@@ -223,7 +213,7 @@ class RawDataset:
                 document = description.document(found, cases, self._json)
                 if document != found:
                     with replacing(self._json) as temporary:
-                        # ASCII: nnU-Net opens it in whatever encoding the computer has.
+                        # ASCII, because nnU-Net opens the file in the encoding of the computer.
                         temporary.write_text(json.dumps(document, indent=4) + "\n", encoding="ascii")
             except BaseException:
                 for place in reversed(moved):
@@ -232,41 +222,40 @@ class RawDataset:
 
 
 def _ending(case: Case, reader: str | None) -> str:
-    """The ending of files that keep what matters of the case to nnU-Net."""
+    """The file ending for a case: .nii.gz if nnU-Net needs its spacing, else .tif."""
     if not case.planar:
         return ".nii.gz"
-    voxels = case.spacing_source is not SpacingSource.STATED if reader is None else reader == "NaturalImage2DIO"
-    return ".tif" if voxels else ".nii.gz"
+    no_spacing = case.spacing_source is not SpacingSource.STATED if reader is None else reader == "NaturalImage2DIO"
+    return ".tif" if no_spacing else ".nii.gz"
 
 
 def _reader(case: Case, reader: str | None, ending: str) -> str:
-    """The reader of nnU-Net that can read the case as `reader` would."""
+    """The reader of nnU-Net that reads the written files as `reader` read the original."""
     if ending == ".tif":
         return "NaturalImage2DIO"
     if case.planar:
-        return "SimpleITKIO"  # the others know volumes only
-    turned = "WithReorient" if reader is not None and reader.endswith("WithReorient") else ""
+        return "SimpleITKIO"  # because the others read volumes only
+    reorient = "WithReorient" if reader is not None and reader.endswith("WithReorient") else ""
     library = "Nibabel" if _is_sheared(case) or (reader or "").startswith("Nibabel") else "SimpleITK"
-    return f"{library}IO{turned}"
+    return f"{library}IO{reorient}"
 
 
 def _is_sheared(case: Case) -> bool:
-    """Whether the axes are not at right angles, which ITK refuses to read."""
+    """Whether the axes are not at right angles, because ITK refuses such files."""
     products = case.to_world[:3, :3].T @ case.to_world[:3, :3]
     lengths = np.sqrt(np.diag(products))
     return bool((np.abs(products - np.diag(np.diag(products))) > _RIGHT_ANGLE * np.outer(lengths, lengths)).any())
 
 
 def _storable(channel: npt.NDArray[Any], ending: str) -> npt.NDArray[Any]:
-    """A channel in a type that the format has."""
+    """A channel (Z, Y, X) in a type that the file format can hold."""
     if channel.dtype.kind == "b":
         return channel.astype(np.uint8)
-    kept = channel.dtype.str[1:] in _KEPT[ending]
-    return channel if kept else channel.astype(np.float32)
+    return channel if channel.dtype.str[1:] in _FILE_DTYPES[ending] else channel.astype(np.float32)
 
 
 def _stored(images: Sequence[Path], case: Case, ending: str) -> Case | None:
-    """The first channel as it is in its file, if the files hold the intensities of the case; else None."""
+    """The first channel as stored, if the files hold the same intensities as the case; else None."""
     first = None
     for path, channel in zip(images, case.channels, strict=True):
         stored = read_case(path)
@@ -277,7 +266,7 @@ def _stored(images: Sequence[Path], case: Case, ending: str) -> Case | None:
 
 
 def _check_grid(path: Path, stored: Case, case: Case, ending: str) -> None:
-    """Raise `CaseError` when an image is there on another grid: its labels would not lie on it."""
+    """Raise `CaseError` if the dataset holds the image on another grid, where the labels would be misplaced."""
     if ending != ".tif" and not np.allclose(stored.to_world, case.to_world, rtol=1e-4, atol=1e-3):
         raise CaseError(
             f"{case.name} is in the dataset with spacing {stored.spacing_mm} mm and affine "
@@ -287,7 +276,7 @@ def _check_grid(path: Path, stored: Case, case: Case, ending: str) -> None:
 
 
 def _safe(name: str) -> str:
-    """A name without anything that a file system, or nnU-Net, takes for more than a letter."""
-    # An image that nnU-Net named has the number of its channel at the end.
+    """A name without characters that have a meaning for a file system or nnU-Net."""
+    # nnU-Net puts the number of the channel at the end of image names.
     stem = without_ending(unicodedata.normalize("NFC", name)).removesuffix("_0000")
-    return re.sub(r"[^\w-]+", "_", stem)[:_LONGEST_NAME].strip("_-") or "case"
+    return re.sub(r"[^\w-]+", "_", stem)[:_MAX_NAME].strip("_-") or "case"

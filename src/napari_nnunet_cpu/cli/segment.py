@@ -81,7 +81,7 @@ def segment_command(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Memory for the run, as 4GB, besides the image (most of what is free)."),
+        typer.Option(metavar="SIZE", help="Memory for the run, as 4GB, besides the image (most of the free memory)."),
     ] = None,
     box: Annotated[
         str | None,

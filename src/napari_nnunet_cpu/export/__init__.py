@@ -1,4 +1,4 @@
-"""From summed logits to labels, probabilities and uncertainty on the grid of the image."""
+"""From accumulated logits to labels, probabilities and uncertainty on the grid of the image."""
 
 from napari_nnunet_cpu.export.labels import LabelExport, export_box, label_export
 from napari_nnunet_cpu.export.logits import Logits, LogitsOf

@@ -1,4 +1,4 @@
-"""From the prepared image's grid to that of the image, as the plans say."""
+"""Resample heads from the grid of the prepared image to that of the cropped image, by the plans."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ Head = npt.NDArray[np.float32]
 
 
 def resampler_to_image(model: TrainedModel, geometry: Geometry) -> Resampler:
-    """What resamples logits from `geometry.shape` to `geometry.cropped_shape`.
+    """The resampler of logits from `geometry.shape` to `geometry.cropped_shape`.
 
-    Raises
-    ------
-    ModelError
-        When the plans resample images, but not logits.
+    Raises `ModelError` if the plans resample images, but not logits.
     """
     configuration = model.configuration
     function = configuration.resampling_fn_probabilities
@@ -38,43 +35,29 @@ def resampler_to_image(model: TrainedModel, geometry: Geometry) -> Resampler:
 
 
 class HeadResampler:
-    """Resamples one head to boxes of what was kept of the image.
+    """Resamples one head to boxes of the cropped image.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        Its resampling.
-    geometry : Geometry
-        Between which spacings and shapes.
-
-    Attributes
-    ----------
-    in_parts : bool
-        Whether a box depends on a part of the prepared image; splines need the whole.
-
-    Raises
-    ------
-    ModelError
-        When the plans do not lead back to the image.
+    `in_parts` says whether a box depends only on a part of the prepared image; splines need the whole head.
+    Raises `ModelError` if the plans resample images, but not logits.
     """
 
     def __init__(self, model: TrainedModel, geometry: Geometry) -> None:
         self._resampler = resampler_to_image(model, geometry)
         self._source, self._shape = geometry.shape, geometry.cropped_shape
-        self._taps = self._resampler.taps(self._source, self._shape)
-        self.in_parts = self._taps is not None
+        self._weights = self._resampler.axis_weights(self._source, self._shape)
+        self.in_parts = self._weights is not None
 
     def needed(self, box: Bounds) -> Bounds:
-        """The box of the prepared image that a box of the kept image depends on."""
-        if self._taps is None:
+        """The box of the prepared image that a box of the cropped image depends on."""
+        if self._weights is None:
             return whole(self._source)
-        z, y, x = (taps.span(*side) for taps, side in zip(self._taps, box, strict=True))
+        z, y, x = (weights.span(*side) for weights, side in zip(self._weights, box, strict=True))
         return z, y, x
 
     def apply(self, head: Head, box: Bounds) -> Head:
-        """One head, of what is `needed`, on the grid of the box: shape (Z, Y, X)."""
-        if self._taps is None:
+        """Resample a head, given on the `needed` box, to a box of the cropped image: shape (Z, Y, X)."""
+        if self._weights is None:
             return self._resampler.apply(head, self._shape)[slices(box)]
-        for axis, (taps, side, (first, _)) in enumerate(zip(self._taps, box, self.needed(box), strict=True)):
-            head = taps[slice(*side)].moved(-first).apply(head, axis)
+        for axis, (weights, side, (first, _)) in enumerate(zip(self._weights, box, self.needed(box), strict=True)):
+            head = weights[slice(*side)].moved(-first).apply(head, axis)
         return head

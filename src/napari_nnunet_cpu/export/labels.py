@@ -1,7 +1,7 @@
 """Labels from logits, box by box, so that memory does not grow with the number of classes.
 
-Source: nnU-Net `inference/export_prediction.py`: logits are resampled to the image's spacing
-first, the decision is taken there.
+Source: nnU-Net `inference/export_prediction.py`. Logits are first resampled to the spacing of the
+image, and the labels are decided there.
 """
 
 from __future__ import annotations
@@ -15,66 +15,42 @@ from napari_nnunet_cpu.boxes import Bounds, slices
 from napari_nnunet_cpu.export.head_resampler import resampler_to_image
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
-from napari_nnunet_cpu.export.spline_labels import WholeExport
+from napari_nnunet_cpu.export.spline_labels import SplineExport
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.prepare.geometry import Geometry
 
 
 class LabelExport(Protocol):
-    """Labels of boxes of what was kept of the image, model's axes."""
+    """Makes the labels in boxes of the cropped image, model's axes."""
 
     def pieces(self, box: Bounds) -> Iterable[Bounds]:
-        """The box, cut along the first axis into pieces of a size that fits memory."""
+        """Cut a box along the first axis into pieces that fit into memory."""
 
     def needed(self, box: Bounds) -> Bounds:
-        """The box of the prepared image that the labels of a box depend on."""
+        """The box of the prepared image that the labels in a box depend on."""
 
     def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
-        """The labels of a box, shape (Z, Y, X); `logits` is asked for what is `needed`."""
+        """The labels in a box, shape (Z, Y, X), from the `logits` of the `needed` box."""
 
     @property
     def working_bytes(self) -> int:
-        """Memory that is taken while labels are made, at most about."""
+        """Approximate peak memory of an export."""
 
 
 def label_export(model: TrainedModel, geometry: Geometry, threads: int) -> LabelExport:
-    """How labels are made of a model's logits, as its plans say.
+    """The label export for the logits of a model, by its plans.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        Its labels and resampling.
-    geometry : Geometry
-        Between which spacings and shapes.
-    threads : int
-        That work at a time.
-
-    Raises
-    ------
-    ModelError
-        When the plans do not lead back to the image.
+    Raises `ModelError` if the plans resample images, but not logits.
     """
     resampler = resampler_to_image(model, geometry)
     source, shape = geometry.shape, geometry.cropped_shape
-    taps = resampler.taps(source, shape)
-    if taps is None:
-        return WholeExport(model.labels, resampler, source, shape)
-    return LinearExport(model.labels, taps, source, shape, threads)
+    weights = resampler.axis_weights(source, shape)
+    if weights is None:
+        return SplineExport(model.labels, resampler, source, shape)
+    return LinearExport(model.labels, weights, source, shape, threads)
 
 
-def export_box(export: LabelExport, logits: LogitsOf, kept: npt.NDArray[Any], box: Bounds) -> None:
-    """Make the labels of a box of what was kept of the image.
-
-    Parameters
-    ----------
-    export : LabelExport
-        How.
-    logits : callable
-        Gives the logits of a box of the prepared image.
-    kept : numpy.ndarray
-        Where the labels go: all that was kept, model's axes (Z, Y, X).
-    box : tuple of (int, int)
-        Which of them.
-    """
+def export_box(export: LabelExport, logits: LogitsOf, cropped: npt.NDArray[Any], box: Bounds) -> None:
+    """Write the labels of a box into the labels of the cropped image (Z, Y, X), model's axes."""
     for piece in export.pieces(box):
-        kept[slices(piece)] = export.labels(logits, piece)
+        cropped[slices(piece)] = export.labels(logits, piece)

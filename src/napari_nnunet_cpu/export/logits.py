@@ -1,4 +1,4 @@
-"""What is exported: logits as sums over tiles."""
+"""Logits as weighted sums over tiles: the input of every export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 
 Array = npt.NDArray[np.float32]
 
-# Heads that are made of features at a time, where each is as large as the box.
+# Heads computed together from features; each needs memory for the whole box.
 _MEANS_AT_ONCE = 4
 
 
@@ -23,23 +23,23 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Logits:
-    """Logits of a box of the prepared image, as weighted sums.
+    """The logits in a box of the prepared image, as weighted sums over tiles.
 
-    Nothing here is written to: views of what goes on being added to will do. Where not all rows (along the first
-    axis) are held at the same time they are of use until the next tile is added.
+    The arrays may be views of sums that later tiles change, and are only read here. If only some rows (along the
+    first axis) are in memory, the views are valid until the next tile is added.
 
     Attributes
     ----------
     sums : numpy.ndarray
-        Shape (heads, Z, Y, X) of the box, float32. With a `layer` those of what it makes heads of: features, and
-        last the weights.
+        Shape (heads, Z, Y, X) of the box, float32. With a `layer`, sums of the features instead of the heads, and
+        last the sums of the weights.
     weights : numpy.ndarray or None
-        What the sums are to be divided by: shape (Z, Y, X), float32, 0 where no tile lies (the logits
-        are 0 there). None where the sums are the logits.
+        Divisors of the sums: shape (Z, Y, X), float32; 0 where no tile lies, and there the logits are 0.
+        None if the sums are the logits.
     release : callable
-        Called when what was read is not needed for now; hands memory of sums on disk back.
+        Frees the memory of sums that lie on disk, after they were read.
     layer : HeadLayer or None
-        What makes heads of the sums; None where these are the heads'.
+        Turns features into heads; None if `sums` are those of the heads.
     """
 
     sums: Array
@@ -49,11 +49,11 @@ class Logits:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the box (Z, Y, X)."""
+        """Shape of the box (Z, Y, X)."""
         return self.sums.shape[1:]
 
     def means(self) -> Iterator[Array]:
-        """The logits of one head after the other, shape (Z, Y, X) each, float32, a new array."""
+        """Yield the logits of each head as a new array (Z, Y, X), float32."""
         if self.layer is None:
             for sums in self.sums:
                 yield self._divided(sums)
@@ -68,13 +68,13 @@ class Logits:
             yield from map(self._divided, heads)
 
     def heads(self, sums: Iterable[Array]) -> Iterable[Array]:
-        """Sums of the heads, one after the other, where `sums` are here, or what is blended linearly of these."""
+        """The sums of each head, from `self.sums` or a linear blend of them."""
         if self.layer is None:
             return sums
         return self.layer.apply(sums if isinstance(sums, np.ndarray) else np.stack(list(sums)))
 
     def factors(self, row: int, part: slice, share: np.float32) -> Array | np.float32:
-        """What turns sums of a row's `part` along Y into logits times `share`: a number, or shape (part, X)."""
+        """Factors that turn sums in a row's `part` along Y into logits times `share`: a number, or shape (part, X)."""
         if self.weights is None:
             return share
         weights = self.weights[row, part]
@@ -90,5 +90,5 @@ class Logits:
         return mean
 
 
-# Gives the logits of a box of the prepared image.
+# Returns the logits in a box of the prepared image.
 LogitsOf = Callable[[Bounds], Logits]

@@ -1,4 +1,4 @@
-"""Postprocessing of labels: remove components. Source: nnU-Net `postprocessing/remove_connected_components.py`."""
+"""Remove components from labels. Source: nnU-Net `postprocessing/remove_connected_components.py`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,10 @@ from skimage.measure import label
 
 
 def keep_largest(labels: npt.NDArray[Any], values: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Of the voxels with any of these values keep the largest component; the others become background.
+    """A copy of labels (Z, Y, X) in which only the largest component of the given values remains.
 
-    Voxels that touch at a corner belong together. Of components of the same size all stay.
-
-    Parameters
-    ----------
-    labels : numpy.ndarray
-        Integers, shape (Z, Y, X).
-    values : tuple of int
-        A label, a region, or several of them.
-
-    Returns
-    -------
-    numpy.ndarray
-        A new array of the same shape and type.
+    All other components of these values become background. Voxels that share a corner are connected. If several
+    components are the largest, all of them remain.
     """
     mask = np.isin(labels, values)
     components = label(mask)

@@ -1,4 +1,4 @@
-"""Probabilities from logits, and labels from probabilities: for those who want them, and for ensembles.
+"""Probabilities from logits, and labels from probabilities: for users who want them, and for ensembles.
 
 Sources: nnU-Net `inference/export_prediction.py`, `utilities/label_handling/label_handling.py`.
 """
@@ -23,7 +23,7 @@ from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.prepare.geometry import Geometry
 
-# How many are worked on at a time: 16 MB.
+# Probabilities in a slab: 16 MB.
 _SLAB_PROBABILITIES = 2**22
 
 Probabilities = npt.NDArray[np.float32]
@@ -60,17 +60,17 @@ class ProbabilityExport:
             self._inside = [geometry.kept(head) for head in store.array]
 
     def pieces(self, box: Bounds) -> Iterator[Bounds]:
-        """The box, cut into slabs along the first axis; all at once where splines need the whole."""
+        """Cut a box into slabs along the first axis; splines need the whole box at once."""
         start, stop = box[0]
         step = self._step if self._resampled.in_parts else stop - start
         return ((slab, *box[1:]) for slab in slabs_of(start, stop, step))
 
     def needed(self, box: Bounds) -> Bounds:
-        """The box of the prepared image that the labels of a box depend on."""
+        """The box of the prepared image that the labels in a box depend on."""
         return self._resampled.needed(box)
 
     def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
-        """The labels of a box of the kept image, as `LinearExport.labels` gives them."""
+        """The labels in a box of the cropped image, like `LinearExport.labels`."""
         heads = logits(self.needed(box)).means()
         for head, inside in zip(heads, self._inside, strict=True):
             inside[slices(box)] = self._resampled.apply(head, box)
@@ -91,7 +91,7 @@ class ProbabilityExport:
 
     @property
     def working_bytes(self) -> int:
-        """Memory of a slab of all heads, or of a head on its way to the image's grid."""
+        """Memory for all heads of a slab, or to resample one whole head."""
         voxels = prod(self._shape[1:])
         slab = 4 * (self._labels.heads + 4) * min(self._step, self._shape[0]) * voxels
         whole = 0 if self._resampled.in_parts else 4 * 3 * max(prod(self._source), prod(self._shape))
@@ -99,7 +99,7 @@ class ProbabilityExport:
 
     @property
     def _step(self) -> int:
-        """Rows of a slab."""
+        """Number of rows in a slab."""
         return max(_SLAB_PROBABILITIES // (self._labels.heads * prod(self._shape[1:])), 1)
 
 
@@ -114,10 +114,10 @@ def normalize(logits: Probabilities, labels: Labels) -> None:
 
 
 def labels_of_probabilities(probabilities: Probabilities, labels: Labels) -> npt.NDArray[Any]:
-    """The labels that probabilities (heads, Z, Y, X) stand for: shape (Z, Y, X), uint8 or uint16."""
+    """The labels (Z, Y, X), uint8 or uint16, with the highest probabilities (heads, Z, Y, X)."""
     if labels.region_values is None:
         winner = Winner(labels, probabilities.shape[1:])
-        winner.show_all(probabilities)  # argmax would copy all of them
+        winner.show_all(probabilities)  # because argmax would copy all of them
         found: npt.NDArray[Any] = label_values(labels)[winner.code]
         return found
     result = np.zeros(probabilities.shape[1:], dtype=labels.dtype)
@@ -127,7 +127,7 @@ def labels_of_probabilities(probabilities: Probabilities, labels: Labels) -> npt
 
 
 def labels_of_store(store: ScratchArray, labels: Labels) -> npt.NDArray[Any]:
-    """The labels of stored probabilities (heads, Z, Y, X), made slab by slab: shape (Z, Y, X)."""
+    """The labels (Z, Y, X) of stored probabilities (heads, Z, Y, X), computed slab by slab."""
     heads, length, *plane = store.array.shape
     result = np.empty((length, *plane), dtype=labels.dtype)
     for first, last in slabs_of(0, length, max(_SLAB_PROBABILITIES // (heads * prod(plane)), 1)):

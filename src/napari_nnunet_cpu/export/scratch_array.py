@@ -1,4 +1,4 @@
-"""Large arrays of zeros, in memory or in a file that is gone with them."""
+"""Large temporary arrays, in memory or in an unnamed file on disk."""
 
 from __future__ import annotations
 
@@ -17,29 +17,10 @@ from napari_nnunet_cpu.resources import cache_folder
 
 
 class ScratchArray:
-    """An array of zeros.
+    """An array of zeros, float32, in memory or on disk.
 
-    On disk it is a temporary file without a name, mapped into memory. The system keeps as much of it in
-    memory as there is room for; `release` makes that no part of this process's share.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array, which is float32.
-    on_disk : bool
-        In a file, not in memory.
-
-    Attributes
-    ----------
-    array : numpy.ndarray
-        To be read and written.
-    on_disk : bool
-        Where it is.
-
-    Raises
-    ------
-    MemoryBudgetError
-        When the disk has no room for it.
+    On disk it is a temporary file without a name, mapped into memory. The system caches as much of it as it has
+    memory for; `release` removes it from the memory of this process. Raises `MemoryBudgetError` if the disk is full.
     """
 
     def __init__(self, shape: tuple[int, ...], on_disk: bool) -> None:
@@ -52,30 +33,30 @@ class ScratchArray:
         )
 
     def release(self) -> None:
-        """Hand the memory of what is on disk back; nothing is lost, and touching it brings it in again."""
-        if self._map is not None and hasattr(self._map, "madvise"):  # Windows trims by itself
+        """Free the memory of an array on disk. No data is lost, and the next access reads it again."""
+        if self._map is not None and hasattr(self._map, "madvise"):  # Windows does this by itself
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def _mapped(length: int) -> mmap.mmap:
-    """A new file of zeros, mapped. It lies in the cache folder: /tmp is often memory, not disk."""
+    """Map a new file of zeros. It lies in the cache folder, because /tmp is often in memory."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < length:
             raise MemoryBudgetError(
-                f"{folder} has room for {size(free)}, {size(length)} are needed for what does not fit into memory: "
-                "free some, let NAPARI_NNUNET_CPU_CACHE name another folder, or allow more memory"
+                f"{folder} has {size(free)} free, but needs {size(length)} for arrays that do not fit into memory: "
+                "free some disk space, let NAPARI_NNUNET_CPU_CACHE name another folder, or allow more memory"
             )
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # a hole that can't be filled later would end the process
+            if hasattr(os, "posix_fallocate"):  # because writing to a sparse file on a full disk ends the process
                 os.posix_fallocate(file.fileno(), 0, length)
             else:
                 file.truncate(length)
             return mmap.mmap(file.fileno(), length)
     except OSError as error:
         raise MemoryBudgetError(
-            f"{folder} can't take {size(length)} of what does not fit into memory ({error.strerror or error}): "
+            f"{folder} can't hold {size(length)} of arrays that do not fit into memory ({error.strerror or error}): "
             "let NAPARI_NNUNET_CPU_CACHE name another folder, or allow more memory"
         ) from error

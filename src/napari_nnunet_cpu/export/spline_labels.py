@@ -1,4 +1,4 @@
-"""Labels where logits are resampled by splines: these are clipped to the range of the whole head."""
+"""Labels from logits resampled by splines, which need whole heads because they are clipped to their range."""
 
 from __future__ import annotations
 
@@ -16,19 +16,15 @@ from napari_nnunet_cpu.prepare.geometry import Shape
 from napari_nnunet_cpu.prepare.resample import Resampler
 
 
-class WholeExport:
-    """Labels from the logits of the whole image, one head at a time.
+class SplineExport:
+    """Makes labels from the logits of the whole image, one head at a time.
 
     Parameters
     ----------
-    labels : Labels
-        Of the model.
-    resampler : Resampler
-        From the prepared image to the spacing of the image.
     source : tuple of int
         Shape of the prepared image (Z, Y, X).
     shape : tuple of int
-        Of what was kept of the image (Z, Y, X).
+        Shape of the cropped image (Z, Y, X).
     """
 
     def __init__(self, labels: Labels, resampler: Resampler, source: Shape, shape: Shape) -> None:
@@ -38,20 +34,20 @@ class WholeExport:
         self._shape = shape
 
     def pieces(self, box: Bounds) -> Iterator[Bounds]:
-        """The box as it is, because every piece would cost as much as the whole."""
+        """The box itself, because each piece would cost as much as the whole box."""
         return iter([box])
 
     @property
     def working_bytes(self) -> int:
-        """Memory of a head on its way to the image's grid, and of who won there."""
+        """Memory to resample one head, and for the winners."""
         return 4 * prod(self._source) + 2 * 4 * max(prod(self._source), prod(self._shape)) + 8 * prod(self._shape)
 
     def needed(self, box: Bounds) -> Bounds:
-        """All of the prepared image, whichever box is wanted."""
+        """The whole prepared image, for any box."""
         return whole(self._source)
 
     def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
-        """The labels of a box of the kept image, as `LinearExport.labels` gives them."""
+        """The labels in a box of the cropped image, like `LinearExport.labels`."""
         heads = logits(self.needed(box)).means()
         winner = Winner(self._labels, tuple(stop - start for start, stop in box))
         winner.show_all(self._resampler.apply(head, self._shape)[slices(box)] for head in heads)

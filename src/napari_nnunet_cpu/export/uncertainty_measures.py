@@ -1,6 +1,6 @@
-"""The uncertainty of a voxel: numbers from 0 (sure) to 1, made of its heads one after the other.
+"""Measures of uncertainty, from 0 (certain) to 1 per voxel, which see one head after the other.
 
-They are not calibrated: an uncertainty of 0.2 does not say that one voxel in five is wrong.
+They are not calibrated: an uncertainty of 0.2 does not mean that one voxel in five is wrong.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from napari_nnunet_cpu.models.labels import Labels
 
 Array = npt.NDArray[np.float32]
 
-# Below all logits, and finite: differences to it are numbers.
+# Below all logits, but finite, so that differences are never NaN.
 _LOWEST = np.float32(np.finfo(np.float32).min / 2)
 
 
 class Measure(Protocol):
-    """Sees the logits of all heads, first to last, and holds a few arrays of the size of one."""
+    """A measure that sees the logits of all heads in order, with memory for a few arrays of one head's size."""
 
     def show(self, logits: Array) -> None:
         """Show the next head."""
 
     def value(self) -> Array:
-        """The uncertainty, float32 in [0, 1], in the shape of a head; at least one was shown."""
+        """The uncertainty, float32 in [0, 1], in the shape of a head; valid after the last head."""
 
 
 def measure_of(kind: str, labels: Labels, shape: tuple[int, ...]) -> Measure:
-    """The measure called `kind` for heads of a shape that mean these labels."""
+    """The measure called `kind`, for heads of this shape."""
     if kind == "disagreement":
-        return _Given()
+        return _Disagreement()
     if labels.region_values is None:
         return _Margin(shape) if kind == "margin" else _Entropy(shape, labels.heads)
     return _RegionMargin(shape) if kind == "margin" else _RegionEntropy(shape, labels.heads)
 
 
-class _Given:
-    """Uncertainty that was measured tile by tile, and is the only head."""
+class _Disagreement:
+    """Disagreement, which the passes have measured, and which is the only head."""
 
     def show(self, logits: Array) -> None:
         self._value = logits
@@ -50,7 +50,7 @@ class _Given:
 
 
 class _Softmax:
-    """The sum of exp(logit - best), where best is the largest logit so far: no exponential overflows."""
+    """The sum of exp(logit - best), where best is the largest logit so far, so that no exponential overflows."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._best = np.full(shape, _LOWEST, dtype=np.float32)
@@ -64,7 +64,7 @@ class _Softmax:
 
 
 class _Margin(_Softmax):
-    """1 - (p1 - p2), of the two largest probabilities."""
+    """1 - (p1 - p2) of the two largest probabilities."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape)
@@ -80,9 +80,9 @@ class _Margin(_Softmax):
 
 
 class _Entropy(_Softmax):
-    """Shannon's entropy as a share of that of equal heads.
+    """Shannon's entropy, relative to that of equal probabilities.
 
-    With w the sum of (logit - best) * exp(logit - best) it is log(total) - w / total.
+    It is log(total) - w / total, where w is the sum of (logit - best) * exp(logit - best).
     """
 
     def __init__(self, shape: tuple[int, ...], heads: int) -> None:
@@ -92,9 +92,9 @@ class _Entropy(_Softmax):
 
     def show(self, logits: Array) -> None:
         best = np.maximum(self._best, logits)
-        moved = self._best - best
-        self._weighted += moved * self._total
-        self._weighted *= np.exp(moved)
+        shift = self._best - best
+        self._weighted += shift * self._total
+        self._weighted *= np.exp(shift)
         super().show(logits)
         below = logits - best
         self._weighted += below * np.exp(below)
@@ -105,7 +105,7 @@ class _Entropy(_Softmax):
 
 
 class _RegionMargin:
-    """The largest over regions of 1 - |2p - 1|, which is that of the logit nearest to 0."""
+    """The largest 1 - |2p - 1| of all regions, which is that of the logit nearest to 0."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._least = np.full(shape, np.inf, dtype=np.float32)
@@ -119,7 +119,7 @@ class _RegionMargin:
 
 
 class _RegionEntropy:
-    """The mean over regions of the entropy of being inside or not, in bits."""
+    """The mean entropy of the regions, each inside or outside, in bits."""
 
     def __init__(self, shape: tuple[int, ...], heads: int) -> None:
         self._total = np.zeros(shape, dtype=np.float32)

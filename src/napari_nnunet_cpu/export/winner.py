@@ -1,4 +1,4 @@
-"""Which head a voxel belongs to."""
+"""Decide which head wins at each voxel."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ from napari_nnunet_cpu.models.labels import Labels
 
 
 class Winner:
-    """Decides between heads that are shown one after the other, first to last.
+    """Decides between heads that are shown one after the other.
 
-    Of ordinary labels the largest head wins, of equal ones the first, as with argmax. Of regions the last
-    positive one wins, since later regions paint over earlier ones and the sigmoid exceeds one half there.
-
-    Parameters
-    ----------
-    labels : Labels
-        Of the model.
-    shape : tuple of int
-        Of what is decided.
+    For ordinary labels the largest head wins, and for a tie the first, as in argmax. For regions the last
+    positive head wins, because later regions paint over earlier ones, and its sigmoid exceeds one half.
 
     Attributes
     ----------
     code : numpy.ndarray
-        Who won, so far: the head, or for regions the head plus one and 0 for none. `label_values` turns
-        it into labels.
+        The winner so far: the index of the head; for regions this index plus one, and 0 for no region.
+        `label_values` turns codes into labels.
     """
 
     def __init__(self, labels: Labels, shape: tuple[int, ...]) -> None:
@@ -38,7 +31,7 @@ class Winner:
         self._better = np.empty(shape, dtype=np.bool_)
 
     def show(self, head: int, logits: npt.NDArray[np.float32]) -> None:
-        """Show the logits of the next head; a common positive factor of all heads does not matter."""
+        """Show the logits of the next head. A positive factor common to all heads has no influence."""
         np.greater(logits, self._best, out=self._better)
         np.copyto(self.code, self.code.dtype.type(head + self._regions), where=self._better)
         if not self._regions:
@@ -51,6 +44,6 @@ class Winner:
 
 
 def label_values(labels: Labels) -> npt.NDArray[Any]:
-    """The label that every `code` of a `Winner` stands for, in the type of the label array."""
+    """The label of every `code` of a `Winner`, in the type of label arrays."""
     regions = labels.region_values
     return np.array(range(labels.heads) if regions is None else (0, *regions), dtype=labels.dtype)

@@ -1,4 +1,4 @@
-"""Trained models: a folder, a fold or an archive becomes a checked `TrainedModel`. Nothing in it is ever executed."""
+"""Load a model folder, fold or archive as a checked `TrainedModel`, without executing anything in it."""
 
 from napari_nnunet_cpu.models.ensemble import Model, members_of
 from napari_nnunet_cpu.models.load import available_models, load_model

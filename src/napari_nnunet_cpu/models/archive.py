@@ -1,8 +1,8 @@
-"""Exported models (zip), unpacked so that nothing can land outside its folder.
+"""Unpack exported models (zip) safely: no file can land outside the target folder.
 
 Source of the layout: nnU-Net `model_sharing/model_export.py`. Only the files that inference needs
-are looked at and unpacked: plans, dataset.json, the checkpoints and postprocessing.json. Whatever
-else is in the archive, under whatever names, is never touched.
+are checked and unpacked: plans, dataset.json, checkpoints and postprocessing.json. All other
+entries of the archive are ignored.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from napari_nnunet_cpu.json_cache import file_sha256, hash_of
 from napari_nnunet_cpu.resources import cache_folder
 
 _NEEDED = re.compile(r"plans\.json|[\w-]*Plans[\w-]*\.json|dataset\.json|postprocessing\.json|checkpoint_\w+\.pth")
-_NOT_IN_NAMES = re.compile(r'[<>:"|?*\x01-\x1f]')  # on Windows
+_INVALID_IN_NAMES = re.compile(r'[<>:"|?*\x01-\x1f]')  # on Windows
 _DRIVE = re.compile(r"[A-Za-z]:")
-_OF_THE_SYSTEM = "__MACOSX"  # where macOS keeps what it has to say of files of the same names
+_MACOS = "__MACOSX"  # a folder with metadata files of the same names
 _MAX_NEEDED = 10_000
-_MAX_RATIO = 200  # JSON shrinks well, weights hardly; nothing honest comes near this
+_MAX_RATIO = 200  # far above any real model, because weights hardly compress
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """An archive, and the folder in the cache that its files are unpacked to."""
+    """An archive, and the cache folder with its unpacked files."""
 
     archive: Path
     folder: Path
 
     def named(self, text: str) -> str:
-        """The text with the archive in place of the folder, as in "export.zip/Dataset001/.../plans.json"."""
+        """The text with the archive's path instead of the folder's: "export.zip/Dataset001/.../plans.json"."""
         return text.replace(str(self.folder), str(self.archive))
 
 
 @contextmanager
 def naming_archive(unpacked: Unpacked | None) -> Iterator[None]:
-    """Let errors name the archive and the path in it, where there is one, and never the cache."""
+    """Let errors in the block name the archive (if any) and the path in it, instead of the cache folder."""
     try:
         yield
     except ModelError as error:
@@ -53,20 +53,12 @@ def naming_archive(unpacked: Unpacked | None) -> Iterator[None]:
 
 
 def unpack_model(path: Path) -> Unpacked:
-    """Unpack an exported model into the cache, once.
+    """Unpack an exported model into the cache, unless it is already there.
 
-    Parameters
-    ----------
-    path : Path
-        The zip file.
-
-    Raises
-    ------
-    ModelError
-        When the file is no zip, is damaged, or its model has names, links or sizes that an export never has.
+    Raises `ModelError` if the zip is damaged, or has names, links or sizes that no export of nnU-Net has.
     """
     try:
-        # The last folder has the archive's name, since messages may call a model by the name of its folder.
+        # The last folder has the archive's name, because messages name a model by its folder.
         content = {"archive": file_sha256(path), "name": path.name, "needed": _NEEDED.pattern}
         target = cache_folder() / "models" / hash_of(content)[:32]
         unpacked = Unpacked(path, target / path.name)
@@ -82,7 +74,7 @@ def unpack_model(path: Path) -> Unpacked:
                     _extract(archive, entry, staging.joinpath(unpacked.folder.name, *parts))
                 staging.replace(target)
             except OSError:
-                if not target.is_dir():  # another process may have been faster
+                if not target.is_dir():  # unless another process was faster
                     raise
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -95,8 +87,8 @@ def unpack_model(path: Path) -> Unpacked:
 
 
 def _checked(archive: zipfile.ZipFile, path: Path) -> dict[tuple[str, ...], zipfile.ZipInfo]:
-    """The entries to extract, by the parts of the path where they go."""
-    # What the archive says, not what zipfile makes of it: the latter cleans names up silently.
+    """The entries to extract, by the parts of their target path."""
+    # The original names, because zipfile silently corrects invalid ones.
     named = ((entry, entry.orig_filename.replace("\\", "/")) for entry in archive.infolist())
     needed = [(entry, name) for entry, name in named if _is_needed(name)]
     if not needed:
@@ -108,18 +100,18 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[tuple[str, ...], zipf
     places: dict[tuple[str, ...], zipfile.ZipInfo] = {}
     seen: set[tuple[str, ...]] = set()
     for entry, name in needed:
-        told = entry.orig_filename
+        original = entry.orig_filename
         parts = _parts(name)
         if name.startswith("/") or ".." in parts or "\0" in name or _DRIVE.fullmatch(parts[0]):
-            raise ModelError(f"{path} holds the path {told!r}, which leaves its folder; it was refused")
+            raise ModelError(f"{path} holds the path {original!r}, which leaves its folder; it was refused")
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise ModelError(f"{path} holds a link ({told!r}); it was refused")
-        place = tuple(_NOT_IN_NAMES.sub("_", part) for part in parts)
+            raise ModelError(f"{path} holds a link ({original!r}); it was refused")
+        place = tuple(_INVALID_IN_NAMES.sub("_", part) for part in parts)
         folded = tuple(part.casefold() for part in place)
         if folded in seen:
-            raise ModelError(f"{path} holds {told!r} twice; it was refused")
+            raise ModelError(f"{path} holds {original!r} twice; it was refused")
         if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1):
-            raise ModelError(f"{path}: {told!r} grows {_MAX_RATIO}-fold or more when unpacked; it was refused")
+            raise ModelError(f"{path}: {original!r} grows {_MAX_RATIO}-fold or more when unpacked; it was refused")
         seen.add(folded)
         places[place] = entry
     return places
@@ -131,7 +123,7 @@ def _parts(name: str) -> list[str]:
 
 def _is_needed(name: str) -> bool:
     parts = _parts(name)
-    return bool(parts) and not name.endswith("/") and _OF_THE_SYSTEM not in parts and bool(_NEEDED.fullmatch(parts[-1]))
+    return bool(parts) and not name.endswith("/") and _MACOS not in parts and bool(_NEEDED.fullmatch(parts[-1]))
 
 
 def _check_space(needed: int, folder: Path, path: Path) -> None:

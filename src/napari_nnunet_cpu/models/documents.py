@@ -1,4 +1,4 @@
-"""JSON documents of strangers: bounded, strict, and with errors that name the place."""
+"""Read untrusted JSON documents: of limited size, strictly validated, with errors that name the position."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pydantic
 
 from napari_nnunet_cpu.errors import ModelError
 
-# Real ones have well under 1 MB; small empty lists would take twenty times the room of their text.
+# Real documents have well under 1 MB. The limit is low, because many empty lists take 20 times their text in memory.
 _MAX_BYTES = 8 * 2**20
 
 Document = TypeVar("Document", bound=pydantic.BaseModel)
 
 
 class Strict(pydantic.BaseModel):
-    """Base of the documents: unknown keys are ignored, numbers are finite, values can't be changed afterwards."""
+    """Base of all documents: ignores unknown keys, requires finite numbers, and is immutable."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 def at_most(count: int) -> pydantic.BeforeValidator:
-    """Refuses longer lists and objects before a look at what is in them: pydantic notes every error that it meets."""
+    """Limit the entries of a list or object, checked first because pydantic collects the errors of every entry."""
 
     def check(value: Any) -> Any:
         if isinstance(value, list | dict) and len(value) > count:
@@ -35,18 +35,15 @@ def at_most(count: int) -> pydantic.BeforeValidator:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, which may begin with a byte-order mark; NaN and Infinity are for `parse` to judge.
+    """Read the JSON object in a file. NaN and Infinity are accepted here, because `parse` refuses them.
 
-    Raises
-    ------
-    ModelError
-        When the file is missing, too large, or not a JSON object.
+    Raises `ModelError` if the file is missing, too large, or not a JSON object.
     """
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise ModelError(f"{path} has {size} bytes; a file of a model has at most {_MAX_BYTES}")
-        document = json.loads(path.read_bytes())  # bytes, so that json finds out the encoding
+        document = json.loads(path.read_bytes())  # bytes, so that json detects the encoding
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
@@ -57,31 +54,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse(kind: type[Document], document: Any, where: str) -> Document:
-    """Validate a document read from JSON.
+    """Validate a document read from JSON as a pydantic model.
 
-    Parameters
-    ----------
-    kind : type
-        The pydantic model to make.
-    document : object
-        What was read.
-    where : str
-        File, and place in it, for the message.
-
-    Raises
-    ------
-    ModelError
-        With the first thing that is wrong.
+    Raises `ModelError` with the first problem; `where` names the file, and the position in it, for the message.
     """
     try:
         return kind.model_validate(document)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        told = first["type"] in ("missing", "value_error")  # the latter are our own and say what they found
-        found = "" if told else f", found {reprlib.repr(first['input'])}"
+        complete = first["type"] in ("missing", "value_error")  # our own value errors name the value found
+        found = "" if complete else f", found {reprlib.repr(first['input'])}"
         message = first["msg"].removeprefix("Value error, ")
-        # A stranger's names may hold line breaks.
+        # Names in the document may hold line breaks.
         raise ModelError(" ".join(f"{where}: {place or 'document'}: {message}{found}".split())) from error
     except (RecursionError, OverflowError) as error:
         raise ModelError(f"{where}: {error}") from error

@@ -1,4 +1,4 @@
-"""Several models as one: which may be averaged."""
+"""Several models as an ensemble, whose probabilities are averaged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ Model = TrainedModel | Sequence[TrainedModel]
 
 
 def members_of(model: Model) -> tuple[TrainedModel, ...]:
-    """The members of an ensemble; one model is an ensemble of its own.
+    """The members of an ensemble; a single model is an ensemble of one.
 
-    Raises
-    ------
-    ModelError
-        When there is none, or when labels or channels differ: their averages would mean nothing.
+    Raises `ModelError` without members, and if labels or channels differ, because averages would be meaningless.
     """
     members = (model,) if isinstance(model, TrainedModel) else tuple(model)
     if not members:

@@ -1,6 +1,6 @@
-"""Where in a folder the model is: the model folder, one of its folds, a checkpoint, or the Dataset folder around it.
+"""Find the model at a path: a model folder, one of its folds, a checkpoint, or the Dataset folder around it.
 
-Model hubs have model folders that are flat: the plans under their own name, as nnUNetPlans.json, and one
+Model hubs have flat model folders: plans under their own name, such as nnUNetPlans.json, and one
 checkpoint beside them instead of fold_* folders.
 """
 
@@ -15,27 +15,25 @@ from napari_nnunet_cpu.settings import AUTO_FOLDS
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")  # as nnU-Net's trainer saves
 CHECKPOINT = CHECKPOINTS[0]
-_NAMED = 12  # models that a message lists
+_MAX_LISTED = 12  # models in a message
 DATASET = "dataset.json"
 _PLANS, _NAMED_PLANS = "plans.json", "*Plans*.json"
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder as nnU-Net writes it, or a flat one, with the folds that are to be used.
+    """A model folder of nnU-Net, or a flat one, with the folds to use.
 
     Attributes
     ----------
     path : Path
         Holds the plans, dataset.json, and fold_* folders or a checkpoint.
-    plans : Path
-        The file of the plans in it.
     folds : tuple of str
-        "0" to "4", or "all"; empty for a flat folder, whose checkpoint alone knows its fold.
+        "0" to "4", or "all"; empty for a flat folder, where only the checkpoint tells its fold.
     checkpoints : tuple of Path
         One file per fold.
     chosen : bool
-        Whether the folds were asked for, by name or by their path.
+        Whether the user chose the folds, by name or by their path.
     """
 
     path: Path
@@ -60,18 +58,18 @@ def find_model(
         A model folder (trainer__plans__configuration), a fold folder or checkpoint in it, or
         a folder with one model folder in it.
     configuration : str, optional
-        Which model folder, where there are several.
+        Chooses between several model folders.
     folds : "auto" or sequence
-        Which folds; "auto" takes the numbered ones that have the checkpoint, or fold_all where there are none.
+        "auto" takes the numbered folds with the checkpoint, or fold_all if there are none.
     checkpoint : str
-        File name in the fold folders, or in a flat one, where another will do if it is the only one.
+        File name in the fold folders. A flat folder may hold a single checkpoint of another name.
     anywhere : bool
-        Whether the model folder may be at any depth.
+        Search for the model folder at any depth.
 
     Raises
     ------
     ModelError
-        Saying what is missing and what was found.
+        With the missing part, and what the folder holds instead.
     """
     if path.is_file() and path.suffix == ".pth":
         path, checkpoint = path.parent, path.name
@@ -108,38 +106,31 @@ def find_model(
 
 
 def find_first_stage(folder: Path, configuration: str) -> Path | None:
-    """The model folder beside a cascade's that holds its first stage; None when there is none.
+    """The model folder with the first stage of a cascade, beside the cascade's folder; None if there is none.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the cascade.
-    configuration : str
-        Of the first stage, as 3d_lowres.
-
-    Raises
-    ------
-    ModelError
-        When there are several and none has the cascade's own trainer and plans.
+    `configuration` is that of the first stage, such as 3d_lowres. Raises `ModelError` if there are several such
+    models, but none with the trainer and plans of the cascade.
     """
-    same = folder.with_name("__".join([*folder.name.split("__")[:-1], configuration]))
-    if same != folder and _is_model(same):
-        return same
-    beside = sorted(other for other in folder.parent.glob(f"*__{configuration}") if _is_model(other))
-    if len(beside) > 1:
-        names = ", ".join(other.name for other in beside)
-        raise ModelError(f"{folder} needs the labels of {configuration}, and {len(beside)} models make them: {names}")
-    return beside[0] if beside else None
+    same_training = folder.with_name("__".join([*folder.name.split("__")[:-1], configuration]))
+    if same_training != folder and _is_model(same_training):
+        return same_training
+    candidates = sorted(other for other in folder.parent.glob(f"*__{configuration}") if _is_model(other))
+    if len(candidates) > 1:
+        names = ", ".join(other.name for other in candidates)
+        raise ModelError(
+            f"{folder} needs the labels of {configuration}, and {len(candidates)} models make them: {names}"
+        )
+    return candidates[0] if candidates else None
 
 
 def available_folds(path: Path, checkpoint: str = CHECKPOINT) -> tuple[str, ...]:
-    """Folds of a model folder that hold the checkpoint, in order, "all" last."""
+    """The folds of a model folder that hold the checkpoint, in order, "all" last."""
     names = [p.name.removeprefix("fold_") for p in path.glob("fold_*") if (p / checkpoint).is_file()]
     return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
 
 
 def _wanted(folds: str | Sequence[str | int], found: tuple[str, ...]) -> tuple[str, ...]:
-    """The folds that are asked for; "all" alone means all numbered ones where there is no fold_all."""
+    """The chosen folds; ("all",) means all numbered folds if there is no fold_all."""
     wanted = tuple(str(fold) for fold in folds) if folds != AUTO_FOLDS else ()
     if folds == AUTO_FOLDS or (wanted == ("all",) and "all" not in found):
         return tuple(fold for fold in found if fold != "all") or found
@@ -147,9 +138,9 @@ def _wanted(folds: str | Sequence[str | int], found: tuple[str, ...]) -> tuple[s
 
 
 def find_models(path: Path, anywhere: bool = False) -> tuple[Path, ...]:
-    """Model folders at a path in alphabetical order: itself, or those in it (a Dataset folder, or one around it).
+    """The model folders at a path in alphabetical order: the path itself, or folders up to two levels below.
 
-    They may be at any depth if `anywhere`, which is for folders without much else in them.
+    With `anywhere` they may lie at any depth, which is only fast for small folders.
     """
     if _is_model(path):
         return (path,)
@@ -163,12 +154,12 @@ def find_models(path: Path, anywhere: bool = False) -> tuple[Path, ...]:
 
 def _is_model(path: Path) -> bool:
     plans = _plans_of(path)
-    # nnU-Net's folders of prepared images have plans of that name, too.
+    # Without weights it may be a folder of preprocessed images, which holds plans under such a name, too.
     return (path / DATASET).is_file() and plans is not None and (plans.name == _PLANS or _has_weights(path))
 
 
 def _plans_of(path: Path) -> Path | None:
-    """plans.json, or the only plans under another name; None where there are none, or several."""
+    """plans.json, or the only plans under another name; None without plans, and for several."""
     if (path / _PLANS).is_file():
         return path / _PLANS
     named = [file for file in path.glob(_NAMED_PLANS) if file.is_file()]
@@ -180,11 +171,11 @@ def _has_weights(path: Path) -> bool:
 
 
 def _flat_checkpoint(path: Path, name: str) -> Path | None:
-    """The checkpoint in a folder without folds: the one of that name, or the only one."""
+    """The checkpoint in a folder without folds: the one with this name, or the only one."""
     if any(path.glob("fold_*")):
         return None
-    there = sorted(path.glob("*.pth"))
-    return path / name if path / name in there else there[0] if len(there) == 1 else None
+    found = sorted(path.glob("*.pth"))
+    return path / name if path / name in found else found[0] if len(found) == 1 else None
 
 
 def _model_folder(path: Path, configuration: str | None, anywhere: bool) -> Path:
@@ -195,7 +186,7 @@ def _model_folder(path: Path, configuration: str | None, anywhere: bool) -> Path
     if len(models) == 1:
         return models[0]
     if models:
-        names = [str(folder.relative_to(path)) for folder in models[:_NAMED]] + ["…"] * (len(models) > _NAMED)
+        names = [str(folder.relative_to(path)) for folder in models[:_MAX_LISTED]] + ["…"] * (len(models) > _MAX_LISTED)
         raise ModelError(f"{path} holds {len(models)} models; choose one: {', '.join(names)}")
     raise ModelError(_not_a_model(path))
 
@@ -203,8 +194,8 @@ def _model_folder(path: Path, configuration: str | None, anywhere: bool) -> Path
 def _not_a_model(path: Path) -> str:
     if any(path.glob("plans.pkl")) or any(path.glob("*.model*")) or any(path.glob("fold_*/*.model*")):
         return f"{path} is a model of nnU-Net v1; only nnU-Net v2 models can be used"
-    there = {_PLANS: _plans_of(path) is not None, DATASET: (path / DATASET).is_file()}
-    missing = " and ".join(name for name, found in there.items() if not found) or "weights"
+    parts = {_PLANS: _plans_of(path) is not None, DATASET: (path / DATASET).is_file()}
+    missing = " and ".join(name for name, found in parts.items() if not found) or "weights"
     names = sorted(entry.name for entry in path.iterdir())
     found = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") if names else "nothing"
     return f"{path} is not an nnU-Net v2 model: {missing} missing, found {found}; choose trainer__plans__configuration"

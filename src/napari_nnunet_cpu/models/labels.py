@@ -1,4 +1,4 @@
-"""What the network's heads mean."""
+"""The labels or regions that the heads of the network stand for."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ LabelValue = int | Annotated[list[int], at_most(MAX_LABELS)]
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of the label values, and how heads become values.
+    """The names of label values, and the assignment of heads to values.
 
     Source: nnU-Net `utilities/label_handling/label_handling.py`.
 
     Attributes
     ----------
     names : dict of int to str
-        Name of every value that a result can hold, background (0) included.
+        Name of every value in a result, including background (0).
     heads : int
         Output channels of the network.
     region_values : tuple of int or None
-        For models of overlapping regions: the value that head i paints, in painting
-        order. None for ordinary labels, where the largest head wins and its index is the value.
+        For overlapping regions: the value that each head paints, in painting order. None for
+        ordinary labels: the largest head wins, and its index is the value.
     foreground : tuple of int
-        Values of dataset.json but background, ascending: each is an input channel of a cascade's
-        second stage.
+        All values in dataset.json except background, ascending. Each is an input channel of a
+        cascade's second stage.
     regions : tuple
-        Of every head the values that its region unites; empty for ordinary labels.
+        For regions: the label values that each head covers. Empty for ordinary labels.
     """
 
     names: dict[int, str]
@@ -46,7 +46,7 @@ class Labels:
 
     @property
     def dtype(self) -> npt.DTypeLike:
-        """Type of the label array: 8 bits, or 16 where they are needed."""
+        """Type of label arrays: uint8, or uint16 if the values need it."""
         return np.uint8 if max(self.names) < 255 else np.uint16
 
 
@@ -55,21 +55,10 @@ class _RegionOrder(Strict):
 
 
 def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: Any, where: str) -> Labels:
-    """Read the "labels" of dataset.json.
+    """Read the "labels" of dataset.json: name to value, or to the list of values of a region.
 
-    Parameters
-    ----------
-    labels : dict
-        Name to value, or to the list of values that a region unites. "ignore" has no head.
-    regions_class_order : object
-        For regions: the list of the values that they paint. Not looked at elsewhere.
-    where : str
-        File name for messages.
-
-    Raises
-    ------
-    ModelError
-        When there is no background, or the regions and their order do not fit.
+    "ignore" has no head. For regions, `regions_class_order` lists the values that they paint; it is ignored
+    otherwise. Raises `ModelError` if background is missing, or the regions and their order do not fit.
     """
     if labels.get("background") != 0:
         found = labels.get("background", "nothing")
@@ -96,8 +85,8 @@ def labels_from_dataset(labels: dict[str, LabelValue], regions_class_order: Any,
     if not all(0 < value <= 65535 for value in order):
         raise ModelError(f"{where}: regions_class_order must hold values between 1 and 65535")
     names = {0: "background"} | dict(zip(order, heads, strict=True))
-    united = tuple(tuple(sorted(set(regions[name]))) for name in heads)
-    return Labels(names, len(heads), tuple(order), foreground, united)
+    covered = tuple(tuple(sorted(set(regions[name]))) for name in heads)
+    return Labels(names, len(heads), tuple(order), foreground, covered)
 
 
 def _values(value: LabelValue) -> list[int]:

@@ -1,4 +1,4 @@
-"""From a path to a checked model."""
+"""Load a model from a path and check it."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ def load_model(
 ) -> TrainedModel:
     """Open a trained nnU-Net v2 model and check that it can be run.
 
-    The first stage of a cascade is found in the folder beside it, with the same trainer and plans
-    where there is a choice.
+    The first stage of a cascade is found in the folder beside it. If there are several, the one with
+    the same trainer and plans is taken.
 
     Parameters
     ----------
     path : path
-        A model folder, a fold folder, a checkpoint, a Dataset folder with one model, an exported zip, or a path in
-        it; a flat folder of a model hub as well.
+        A model folder, a fold folder, a checkpoint, a Dataset folder with one model, an exported zip,
+        a path inside such a zip, or a flat folder from a model hub.
     configuration : str, optional
-        Which model, where the path holds several: "2d", "3d_fullres", ...
+        Chooses between several models at the path: "2d", "3d_fullres", ...
     folds : str or sequence
-        Which folds to average: "auto", every numbered one, or fold_all where there are none; "all", nnU-Net's
-        fold_all, or every numbered one where there is none; or numbers, as [0, 1] or "0,1".
+        The folds to average. "auto": every numbered fold, or fold_all if there are none. "all": nnU-Net's
+        fold_all, or every numbered fold if there is none. Or numbers: [0, 1] or "0,1".
     checkpoint : str
         File name of the checkpoints in the fold folders.
 
     Returns
     -------
     TrainedModel
-        Its weights are read when the engine needs them.
+        The engine reads its weights later, when it needs them.
 
     Raises
     ------
     ModelError
-        When something is missing, damaged, unsafe or not supported; the message says what.
+        When a part of the model is missing, damaged, unsafe or not supported.
     SettingsError
-        When the folds can't be understood.
+        When the folds can't be parsed.
     """
     chosen = parse_folds(folds) if isinstance(folds, str) else folds
     try:
@@ -72,7 +72,7 @@ def load_model(
             model = _open(found, unpacked)
             if model.cascade:
                 model = replace(model, first_stage=_first_stage(model, found, unpacked))
-    except OSError as error:  # no permission, a name too long, a file that goes away
+    except OSError as error:  # no permission, a name too long, a file that vanishes
         raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
     if configuration not in (None, model.configuration_name):
         raise ModelError(f"{path} has no configuration {configuration!r}; found {model.configuration_name}")
@@ -80,22 +80,10 @@ def load_model(
 
 
 def available_models(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """The model folders at a path, for a choice between them; each may be given to `load_model`.
+    """The model folders at a path, in alphabetical order; each can be given to `load_model`.
 
-    Parameters
-    ----------
-    path : path
-        As for `load_model`.
-
-    Returns
-    -------
-    tuple of Path
-        The folders, in alphabetical order; where there is none, what `load_model` will say more of.
-
-    Raises
-    ------
-    ModelError
-        When an archive can't be unpacked, or the path can't be read.
+    Without a model, the path itself, so that `load_model` can explain the problem. Raises `ModelError` if an
+    archive can't be unpacked or the path can't be read.
     """
     try:
         place, unpacked = _place(path)
@@ -106,8 +94,8 @@ def available_models(path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 
 def _place(path: str | os.PathLike[str]) -> tuple[Path, Unpacked | None]:
-    """Where the files of a path are: the path itself, or for an archive, and a path in it, in the cache."""
-    # pathlib's own raises for a user who does not exist; "." and ".." have no name to tell a model by.
+    """The path of the files, and the archive: for a zip, or a path inside it, they lie in the cache."""
+    # Not pathlib's methods: expanduser raises for unknown users, and "." must become a folder with a name.
     path = Path(os.path.abspath(os.path.expanduser(path)))
     for outer in (path, *path.parents):
         if outer.suffix.lower() == ".zip" and outer.is_file():
@@ -127,7 +115,7 @@ def _open(found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel:
     summary = read_summary(key)
     checkpoints = [] if summary else [read_checkpoint(path) for path in found.checkpoints]
     if summary is None:
-        # As in nnU-Net the first fold says what the model is, whatever the folder is called.
+        # As in nnU-Net, the first fold decides configuration and trainer, whatever the folder's name.
         first = checkpoints[0]
         summary = CheckpointSummary(first.configuration, first.trainer, first.mirror_axes, first.fold)
     configuration = plans.configuration(summary.configuration, str(plans_path))
@@ -166,13 +154,13 @@ def _open(found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel:
 
 
 def _check_weights(model: TrainedModel, checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise `ModelError` unless the weights of all folds fit the network."""
+    """Raise `ModelError` if the weights of any fold do not fit the network."""
     import torch
 
     from napari_nnunet_cpu.models.network.networks import build_network
 
     found = len(checkpoints[0].weights)
-    if model.architecture.blocks > found:  # even without memory, building it would take long
+    if model.architecture.blocks > found:  # because building such a network would take long, even on "meta"
         raise ModelError(
             f"{model.checkpoints[0]} does not fit the network of its plans: it has {found} weights "
             f"for {model.architecture.blocks} convolutions or blocks of them"
@@ -184,7 +172,7 @@ def _check_weights(model: TrainedModel, checkpoints: Sequence[Checkpoint]) -> No
 
 
 def _first_stage(model: TrainedModel, found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel | None:
-    """The model whose labels a cascade needs, with the same folds where some were chosen; None when it is not there."""
+    """The model of the first stage, with the same folds if the user chose folds; None if it is not there."""
     wanted = model.configuration.previous_stage
     folder = find_first_stage(found.path, wanted) if wanted else None
     if folder is None:

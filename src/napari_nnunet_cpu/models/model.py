@@ -1,4 +1,4 @@
-"""A trained model: what it is, and its weights when they are asked for."""
+"""A trained model: its description, and on demand its weights."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ class TrainedModel:
     name : str
         Dataset name.
     configuration_name, trainer, plans_name : str
-        As nnU-Net calls them.
+        nnU-Net's names of these.
     channel_names : tuple of str
         Input channels, in order.
     labels : Labels
-        What the heads mean.
+        The labels or regions of the heads.
     plans : Plans
         Axis order, intensities, reader.
     configuration : Configuration
-        Patch, spacing, normalization, resampling, and the network that the plans describe.
+        Patch, spacing, normalization, resampling, and the network in the plans.
     architecture : Architecture or Primus
-        The network that the trainer built: mostly the one that the plans describe.
+        The network that the trainer built: usually the one in the plans.
     mirror_axes : tuple of int
-        Patch axes that may be mirrored at inference; empty where that was not trained.
+        Patch axes that may be mirrored at inference; empty if the training did not mirror.
     folds : tuple of str
         The folds whose logits are averaged.
     checkpoints : tuple of Path
         One file per fold.
     checkpoint_sha256 : tuple of str
-        Their hashes.
+        The hashes of these files.
     first_stage : TrainedModel or None
-        Of a cascade: the model whose labels the network sees beside the image. None where this is
-        no cascade, and where that model is not at hand (then its labels must be given to a run).
+        For a cascade: the model whose labels the network sees as extra channels. None without a
+        cascade, and if that model was not found (then its labels must be given to a run).
     unpacked : Unpacked or None
-        The archive that the folder comes from, if it does.
+        The archive that the folder was unpacked from, if any.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class TrainedModel:
 
     @property
     def source(self) -> Path:
-        """The folder as users know it: of a model from an archive, the archive and the path in it."""
+        """The folder, as the user knows it: for an archive, the archive's path and the path in it."""
         return self.folder if self.unpacked is None else Path(self.unpacked.named(str(self.folder)))
 
     @property
@@ -90,23 +90,19 @@ class TrainedModel:
 
     @property
     def notice(self) -> str | None:
-        """What users have to know before they trust the labels; None where there is nothing."""
+        """A warning about the trainer that the user should read; None without one."""
         return notice_of(self.trainer)
 
     @property
     def stages(self) -> tuple[TrainedModel, ...]:
-        """The models that run one after the other: this one, after its first stage where there is one."""
+        """The models that run one after the other: the first stage, if any, and this model."""
         return (self,) if self.first_stage is None else (self.first_stage, self)
 
     def network(self, fold: int) -> nn.Module:
-        """The network of the `fold`-th of `folds` with its weights, on the CPU, in evaluation mode.
+        """The network with the weights of `folds[fold]`, on the CPU, in evaluation mode.
 
-        Maps (N, C, *patch) to logits (N, heads, *patch).
-
-        Raises
-        ------
-        ModelError
-            When the checkpoint is damaged or does not fit.
+        It maps (N, C, *patch) to logits (N, heads, *patch). Raises `ModelError` if the checkpoint is damaged
+        or does not fit.
         """
         import torch
 
@@ -121,11 +117,11 @@ class TrainedModel:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Hash of the checkpoints, folds in order."""
+        """Hash of all checkpoints, in the order of the folds."""
         return hashlib.sha256(b"".join(bytes.fromhex(one) for one in self.checkpoint_sha256)).hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """What the model is, as plain values: for `inspect`, the widget and provenance."""
+        """The model as plain values, for `inspect`, the widget and provenance."""
         configuration = self.configuration
         return {
             "name": self.name,

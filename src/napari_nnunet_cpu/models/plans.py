@@ -1,7 +1,7 @@
-"""plans.json and dataset.json, of every layout that nnunetv2 2.0 to 2.8 writes.
+"""plans.json and dataset.json, in every layout of nnunetv2 2.0 to 2.8.
 
 Source: nnU-Net `utilities/plans_handling/plans_handler.py`. Names of classes and functions
-in the plans are looked up in tables of ours, never imported.
+in the plans are looked up in our own tables and never imported.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PatchLength = Annotated[int, Field(ge=1, le=4096)]
 SpacingLength = Annotated[float, Field(gt=0, le=1e6)]
 Axis = Annotated[int, Field(ge=0, le=2)]
 
-# Readers of nnU-Net that turn the image to RAS before anything else; all others take the file's order.
+# Readers of nnU-Net that reorient every image to RAS first. All others keep the order of the file.
 REORIENTING_READERS = frozenset({"NibabelIOWithReorient", "SimpleITKIOWithReorient"})
-# Readers that do not look at pixel sizes: their models were trained on voxels, not on millimetres.
+# Readers that ignore pixel sizes, because their models were trained on voxels instead of millimetres.
 VOXEL_READERS = frozenset({"Tiff3DIO", "NaturalImage2DIO"})
 KNOWN_READERS = REORIENTING_READERS | VOXEL_READERS | {"SimpleITKIO", "NibabelIO"}
 
@@ -41,17 +41,17 @@ _MAX_ENTRIES = 1000  # channels, configurations
 
 
 def _as_text(value: Any) -> Any:
-    """A name that is only shown may be a number."""
+    """Convert a number to text, because names that are only displayed may be numbers."""
     return str(value) if isinstance(value, int | float) else value
 
 
 def _called(default: str) -> pydantic.BeforeValidator:
-    """For a name that is only shown: null means the default."""
+    """For a name that is only displayed: null means the default."""
     return pydantic.BeforeValidator(lambda value: default if value is None else _as_text(value))
 
 
 class Intensities(Strict):
-    """Statistics of one channel's foreground in the training images."""
+    """Statistics of one channel in the foreground of the training images."""
 
     mean: float
     std: float
@@ -60,7 +60,7 @@ class Intensities(Strict):
 
 
 class ResamplingOptions(Strict):
-    """Keyword arguments that the plans give a resampling function."""
+    """Keyword arguments for a resampling function, from the plans."""
 
     is_seg: bool = False
     order: Annotated[int, Field(ge=0, le=5)] = 3
@@ -72,12 +72,12 @@ class ResamplingOptions(Strict):
 
 
 class Configuration(Strict):
-    """One configuration of the plans, as 2d or 3d_fullres, with inheritance resolved.
+    """One configuration of the plans, such as 2d or 3d_fullres, with inheritance resolved.
 
     Attributes
     ----------
     patch_size : tuple of int
-        Input window of the network: (Y, X) for 2d, else (Z, Y, X), axes after `transpose_forward`.
+        Input window of the network: (Y, X) for 2d, else (Z, Y, X), in the model's axes.
     spacing : tuple of float
         Spacing in mm that images are resampled to, same axes.
     """
@@ -99,7 +99,7 @@ class Configuration(Strict):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _without_unread(cls, document: Any) -> Any:
-        """Leave out how labels are resampled where there are none: only a cascade's second stage is given labels."""
+        """Drop the resampling of labels, except for a cascade's second stage: no other network sees labels."""
         if not isinstance(document, dict) or document.get("previous_stage") is not None:
             return document
         return {name: value for name, value in document.items() if not name.startswith("resampling_fn_seg")}
@@ -117,7 +117,7 @@ class Configuration(Strict):
 
 
 class Plans(Strict):
-    """plans.json without its configurations and statistics, which are read where they are needed."""
+    """plans.json. Configurations and statistics stay unparsed until they are needed."""
 
     dataset_name: Annotated[str, _called("dataset")] = "dataset"
     plans_name: Annotated[str, _called("nnUNetPlans")] = "nnUNetPlans"
@@ -143,12 +143,9 @@ class Plans(Strict):
         return self
 
     def with_intensities(self, schemes: Sequence[str], where: str) -> Plans:
-        """The same plans with the `Intensities` of the channels that CTNormalization clips, and of no others.
+        """The same plans with parsed `Intensities`, for the channels of CTNormalization only.
 
-        Raises
-        ------
-        ModelError
-            When they are missing or not understood.
+        Raises `ModelError` if they are missing or invalid.
         """
         stated, found = self.foreground_intensity_properties_per_channel, {}
         for channel in (str(number) for number, scheme in enumerate(schemes) if scheme == "CTNormalization"):
@@ -161,10 +158,7 @@ class Plans(Strict):
     def configuration(self, name: str, where: str) -> Configuration:
         """The configuration called `name`.
 
-        Raises
-        ------
-        ModelError
-            When it does not exist, inherits from itself, or is not understood.
+        Raises `ModelError` if it does not exist, inherits from itself, or is invalid.
         """
         merged = self._resolve(name, where)
         if "architecture" not in merged:
@@ -172,8 +166,8 @@ class Plans(Strict):
         return parse(Configuration, merged, f"{where}: configurations.{name}")
 
     def _resolve(self, name: str, where: str) -> dict[str, Any]:
-        """The configuration's keys over those of what it `inherits_from`, the child winning."""
-        chain: dict[str, None] = {}  # in order, and quick to look at
+        """The keys of a configuration, merged over those it inherits (`inherits_from`)."""
+        chain: dict[str, None] = {}  # an ordered set
         current: Any = name
         while current is not None:
             if not isinstance(current, str) or current not in self.configurations:
@@ -193,7 +187,7 @@ class Plans(Strict):
 
 
 def _named_by_number(names: Any) -> Any:
-    """Channels that a list names count from 0, and one whose name is null is called by its number."""
+    """Number the channels of a list from 0, and name a channel after its number if its name is null."""
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, dict):
@@ -208,7 +202,7 @@ class Dataset(Strict):
         dict[str, str], Field(min_length=1), at_most(_MAX_ENTRIES), pydantic.BeforeValidator(_named_by_number)
     ] = Field(validation_alias=pydantic.AliasChoices("channel_names", "modality"))
     labels: Annotated[dict[str, LabelValue], at_most(MAX_LABELS)]
-    regions_class_order: Any = None  # read with the labels, where these are regions
+    regions_class_order: Any = None  # parsed with the labels, if these are regions
 
     @property
     def channels(self) -> tuple[str, ...]:

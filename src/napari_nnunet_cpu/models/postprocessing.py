@@ -1,7 +1,7 @@
-"""What nnU-Net found to improve the labels after training: components to remove.
+"""Read the postprocessing that nnU-Net found in validation: which components of labels to remove.
 
 Source: nnU-Net `postprocessing/remove_connected_components.py`, which writes the same steps as a
-pickle and as JSON. The pickle is never opened: it could run anything.
+pickle and as JSON. The pickle is never opened, because it can run code.
 """
 
 from __future__ import annotations
@@ -31,29 +31,16 @@ _Step = Literal["remove_all_but_largest_component_from_segmentation"]
 
 
 class _Document(Strict):
-    # nnU-Net tries all labels together, and then each of them.
+    # One step for all labels together, and one for each label.
     postprocessing_fns: Annotated[list[_Step], Field(max_length=_MAX_STEPS)]
     postprocessing_kwargs: Annotated[list[_Arguments], Field(max_length=_MAX_STEPS)]
 
 
 def read_postprocessing(models: Sequence[TrainedModel]) -> tuple[tuple[int, ...], ...]:
-    """The postprocessing of a model, or of an ensemble.
+    """The postprocessing steps of a model, or of the members of an ensemble in any order.
 
-    Parameters
-    ----------
-    models : sequence of TrainedModel
-        One, or the members of an ensemble in any order.
-
-    Returns
-    -------
-    tuple of tuple of int
-        Steps, one after the other: of the voxels with these label values only the largest
-        component is kept. Empty where nnU-Net found that none improves the labels.
-
-    Raises
-    ------
-    ModelError
-        When nnU-Net's file is missing or not understood.
+    Each step is a tuple of label values: of their voxels, only the largest component stays. There are no steps
+    if nnU-Net found none that improves the labels. Raises `ModelError` if nnU-Net's file is missing or invalid.
     """
     with naming_archive(models[0].unpacked):
         return _read(models)
@@ -73,25 +60,25 @@ def _read(models: Sequence[TrainedModel]) -> tuple[tuple[int, ...], ...]:
     if len(document.postprocessing_fns) != len(document.postprocessing_kwargs):
         raise ModelError(f"{path}: postprocessing_fns and postprocessing_kwargs must be equally long")
     steps = [_values(step.labels_or_regions, path) for step in document.postprocessing_kwargs]
-    return tuple(dict.fromkeys(steps))  # a step done twice changes nothing the second time
+    return tuple(dict.fromkeys(steps))  # without repeated steps, because they have no effect
 
 
 def _folders(models: Sequence[TrainedModel]) -> Iterator[Path]:
-    """Where nnU-Net writes the steps: the folder of the folds in use first, then that of any others."""
+    """The folders where nnU-Net writes the steps: first that of the folds in use, then those of other folds."""
     folds = "_".join(sorted(models[0].folds))
     if len(models) == 1:
         found = models[0].folder.glob("crossval_results_folds_*")
     else:
         names = {model.folder.name for model in models}
-        beside = (models[0].folder.parent / "ensembles").glob("ensemble___*")
-        found = (folder for folder in beside if set(folder.name.split("___")[1:-1]) == names)
+        ensembles = (models[0].folder.parent / "ensembles").glob("ensemble___*")
+        found = (folder for folder in ensembles if set(folder.name.split("___")[1:-1]) == names)
     yield from sorted(
         found, key=lambda folder: (folder.name.rpartition("_folds_")[2].split("___")[-1] != folds, folder)
     )
 
 
 def _values(value: Any, path: Path) -> tuple[int, ...]:
-    """The label values that a label, a region or a list of them covers: JSON has lists for regions, too."""
+    """The label values of a label, a region, or a list of either; in JSON, regions are lists, too."""
     regions = value if isinstance(value, list) else [value]
     flat = [inner for region in regions for inner in (region if isinstance(region, list) else [region])]
     if not flat or not all(type(part) is int and 0 < part <= 65535 for part in flat):

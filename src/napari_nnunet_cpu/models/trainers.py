@@ -1,10 +1,10 @@
-"""Trainers of nnU-Net, by name: which ones build the network that the plans describe, and what others build.
+"""nnU-Net's trainers by name: whether they build the network in the plans or another one.
 
-A trainer is a Python class that may build any network it likes. We never import one; the
-names below are those of nnunetv2 2.0 to 2.8.1, TotalSegmentator and MOOSE. Most change training
-alone (loss, optimizer, length, augmentation), so that the plans tell the truth about the network.
-A trainer that is not listed is taken to be such a one, with a notice, unless its name says that
-it changes the network; whether the weights fit the plans' network is checked anyway.
+A trainer is a Python class that may build any network. We never import one. The names below are
+those of nnunetv2 2.0 to 2.8.1, TotalSegmentator and MOOSE. Most trainers change only the training
+(loss, optimizer, length, augmentation), so the plans describe their network correctly. We assume
+the same of an unknown trainer, with a notice, unless its name indicates another network. In any
+case we check that the weights fit the network of the plans.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from napari_nnunet_cpu.models.network.architecture import Architecture
 from napari_nnunet_cpu.models.network.primus import PRIMUS_TRAINERS, Primus
 from napari_nnunet_cpu.models.plans import Configuration
 
-_LONGEST_NAME = 200
+_MAX_NAME = 200
 _BATCH_NORM = "nnUNetTrainerBN"
 _LENGTH = re.compile(r"nnUNetTrainer(_\d+epochs?)?(_NoMirroring)?")
 _ONLY_TRAINING = frozenset(
@@ -70,7 +70,7 @@ _ONLY_TRAINING = frozenset(
         "nnUNetTrainer_2000_epochs_DA5NoMirroring",
     ]
 )
-# What a name may hold that changes the network: first what weights can't tell, then what they mostly can.
+# Parts of a name that indicate another network: first those that weights can't reveal, then those that they often do.
 _ANOTHER_NETWORK = re.compile(
     r"(?<![A-Z])(?:BN|GN|LN|FRN)(?![a-z])|(?i:(?:batch|group|layer|instance|weight|rms|no)_?norm)"
     r"|(?i:relu|gelu|mish|silu|swish|selu|celu|softplus)|ELU(?![a-z])"
@@ -82,19 +82,7 @@ _ANOTHER_NETWORK = re.compile(
 def network_of(trainer: str, configuration: Configuration, where: str) -> Architecture | Primus:
     """The network that a trainer builds for a configuration, as far as its name tells.
 
-    Parameters
-    ----------
-    trainer : str
-        Name of its class.
-    configuration : Configuration
-        From the plans.
-    where : str
-        The checkpoint, for messages.
-
-    Raises
-    ------
-    ModelError
-        When the name says that the trainer changes the network in a way that is not known here.
+    Raises `ModelError` if the name indicates another network; `where` names the checkpoint for the message.
     """
     if trainer in PRIMUS_TRAINERS:
         return Primus(PRIMUS_TRAINERS[trainer], configuration.patch_size)
@@ -106,12 +94,12 @@ def network_of(trainer: str, configuration: Configuration, where: str) -> Archit
 
 
 def notice_of(trainer: str) -> str | None:
-    """What users have to know of a model because of its trainer; None for those that are known."""
+    """A warning for users of a model from an unknown trainer; None for a known one."""
     if _is_known(trainer):
         return None
     return (
-        f"trained by {trainer}, which is not known here; its weights fit the plans' network, but they do not tell "
-        "a nonlinearity or the kind and epsilon of a norm, which are those of the plans"
+        f"trained by {trainer}, which is not known here; its weights fit the plans' network, but weights do not reveal "
+        "the nonlinearity or the kind and epsilon of the norm, so these are taken from the plans"
     )
 
 
@@ -125,12 +113,12 @@ def _is_known(trainer: str) -> bool:
 
 
 def _refuse_another_network(trainer: str, where: str) -> None:
-    """Raise `ModelError` for a name that no class can have, or one that tells of another network."""
-    if not trainer.isidentifier() or len(trainer) > _LONGEST_NAME:
-        raise ModelError(f"{where} was trained by {trainer[:_LONGEST_NAME]!r}, which is no name of a trainer")
+    """Raise `ModelError` for an invalid class name, and for one that indicates another network."""
+    if not trainer.isidentifier() or len(trainer) > _MAX_NAME:
+        raise ModelError(f"{where} was trained by {trainer[:_MAX_NAME]!r}, which is not a valid trainer name")
     found = _ANOTHER_NETWORK.search(trainer)
     if found is not None:
         raise ModelError(
             f"{where} was trained by {trainer!r}, whose name ({found[0]}) says that its network is not that of the "
-            "plans; models of trainers that keep the plans' network can be used"
+            "plans; choose a model whose trainer keeps the network of the plans"
         )

@@ -1,4 +1,4 @@
-"""From a case to what the network sees, and the record that export undoes it with."""
+"""Prepare a case for the network, and record the geometry that export undoes."""
 
 from napari_nnunet_cpu.prepare.geometry import Geometry
 from napari_nnunet_cpu.prepare.prepare import (

@@ -1,4 +1,4 @@
-"""Crop to what is not zero. Source: nnU-Net `preprocessing/cropping/cropping.py`."""
+"""Crop an image to its nonzero voxels. Source: nnU-Net `preprocessing/cropping/cropping.py`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from napari_nnunet_cpu.prepare.geometry import Box
 
 
 def nonzero_mask(channels: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
-    """Voxels where any channel, each (Z, Y, X), is not zero, holes filled; shape (Z, Y, X)."""
+    """The mask (Z, Y, X) of voxels that are nonzero in any channel (each (Z, Y, X)), with holes filled."""
     mask = functools.reduce(np.logical_or, (channel != 0 for channel in channels))
     filled: npt.NDArray[np.bool_] = binary_fill_holes(mask)
     return filled
 
 
 def bounding_box(mask: npt.NDArray[np.bool_]) -> Box:
-    """The smallest box that holds all of a mask (Z, Y, X); the whole array when the mask is empty."""
+    """The smallest box around a mask (Z, Y, X); the whole array if the mask is empty."""
     sides = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

@@ -1,4 +1,4 @@
-"""Where the prepared image came from: the undo record of preparation."""
+"""The record of a preparation: where the prepared image lies in the case."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class AxisOrder:
     flipped: tuple[bool, bool, bool] = (False, False, False)
 
     def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A view of `array` (Z, Y, X) in this order."""
+        """A view of an array (Z, Y, X) in this order."""
         return array.transpose(self.axes)[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
 
     def undo(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A view of `array` in the source's order."""
+        """A view of an array in the order of the source."""
         straight = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
         return straight.transpose(np.argsort(self.axes))
 
     def apply_box(self, box: Bounds, shape: Shape) -> Bounds:
-        """Where a box of an array of this shape lies in the array in this order."""
+        """The box, in this order, of a box in a source array of this shape."""
         z, y, x = (
             (shape[axis] - box[axis][1], shape[axis] - box[axis][0]) if flip else box[axis]
             for axis, flip in zip(self.axes, self.flipped, strict=True)
@@ -51,7 +51,7 @@ class AxisOrder:
         return z, y, x
 
     def undo_box(self, box: Bounds, shape: Shape) -> Bounds:
-        """Where a box of an array of this shape, which is in this order, lies in the source."""
+        """The box, in the order of the source, of a box in a reordered array of this shape."""
         sides = [
             (length - stop, length - start) if flip else (start, stop)
             for (start, stop), length, flip in zip(box, shape, self.flipped, strict=True)
@@ -60,17 +60,17 @@ class AxisOrder:
         return z, y, x
 
     def permute(self, values: tuple[Value, Value, Value]) -> tuple[Value, Value, Value]:
-        """One value per axis, in this order."""
+        """Reorder one value per axis."""
         a, b, c = self.axes
         return values[a], values[b], values[c]
 
     def unpermute(self, values: tuple[Value, Value, Value]) -> tuple[Value, Value, Value]:
-        """One value per axis of the source, from values in this order."""
+        """Bring one value per axis back to the order of the source."""
         a, b, c = np.argsort(self.axes)
         return values[a], values[b], values[c]
 
     def then(self, axes: tuple[int, int, int]) -> AxisOrder:
-        """Follow this order by a further permutation."""
+        """Combine this order with a further permutation."""
         a, b, c = axes
         return AxisOrder(
             (self.axes[a], self.axes[b], self.axes[c]), (self.flipped[a], self.flipped[b], self.flipped[c])
@@ -78,19 +78,16 @@ class AxisOrder:
 
 
 def to_ras(case: Case) -> AxisOrder:
-    """The order that makes Z, Y, X of a case run along S, A, R (nnU-Net's readers "WithReorient").
+    """The order that turns the axes (Z, Y, X) of a case to (S, A, R), for nnU-Net's readers "WithReorient".
 
-    Raises
-    ------
-    CaseError
-        When the case has no affine, so that nobody knows which way it lies.
+    Raises `CaseError` if the case has no affine, because its orientation is then unknown.
     """
     if case.affine is None:
         raise CaseError(
             f"{case.name} does not say how it lies in space, but this model turns images to RAS first; "
             "use an image with an affine (NIfTI)"
         )
-    orientation = nib.orientations.io_orientation(case.affine)  # for x, y, z: the world axis and the sign
+    orientation = nib.orientations.io_orientation(case.affine)  # the world axis and the sign for each of x, y, z
     if np.isnan(orientation).any():
         raise CaseError(f"{case.name}: the affine is singular, {case.affine.tolist()}")
     source = {int(world): (2 - voxel, sign < 0) for voxel, (world, sign) in enumerate(orientation)}
@@ -100,22 +97,22 @@ def to_ras(case: Case) -> AxisOrder:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the prepared image lies in the case; export alone reads it.
+    """The position of the prepared image in the case, which export undoes.
 
     Attributes
     ----------
     order : AxisOrder
-        From the case's axes (Z, Y, X) to the model's.
+        From the case's axes (Z, Y, X) to the model's axes.
     full_shape : tuple of int
-        The whole image, model's axes.
+        Shape of the whole image, model's axes.
     box : tuple of slice
-        The part kept by cropping to nonzero, model's axes.
+        The box of the cropped image in the whole one, model's axes.
     spacing_mm : tuple of float
-        Of the image, model's axes.
+        Spacing of the image, model's axes.
     shape : tuple of int
-        Of the prepared (resampled) image, model's axes.
+        Shape of the prepared (resampled) image, model's axes.
     target_spacing_mm : tuple of float
-        Of the prepared image, model's axes.
+        Spacing of the prepared image, model's axes.
     """
 
     order: AxisOrder
@@ -127,26 +124,26 @@ class Geometry:
 
     @property
     def cropped_shape(self) -> Shape:
-        """Of the kept part before resampling, model's axes."""
+        """Shape of the cropped image before resampling, model's axes."""
         z, y, x = (part.stop - part.start for part in self.box)
         return z, y, x
 
     @property
     def case_shape(self) -> Shape:
-        """Of the whole image, case's axes."""
+        """Shape of the whole image, case's axes."""
         return self.order.unpermute(self.full_shape)
 
     def kept(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The kept part of an array of the case (Z, Y, X): a view with shape `cropped_shape`, model's axes."""
+        """Crop an array of the case (Z, Y, X): a view of shape `cropped_shape`, model's axes."""
         return self.order.apply(whole)[self.box]
 
     def case_box(self, box: Bounds) -> Bounds:
-        """Where a box of the kept part lies in the case."""
+        """The box, in the case, of a box in the cropped image."""
         z, y, x = ((part.start + start, part.start + stop) for (start, stop), part in zip(box, self.box, strict=True))
         return self.order.undo_box((z, y, x), self.full_shape)
 
     def kept_box(self, box: Bounds) -> Bounds | None:
-        """Where a box of the case lies in the kept part; None where cropping took all of it away."""
+        """The box, in the cropped image, of a box in the case; None if it lies outside the cropped image."""
         z, y, x = (
             (start - part.start, stop - part.start)
             for (start, stop), part in zip(self.order.apply_box(box, self.case_shape), self.box, strict=True)
@@ -154,28 +151,17 @@ class Geometry:
         return common((z, y, x), whole(self.cropped_shape))
 
     def kept_point(self, point: Shape) -> Shape:
-        """The voxel of the kept part that is nearest to one of the case."""
+        """The voxel of the cropped image nearest to a voxel of the case."""
         z, y, x = ((place, place + 1) for place in point)
-        turned = self.order.apply_box((z, y, x), self.case_shape)
+        reordered = self.order.apply_box((z, y, x), self.case_shape)
         z, y, x = (
             min(max(start - part.start, 0), part.stop - part.start - 1)
-            for (start, _), part in zip(turned, self.box, strict=True)
+            for (start, _), part in zip(reordered, self.box, strict=True)
         )
         return z, y, x
 
     def place(self, cropped: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Put an array of the kept part, model's axes, into the whole image, case's axes.
-
-        Parameters
-        ----------
-        cropped : numpy.ndarray
-            Shape `cropped_shape`.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape of the case (Z, Y, X), contiguous; 0 where cropping took something away.
-        """
+        """Put an array of shape `cropped_shape`, model's axes, into an array of the case (Z, Y, X), 0 around it."""
         whole = np.zeros(self.case_shape, dtype=cropped.dtype)
         self.kept(whole)[...] = cropped
         return whole

@@ -1,7 +1,7 @@
-"""The five intensity schemes of nnU-Net.
+"""The five normalization schemes of nnU-Net.
 
 Source: `preprocessing/normalization/default_normalization_schemes.py`. All compute in
-float32, in place, on one channel (Z, Y, X) after cropping.
+float32, in place, on one cropped channel (Z, Y, X).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.models.plans import Intensities, Normalization
 
-# Keeps constant images from dividing by zero, as in nnU-Net.
-_SMALLEST = 1e-8
+# Avoids division by zero for constant images, as in nnU-Net.
+_MIN_DIVISOR = 1e-8
 
 Channel = npt.NDArray[np.float32]
 
@@ -24,33 +24,20 @@ def normalize(
     mask: npt.NDArray[np.bool_] | None,
     statistics: Intensities | None,
 ) -> None:
-    """Normalize one channel in place.
+    """Normalize a channel (Z, Y, X) in place.
 
-    Parameters
-    ----------
-    channel : numpy.ndarray
-        Intensities, shape (Z, Y, X).
-    scheme : str
-        Name of nnU-Net's class.
-    mask : numpy.ndarray or None
-        Where the image is not zero, for channels whose statistics leave the outside away.
-    statistics : Intensities or None
-        Of the training images; CTNormalization needs them.
-
-    Raises
-    ------
-    CaseError
-        When RGBTo01Normalization meets values outside 0 to 255.
+    With a `mask`, z-scores use only its voxels. `statistics` of the training images are needed for
+    CTNormalization. Raises `CaseError` if RGBTo01Normalization gets values outside 0 to 255.
     """
     if scheme == "ZScoreNormalization":
         _z_score(channel, mask)
     elif scheme == "CTNormalization" and statistics is not None:
         np.clip(channel, statistics.percentile_00_5, statistics.percentile_99_5, out=channel)
         channel -= statistics.mean
-        channel /= max(statistics.std, _SMALLEST)
+        channel /= max(statistics.std, _MIN_DIVISOR)
     elif scheme == "RescaleTo01Normalization":
         channel -= channel.min()
-        channel /= max(channel.max(), _SMALLEST)
+        channel /= max(channel.max(), _MIN_DIVISOR)
     elif scheme == "RGBTo01Normalization":
         low, high = channel.min(), channel.max()
         if low < 0 or high > 255:
@@ -62,10 +49,10 @@ def _z_score(channel: Channel, mask: npt.NDArray[np.bool_] | None) -> None:
     if mask is None:
         mean, std = channel.mean(), channel.std()
         channel -= mean
-        channel /= max(std, _SMALLEST)
+        channel /= max(std, _MIN_DIVISOR)
     elif mask.any():
         inside = channel[mask]
         mean, std = inside.mean(), inside.std()
         inside -= mean
-        inside /= max(std, _SMALLEST)
+        inside /= max(std, _MIN_DIVISOR)
         channel[mask] = inside

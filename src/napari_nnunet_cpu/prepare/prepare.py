@@ -1,4 +1,4 @@
-"""Transpose, crop, normalize, resample: in nnU-Net's order.
+"""Transpose, crop, normalize and resample a case, in nnU-Net's order.
 
 Source: `preprocessing/preprocessors/default_preprocessor.py`.
 """
@@ -22,21 +22,21 @@ from napari_nnunet_cpu.prepare.geometry import AxisOrder, Box, Geometry, to_ras
 from napari_nnunet_cpu.prepare.normalize import normalize
 from napari_nnunet_cpu.prepare.resample import Resampler, resampled_shape
 
-# Beyond this a spacing is surely in the wrong unit, and the computer would only run out of memory.
+# A larger image surely has its spacing in a wrong unit, and would only exhaust the memory.
 _MAX_VOXELS = 2**34
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the network sees.
+    """The image as the network sees it.
 
     Attributes
     ----------
     image : numpy.ndarray
-        Shape (C, *geometry.shape), model's axes, float32: the channels, normalized and resampled,
-        and in a cascade one of zeros and ones per label of the first stage.
+        Shape (C, *geometry.shape), model's axes, float32: the normalized and resampled channels. In a
+        cascade, further channels are masks (0 or 1) of the labels of the first stage.
     geometry : Geometry
-        How to get back.
+        The record that export undoes.
     """
 
     image: npt.NDArray[np.float32]
@@ -108,7 +108,7 @@ def prepare(
     result = np.empty((model.input_channels, *geometry.shape), dtype=np.float32)
     if model.cascade:
         labels = order.apply(check_first_stage(first_stage, case, model))[box].astype(np.int32)
-        labels[(labels == 0) & ~mask] = -1  # nnU-Net tells background from what is no image
+        labels[(labels == 0) & ~mask] = -1  # because nnU-Net separates background from voxels outside the image
         mask = labels >= 0
         _one_hot(labels, model, geometry, result[len(case.channels) :])
         del labels
@@ -120,11 +120,11 @@ def prepare(
         geometry.target_spacing_mm,
     )
     for index, original in enumerate(case.channels):
-        if configuration.normalization_schemes[index] != "CTNormalization":  # which clips
+        if configuration.normalization_schemes[index] != "CTNormalization":  # because this scheme clips
             check_intensities(original, index, case.name)
-        # A copy to be changed, in the model's axes, whose sums then run as nnU-Net's do.
+        # A contiguous copy in the model's axes, because sums depend on the order of voxels in memory.
         channel = np.array(order.apply(original), dtype=np.float32, order="C")[box]
-        # Normalization comes before resampling: a resampled mask would no longer fit the image.
+        # Before resampling, because a resampled mask would not fit the image.
         normalize(
             channel,
             configuration.normalization_schemes[index],
@@ -138,7 +138,7 @@ def prepare(
 def _one_hot(
     labels: npt.NDArray[np.int32], model: TrainedModel, geometry: Geometry, result: npt.NDArray[np.float32]
 ) -> None:
-    """Write the first stage's labels (Z, Y, X) of the kept part as the network sees them: (labels, *geometry.shape)."""
+    """Write masks (labels, *geometry.shape) of the cropped labels (Z, Y, X) of a first stage into `result`."""
     configuration = model.configuration
     resampler = Resampler.from_plans(
         configuration.resampling_fn_seg,
@@ -152,21 +152,9 @@ def _one_hot(
 
 
 def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Geometry:
-    """Where the prepared image will lie; without a look at the intensities when no box is given.
+    """The geometry of the prepared image, without reading intensities.
 
-    Parameters
-    ----------
-    case : Case
-        Its shape, spacing and affine count.
-    model : TrainedModel
-        Whose plans are followed.
-    box : tuple of slice, optional
-        The nonzero part, model's axes; the whole image when None.
-
-    Raises
-    ------
-    CaseError
-        As `prepare`.
+    `box` is the cropped part in the model's axes; without it, the whole image. Raises `CaseError` like `prepare`.
     """
     _check_fit(case, model)
     order = reader_order(case, model).then(model.plans.transpose_forward)
@@ -186,19 +174,16 @@ def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Ge
 
 
 def reader_order(case: Case, model: TrainedModel) -> AxisOrder:
-    """From the case's axes to those in which the model's reader gives the image: turned to RAS, or as they are.
+    """The order from the case's axes to the axes that the model's reader returns: RAS, or unchanged.
 
-    Raises
-    ------
-    CaseError
-        When the reader turns images and the case has no affine.
+    Raises `CaseError` if the reader reorients images and the case has no affine.
     """
     reader = model.plans.image_reader_writer
     return to_ras(case.seen_by(reader)) if reader in REORIENTING_READERS else AxisOrder()
 
 
 def spacing_seen_by_reader(case: Case, model: TrainedModel) -> Spacing:
-    """The spacing that the model's reader finds: 1 where it does not look at pixel sizes."""
+    """The spacing (Z, Y, X) that the model's reader finds; 1 if it ignores pixel sizes."""
     reader = model.plans.image_reader_writer
     if reader in VOXEL_READERS and case.spacing_source is SpacingSource.PIXEL_SIZE:
         return planar_spacing((1.0, 1.0)) if case.planar else (1.0, 1.0, 1.0)
@@ -206,12 +191,9 @@ def spacing_seen_by_reader(case: Case, model: TrainedModel) -> Spacing:
 
 
 def check_first_stage(labels: npt.NDArray[Any] | None, case: Case, model: TrainedModel) -> npt.NDArray[Any]:
-    """The labels of a cascade's first stage as they are, when they fit.
+    """Return the labels of a cascade's first stage unchanged.
 
-    Raises
-    ------
-    CaseError
-        When there are none, or not whole numbers of the case's shape (Z, Y, X).
+    Raises `CaseError` if there are none, or they are not integers in the shape of the case (Z, Y, X).
     """
     if labels is None:
         raise CaseError(
@@ -229,7 +211,7 @@ def check_first_stage(labels: npt.NDArray[Any] | None, case: Case, model: Traine
 
 
 def _target_spacing(spacing: Spacing, wanted: tuple[float, ...]) -> Spacing:
-    """The configuration's spacing; a 2d one leaves the distance of slices as it is."""
+    """The spacing of the configuration; for a 2d one, the distance of slices stays."""
     z, y, x = wanted if len(wanted) == 3 else (spacing[0], *wanted)
     return z, y, x
 

@@ -1,7 +1,7 @@
-"""Resampling to a spacing, by nnU-Net's rules.
+"""Resample to another spacing by nnU-Net's rules.
 
 Sources: `preprocessing/resampling/default_resampling.py`, `resample_torch.py` and
-`no_resampling.py`. Everything works on one volume (Z, Y, X), whatever its axes mean.
+`no_resampling.py`. Every function works on one volume with three axes.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
-from napari_nnunet_cpu.prepare.axis_weights import Taps, axis_taps
+from napari_nnunet_cpu.prepare.axis_weights import VolumeWeights, axis_weights
 from napari_nnunet_cpu.prepare.interpolate import Volume, along, resized
-from napari_nnunet_cpu.prepare.resample_labels import LabelArray, elected, elected_along_first, elected_by_torch
+from napari_nnunet_cpu.prepare.resample_labels import LabelArray, resized_first_axis, resized_labels, resized_like_torch
 
 
 def resampled_shape(
     shape: Sequence[int], current_mm: Sequence[float], target_mm: Sequence[float]
 ) -> tuple[int, int, int]:
-    """Voxels after resampling; Python's rounding (half to even), as in nnU-Net."""
+    """The shape after resampling, rounded half to even by Python, as in nnU-Net."""
     z, y, x = (round(now / then * length) for now, then, length in zip(current_mm, target_mm, shape, strict=True))
     return z, y, x
 
 
 @dataclass(frozen=True)
 class Resampler:
-    """One resampling step: between two spacings, by the function and options of the plans.
+    """Resamples between two spacings, by the function and options in the plans.
 
     Attributes
     ----------
     order : int
-        Spline order in the plane, or in space where no axis is separate.
+        Spline order within planes; along all axes without a separate axis.
     separate_axis : int or None
-        Axis that is much coarser than the others and is resampled on its own.
+        An axis that is much coarser than the others and is therefore resampled separately.
     separate_order : int
-        Spline order along it; 0 takes the nearest slice.
+        Spline order along the separate axis; 0 takes the nearest slice.
     function : str
-        nnU-Net's: they differ in how labels are resampled, and one of them does nothing.
+        nnU-Net's function. They differ in how they resample labels, and one does not resample.
     """
 
     order: int
@@ -56,34 +56,21 @@ class Resampler:
         current_mm: Sequence[float],
         target_mm: Sequence[float],
     ) -> Resampler:
-        """The step from spacing `current_mm` to `target_mm` (Z, Y, X)."""
+        """The resampler from spacing `current_mm` to `target_mm` (Z, Y, X)."""
         if function == "no_resampling_hack":
             return cls(order=0, separate_axis=None, separate_order=0, function=function)
         force = options.force_separate_z
         if function == "resample_data_or_seg_to_shape":
             order, separate_order = options.order, options.order_z
-        else:  # torch's function interpolates linearly whatever the order, and decides for itself unless told
+        else:  # torch's function always interpolates linearly, and chooses the separate axis itself by default
             force = force if "force_separate_z" in options.model_fields_set else None
             order, separate_order = 1, 1 if options.aniso_axis_mode == "linear" else 0
         axis = _separate_axis(force, options.separate_z_anisotropy_threshold, current_mm, target_mm)
         return cls(order, axis, separate_order, function)
 
     def apply(self, volume: Volume, shape: tuple[int, int, int]) -> Volume:
-        """Resample a volume.
-
-        Parameters
-        ----------
-        volume : numpy.ndarray
-            Shape (Z, Y, X), float32.
-        shape : tuple of int
-            The shape wanted.
-
-        Returns
-        -------
-        numpy.ndarray
-            Of that shape, float32; `volume` itself when there is nothing to do.
-        """
-        if self._idle(volume, shape):
+        """Resample a volume (Z, Y, X), float32, to a shape; returns the volume itself if there is nothing to do."""
+        if self._unchanged(volume, shape):
             return volume
         axis = self.separate_axis
         if axis is None:
@@ -92,59 +79,46 @@ class Resampler:
         result = resized(volume, plane, self.order, axis, self._as_torch)
         return np.ascontiguousarray(along(result, axis, shape[axis], self.separate_order, self._as_torch))
 
-    def taps(self, source: tuple[int, int, int], shape: tuple[int, int, int]) -> tuple[Taps, Taps, Taps] | None:
-        """What `apply` does to an array of shape `source`, axis by axis; None where it is not nearest or linear."""
-        found = []
+    def axis_weights(self, source: tuple[int, int, int], shape: tuple[int, int, int]) -> VolumeWeights | None:
+        """The weights along each axis by which `apply` resamples from shape `source`; None for higher splines."""
+        weights = []
         for axis, (size, length) in enumerate(zip(source, shape, strict=True)):
             order = self.separate_order if axis == self.separate_axis else self.order
             if order > 1 and size != length:
                 return None
-            found.append(axis_taps(size, length, min(order, 1), self._as_torch))
-        z, y, x = found
+            weights.append(axis_weights(size, length, min(order, 1), self._as_torch))
+        z, y, x = weights
         return z, y, x
 
     def apply_labels(self, labels: LabelArray, shape: tuple[int, int, int]) -> LabelArray:
-        """Resample labels: no value appears that was not there.
-
-        Parameters
-        ----------
-        labels : numpy.ndarray
-            Shape (Z, Y, X), int32.
-        shape : tuple of int
-            The shape wanted.
-
-        Returns
-        -------
-        numpy.ndarray
-            Of that shape, int32; `labels` itself when there is nothing to do.
-        """
-        if self._idle(labels, shape):
+        """Resample labels (Z, Y, X), int32, to a shape, without new values; may return the labels themselves."""
+        if self._unchanged(labels, shape):
             return labels
-        elect = elected_by_torch if self._as_torch else elected
+        resize = resized_like_torch if self._as_torch else resized_labels
         axis = self.separate_axis
         if axis is None:
-            return elect(labels, shape, self.order)
+            return resize(labels, shape, self.order)
         slices = np.moveaxis(labels, axis, 0)
         plane = shape[:axis] + shape[axis + 1 :]
-        result = np.stack([elect(piece, plane, self.order) for piece in slices])
+        result = np.stack([resize(piece, plane, self.order) for piece in slices])
         if self._as_torch and self.separate_order:
-            result = elect(result, (shape[axis], *plane), self.separate_order)
+            result = resize(result, (shape[axis], *plane), self.separate_order)
         else:
-            result = elected_along_first(result, shape[axis], self.separate_order, self._as_torch)
+            result = resized_first_axis(result, shape[axis], self.separate_order, self._as_torch)
         return np.ascontiguousarray(np.moveaxis(result, 0, axis))
 
     @property
     def _as_torch(self) -> bool:
         return self.function == "resample_torch_fornnunet"
 
-    def _idle(self, array: npt.NDArray[Any], shape: tuple[int, int, int]) -> bool:
+    def _unchanged(self, array: npt.NDArray[Any], shape: tuple[int, int, int]) -> bool:
         return self.function == "no_resampling_hack" or array.shape == shape
 
 
 def _separate_axis(
     force: bool | None, threshold: float, current_mm: Sequence[float], target_mm: Sequence[float]
 ) -> int | None:
-    """The axis resampled on its own: the coarsest, where it is `threshold` times coarser and the only one."""
+    """The single coarsest axis, if it is `threshold` times coarser than the finest; it is resampled separately."""
     if force is False:
         return None
     for spacing in (current_mm, target_mm):

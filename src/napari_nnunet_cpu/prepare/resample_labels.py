@@ -1,7 +1,7 @@
-"""Labels in another shape: every voxel elects one of the values that are there.
+"""Resample labels to another shape: each voxel takes the label with the largest share.
 
 Sources: `resize_segmentation` of batchgenerators 0.25.5, which nnunetv2 2.8.1 calls, and nnU-Net's
-`resample_torch.py`. Ties are common and decided by equality, so shares are computed just as there.
+`resample_torch.py`. Shares are computed exactly as there, because ties are common.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 from skimage.transform import resize
 
-from napari_nnunet_cpu.prepare.axis_weights import axis_taps
+from napari_nnunet_cpu.prepare.axis_weights import axis_weights
 from napari_nnunet_cpu.prepare.interpolate import resized
 
 LabelArray = npt.NDArray[np.int32]
 
 
-def elected(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
-    """The label with the largest interpolated share wins; of equal ones the nearest, or the smallest."""
+def resized_labels(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
+    """Take the label with the largest interpolated share; for a tie the nearest label, or else the smallest."""
     if labels.shape == shape:
         return labels
 
@@ -35,8 +35,8 @@ def elected(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArra
     return _winners(labels, lambda mask: interpolated(mask.astype(np.float64), order), nearest)
 
 
-def elected_by_torch(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
-    """As `elected`, by torch's rule: shares in float16 thousandths, of equal ones the smallest."""
+def resized_like_torch(labels: LabelArray, shape: tuple[int, ...], order: int) -> LabelArray:
+    """Resize labels like nnU-Net's torch function: shares in float16 thousandths, and the smallest label for a tie."""
     if labels.shape == shape:
         return labels
 
@@ -46,13 +46,13 @@ def elected_by_torch(labels: LabelArray, shape: tuple[int, ...], order: int) -> 
     return _winners(labels, share)
 
 
-def elected_along_first(labels: LabelArray, length: int, order: int, as_torch: bool = False) -> LabelArray:
-    """Resample the first axis alone: the nearest slice, or for higher orders the label with more than half."""
+def resized_first_axis(labels: LabelArray, length: int, order: int, as_torch: bool = False) -> LabelArray:
+    """Resize the first axis only: take the nearest slice, or for order > 0 the label with a share above one half."""
     size = labels.shape[0]
     if size == length:
         return labels
     if order == 0:
-        nearest: LabelArray = axis_taps(size, length, 0, as_torch).apply(labels, 0)
+        nearest: LabelArray = axis_weights(size, length, 0, as_torch).apply(labels, 0)
         return nearest
     position = size / length * (np.arange(length) + 0.5) - 0.5
     grid = np.meshgrid(position, *[np.arange(n) for n in labels.shape[1:]], indexing="ij")
@@ -68,7 +68,7 @@ def _winners(
     share: Callable[[npt.NDArray[np.bool_]], npt.NDArray[np.floating[Any]]],
     nearest: LabelArray | None = None,
 ) -> LabelArray:
-    """The value with the largest `share` of its mask; of equals `nearest`, if it is one of them, or the smallest."""
+    """The label whose mask has the largest `share`; for a tie `nearest` if it is one of them, or the smallest."""
     values = np.unique(labels)
     best = share(labels == values[0])
     winner = np.full(best.shape, values[0], dtype=np.int32)

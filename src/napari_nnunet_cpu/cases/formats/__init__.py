@@ -1,1 +1,1 @@
-"""The formats of image files: each read to a `Case`, and most written from one."""
+"""The formats of image files: each is read to a `Case`, and most can hold labels."""

@@ -1,6 +1,7 @@
-"""Content that gzip or zlib compressed, read to its end so that every checksum is compared.
+"""Content compressed by gzip or zlib, read to its end so that every checksum is compared.
 
-nibabel stops at the last voxel, before the checksum, and prefers indexed_gzip, which ignores it, where it is installed.
+nibabel stops at the last voxel, before the checksum. If indexed_gzip is installed, nibabel prefers it,
+although it ignores checksums.
 """
 
 from __future__ import annotations
@@ -18,30 +19,16 @@ GZIP = zlib.MAX_WBITS | 16
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 _MAGIC = b"\x1f\x8b"  # of gzip
-_CHUNK = 1 << 16  # bytes read at a time, which deflate can make a thousand times as many
-_MOST = 1 << 20  # bytes decompressed at a time
+_CHUNK = 1 << 16  # bytes read at a time; deflate can expand them a thousandfold
+_MAX_PART = 1 << 20  # bytes decompressed at a time
 
 
 class Decompressed(io.RawIOBase):
-    """The decompressed content of a file, from its current place on.
+    """The decompressed content of a file, from its current position on.
 
-    Several gzip members in a row are one content. Bytes after the last member are ignored, as zlib ignores them.
-
-    Parameters
-    ----------
-    file : file
-        Open for reading bytes, at the first compressed one.
-    path : Path
-        Its path, for messages.
-    wbits : int
-        `GZIP`, or `GZIP_OR_ZLIB` where the content decides.
-    length : int, optional
-        How many bytes are compressed; those to the end of the file by default.
-
-    Raises
-    ------
-    CaseError
-        From every method that reads, when the content is damaged or cut off.
+    Consecutive gzip members are read as one. Bytes after the last member are ignored, as in zlib. `length` is
+    the number of compressed bytes; without it, they reach to the end of the file. Every method that reads
+    raises `CaseError` if the content is damaged or cut off.
     """
 
     def __init__(self, file: IO[bytes], path: Path, wbits: int = GZIP, length: int | None = None) -> None:
@@ -55,17 +42,17 @@ class Decompressed(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return True, although going back decompresses from the start again."""
+        """Return True, although seeking backwards decompresses from the start again."""
         return True
 
     def tell(self) -> int:
-        """Number of the next byte of the content."""
+        """The position in the decompressed content."""
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte of the content, counted from its start."""
+        """Go to a position in the decompressed content, counted from its start."""
         if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("where the content ends is known at its end only")
+            raise io.UnsupportedOperation("the end of compressed content is unknown until it is read")
         if offset < self._place:
             self._restart()
         while self._place < offset and self._part(offset - self._place):
@@ -73,7 +60,7 @@ class Decompressed(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as there is content; return how many bytes that were."""
+        """Fill a buffer with the next content; return the number of bytes."""
         view, filled = memoryview(buffer).cast("B"), 0
         while filled < len(view) and (part := self._part(len(view) - filled)):
             view[filled : filled + len(part)] = part
@@ -81,8 +68,8 @@ class Decompressed(io.RawIOBase):
         return filled
 
     def finish(self) -> int:
-        """Decompress what is left, compare the checksums and return the length of the content."""
-        while self._part(_MOST):
+        """Decompress the rest, compare the checksums and return the length of the content."""
+        while self._part(_MAX_PART):
             pass
         return self._place
 
@@ -94,14 +81,14 @@ class Decompressed(io.RawIOBase):
         self._place = 0
 
     def _part(self, most: int) -> bytes:
-        """The next bytes of the content, `most` at most; none when all is read and fits its checksums."""
+        """The next bytes of the content, at most `most`; empty after the end, once the checksums are compared."""
         part = b""
         try:
             while not part and (not self._member.eof or self._next_member()):
                 self._waiting = self._waiting or self._chunk()
                 if not self._waiting:
                     raise CaseError(f"{self._path} is cut off: its compressed part has no end; copy the file again")
-                part = self._member.decompress(self._waiting, min(most, _MOST))
+                part = self._member.decompress(self._waiting, min(most, _MAX_PART))
                 self._waiting = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
         except zlib.error as error:
             raise CaseError(
@@ -112,7 +99,7 @@ class Decompressed(io.RawIOBase):
         return part
 
     def _next_member(self) -> bool:
-        """Begin the member after the one that has ended, if there is one."""
+        """Begin the next gzip member, if there is one."""
         if len(self._waiting) < len(_MAGIC):
             self._waiting += self._chunk()
         if self._wbits != GZIP or not self._waiting.startswith(_MAGIC):
@@ -129,19 +116,10 @@ class Decompressed(io.RawIOBase):
 
 @contextmanager
 def decompressed(path: Path) -> Iterator[IO[bytes] | Decompressed]:
-    """A file, open for reading: its content where gzip compressed it, whatever it is called, else the file itself.
+    """Open a file for reading, decompressed if its content is gzip, whatever its ending.
 
-    All checksums have been compared when the block ends, so only then are the bytes read in it known to be sound.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Raises
-    ------
-    CaseError
-        When the content is damaged or cut off; also in place of an error of the block, which damage explains.
+    Bytes read in the block are only known to be intact when the block ends, because the checksums come last.
+    Raises `CaseError` if the content is damaged, also in place of an error in the block, which damage explains.
     """
     with path.open("rb") as file:
         compressed = file.read(len(_MAGIC)) == _MAGIC

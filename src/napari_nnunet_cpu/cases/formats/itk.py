@@ -1,4 +1,4 @@
-"""NRRD, MetaImage and GIPL in, NRRD and MetaImage out, through SimpleITK, which is an optional package."""
+"""Read NRRD, MetaImage and GIPL, and write NRRD and MetaImage, with the optional package SimpleITK."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.case import Case, Spacing, planar_spacing
-from napari_nnunet_cpu.cases.formats.itk_header import look
+from napari_nnunet_cpu.cases.formats.itk_header import read_content
 from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError, OutputError
 
-# By ending and not by content, so that no other of ITK's many readers ever sees the file.
+# Chosen by the ending and not by the content, so that no other reader of ITK ever opens the file.
 _FORMATS = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO", ".gipl": "GiplImageIO"}
 ENDINGS = tuple(_FORMATS)
-# GIPL has no directions: labels written as such would lie elsewhere than their image.
+# Not GIPL, because it has no directions, so labels would be displaced.
 LABEL_ENDINGS = (".nrrd", ".mha")
 
 # ITK's patient axes are left, posterior, superior; NIfTI's are right, anterior, superior.
@@ -26,28 +26,14 @@ _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_itk(path: Path, name: str) -> Case:
-    """The image in a file of one of ITK's formats.
+    """Read a 2D, 3D or 4D image to channels (C, Z, Y, X) in file order, like nnU-Net's SimpleITKIO.
 
-    Parameters
-    ----------
-    path : Path
-        A 2D, 3D or 4D file; the fourth axis is channels, and so are the components of a vector image.
-    name : str
-        What to call it.
-
-    Returns
-    -------
-    Case
-        Channels (C, Z, Y, X) in file order, as nnU-Net's SimpleITKIO gives them.
-
-    Raises
-    ------
-    CaseError
-        When the file can't be read or has another number of axes, or SimpleITK is not installed.
+    Channels are the fourth axis, or the components of a vector image. Raises `CaseError` if the file can't be
+    read or SimpleITK is not installed.
     """
     sitk = _simpleitk(path, CaseError)
     try:
-        held = look(path)
+        content = read_content(path)
         reader = sitk.ImageFileReader()
         reader.SetImageIO(_FORMATS[path.suffix.lower()])
         reader.SetFileName(str(path))
@@ -62,7 +48,7 @@ def read_itk(path: Path, name: str) -> Case:
         if "complex" in kind:
             raise CaseError(f"{path}: expected real numbers, found {kind}")
         component_bytes = sitk.Image([1] * axes, reader.GetPixelID()).GetSizeOfPixelComponent()
-        held.check(path, math.prod(size) * components, component_bytes)
+        content.check(path, math.prod(size) * components, component_bytes)
         image = reader.Execute()
         array = sitk.GetArrayFromImage(image)
     except CaseError:
@@ -79,7 +65,7 @@ def read_itk(path: Path, name: str) -> Case:
 
 
 def write_itk(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
-    """Write labels (Z, Y, X) on the grid of `case`, compressed; without an affine the spacing alone is kept."""
+    """Write labels (Z, Y, X) on the grid of `case`, compressed; without an affine, only the spacing is written."""
     sitk = _simpleitk(path, OutputError)
     spacing, origin, direction = _grid(path, case)
     try:
@@ -97,7 +83,7 @@ def write_itk(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
 
 
 def check_itk(path: Path, case: Case | None) -> None:
-    """Raise `OutputError` where labels could not be written: no SimpleITK, or a place that its images can't have."""
+    """Raise `OutputError` if SimpleITK is not installed, or its images can't hold the grid of the case."""
     _simpleitk(path, OutputError)
     if case is not None:
         _grid(path, case)
@@ -111,18 +97,18 @@ def _simpleitk(path: Path, error: type[NNUNetCPUError]) -> Any:
 
 
 def _affine(image: Any) -> npt.NDArray[np.float64]:
-    """Index (x, y, z) of an ITK image to RAS+ millimetres."""
+    """The affine (4, 4) of an ITK image: voxel index (x, y, z, 1) to RAS+ mm."""
     axes = image.GetDimension()
-    kept = min(axes, 3)
+    n = min(axes, 3)
     lps = np.eye(4)
-    lps[:kept, :kept] = np.reshape(image.GetDirection(), (axes, axes))[:kept, :kept] * image.GetSpacing()[:kept]
-    lps[:kept, 3] = image.GetOrigin()[:kept]
+    lps[:n, :n] = np.reshape(image.GetDirection(), (axes, axes))[:n, :n] * image.GetSpacing()[:n]
+    lps[:n, 3] = image.GetOrigin()[:n]
     affine: npt.NDArray[np.float64] = _RAS @ lps
     return affine
 
 
 def _grid(path: Path, case: Case) -> tuple[list[float], list[float], list[float]]:
-    """Spacing (x, y, z), origin and direction of an ITK image on the grid of `case`."""
+    """Spacing (x, y, z) in mm, origin and direction (LPS) of an ITK image on the grid of `case`."""
     lps = _RAS @ case.seen_by("SimpleITKIO").to_world
     axes = 2 if case.planar else 3
     spacing = np.linalg.norm(lps[:axes, :axes], axis=0)
@@ -134,9 +120,9 @@ def _grid(path: Path, case: Case) -> tuple[list[float], list[float], list[float]
 
 
 def _reason(error: Exception) -> str:
-    """The line of ITK's report that says most, without where in ITK it was found."""
+    """The most informative line of an ITK error, without its source location."""
     lines = str(error).splitlines() or [type(error).__name__]
-    telling = [line for line in lines if "[nrrd]" in line or "ERROR: " in line] or lines
-    text = re.sub(r"^.*?(\[nrrd\]|ERROR:) (\w+\(0x\w+\): )?", "", telling[-1])
-    # Bytes of a damaged header are quoted in it, which no terminal need show.
+    informative = [line for line in lines if "[nrrd]" in line or "ERROR: " in line] or lines
+    text = re.sub(r"^.*?(\[nrrd\]|ERROR:) (\w+\(0x\w+\): )?", "", informative[-1])
+    # Escaped, because ITK quotes bytes of a damaged header.
     return text.encode("ascii", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""NIfTI files in and out, geometry kept."""
+"""Read and write NIfTI files without changing their geometry."""
 
 from __future__ import annotations
 
@@ -13,40 +13,23 @@ from nibabel.openers import ImageOpener
 from nibabel.volumeutils import array_from_file
 
 from napari_nnunet_cpu.cases.case import Case, SpacingSource, planar_spacing
-from napari_nnunet_cpu.cases.formats.declared_size import DEFLATE, UNCOMPRESSED, check_claim
+from napari_nnunet_cpu.cases.formats.declared_size import DEFLATE, UNCOMPRESSED, check_declared_size
 from napari_nnunet_cpu.cases.formats.decompressed import Decompressed, decompressed
 from napari_nnunet_cpu.cases.nifti_space import NiftiSpace, has_right_angles
 from napari_nnunet_cpu.errors import CaseError, first_line
 
 ENDINGS = (".nii", ".nii.gz")
 
-_LONGEST_AXIS = 2**15 - 1  # in the 16 bits of NIfTI-1
+_MAX_AXIS = 2**15 - 1  # in the 16 bits of NIfTI-1
 _NO_HEADER = "it has no header of that format, or not all of it"
-_NO_FORM, _SCANNER = 0, 1  # codes of a form: not stated, in the scanner's coordinates
+_NO_FORM, _SCANNER = 0, 1  # codes of a form: none, in the scanner's coordinates
 
 
 def read_nifti(path: Path, name: str) -> Case:
-    """The image in a NIfTI file.
+    """Read a 2D (x, y), 3D (x, y, z) or 4D (x, y, z, channel) file to channels (C, Z, Y, X), as nnU-Net reads it.
 
-    What no reader needs may be wrong in the header. Slope and intercept mean what they mean to ITK: a slope
-    that is 0 or no number is 1, an intercept that is no number is 0.
-
-    Parameters
-    ----------
-    path : Path
-        A 2D (x, y), 3D (x, y, z) or 4D (x, y, z, channel) file; further axes of one voxel are left out.
-    name : str
-        What to call it.
-
-    Returns
-    -------
-    Case
-        Channels (C, Z, Y, X): the file's array with its axes reversed, as nnU-Net's readers give it.
-
-    Raises
-    ------
-    CaseError
-        When the file can't be read or has another number of axes.
+    Errors in header fields that no reader needs are ignored. As in ITK, a slope of 0 or NaN is 1, an intercept
+    of NaN is 0, and further axes of one voxel are dropped. Raises `CaseError` if the file can't be read.
     """
     try:
         with decompressed(path) as file:
@@ -55,7 +38,7 @@ def read_nifti(path: Path, name: str) -> Case:
             if not 2 <= len(shape) <= 4:
                 raise CaseError(f"{path} has {len(shape)} axes {shape}; a NIfTI image of 2, 3 or 4 axes is needed")
             voxel_bytes = math.prod(shape) * header.get_data_dtype().itemsize
-            check_claim(path, voxel_bytes, DEFLATE if isinstance(file, Decompressed) else UNCOMPRESSED)
+            check_declared_size(path, voxel_bytes, DEFLATE if isinstance(file, Decompressed) else UNCOMPRESSED)
             array = _read_voxels(file, header, shape)
     except CaseError:
         raise
@@ -67,25 +50,25 @@ def read_nifti(path: Path, name: str) -> Case:
     channels = array.T[None] if array.ndim == 3 else array.T[None, None] if array.ndim == 2 else array.T
     planar = array.ndim == 2
     spacing = planar_spacing(frame.spacing[1:]) if planar else frame.spacing
-    notes = () if frame.affine is not None else (f"{name} does not say where it lies: its affine has no inverse",)
+    notes = () if frame.affine is not None else (f"{name} has an unknown position: its affine has no inverse",)
     return Case(channels, spacing, frame.affine, name, source, planar, space, notes=notes)
 
 
 def write_nifti(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
-    """Write an array (Z, Y, X) with the geometry of the NIfTI header that `case` came with, else with its affine."""
+    """Write an array (Z, Y, X) with the geometry of the NIfTI header of `case`, or else its affine."""
     shape = (labels.shape[1:] if case.planar else labels.shape)[::-1]
-    header = (nib.Nifti1Header if max(shape) <= _LONGEST_AXIS else nib.Nifti2Header)()
+    header = (nib.Nifti1Header if max(shape) <= _MAX_AXIS else nib.Nifti2Header)()
     header.set_data_shape(shape)
     header.set_data_dtype(labels.dtype)
     if case.nifti is not None:
         case.nifti.copy_to(header)
     else:
         header.set_sform(case.to_world, _SCANNER)
-        # A rotation and voxel sizes are all that a qform can keep.
+        # A qform can only hold a rotation and voxel sizes.
         header.set_qform(case.to_world, _SCANNER if has_right_angles(case.to_world) else _NO_FORM)
         header.set_xyzt_units("mm")
     header["vox_offset"] = header.single_vox_offset
-    # Not by nibabel's images, which mend a header that they are given.
+    # Not with nibabel's image classes, because they change the header.
     with ImageOpener(path, "wb") as file:
         file.write(header.binaryblock)
         file.write(bytes(4))  # no extensions follow
@@ -94,7 +77,7 @@ def write_nifti(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
 
 
 def _read_header(file: IO[bytes] | Decompressed) -> nib.Nifti1Header:
-    """The header as it stands, unchecked: nibabel's own checks refuse, or change, what nobody needs."""
+    """The header as stored, unchecked, because nibabel's checks refuse or change fields that no reader needs."""
     start = file.read(4)
     sizes = {int.from_bytes(start, order) for order in ("little", "big")}
     kind = next((kind for kind in (nib.Nifti1Header, nib.Nifti2Header) if kind.sizeof_hdr in sizes), None)
@@ -110,7 +93,7 @@ def _read_header(file: IO[bytes] | Decompressed) -> nib.Nifti1Header:
 
 
 def _shape(header: nib.Nifti1Header) -> tuple[int, ...]:
-    """Voxels along x, y, z and further axes; as in ITK a length of 0 is 1, and further axes of one voxel are none."""
+    """Voxels along x, y, z and further axes; as in ITK, length 0 is 1, and further axes of length 1 are dropped."""
     axes = int(header["dim"][0])
     shape = [max(int(length), 1) for length in header["dim"][1 : 1 + axes]]
     if not shape or header["dim"][1] < 1:
@@ -121,7 +104,7 @@ def _shape(header: nib.Nifti1Header) -> tuple[int, ...]:
 
 
 def _read_voxels(file: IO[bytes] | Decompressed, header: nib.Nifti1Header, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The voxels (x, y, z, ...), scaled as ITK scales them."""
+    """The voxels (x, y, z, ...), scaled by slope and intercept as in ITK."""
     offset = max(int(header["vox_offset"]), header.single_vox_offset - 4)
     array: npt.NDArray[Any] = array_from_file(shape, header.get_data_dtype(), file, offset)
     slope, intercept = (float(header[name]) for name in ("scl_slope", "scl_inter"))
@@ -130,6 +113,6 @@ def _read_voxels(file: IO[bytes] | Decompressed, header: nib.Nifti1Header, shape
     if (slope, intercept) == (1.0, 0.0) or array.dtype.kind not in "iuf":
         return array
     scaled = np.empty(shape, np.float64 if array.dtype.itemsize == 8 and array.dtype.kind == "f" else np.float32, "F")
-    for place in range(shape[-1]):  # ITK computes in 64 bits and keeps 32
+    for place in range(shape[-1]):  # ITK computes in float64 and stores float32
         scaled[..., place] = array[..., place].astype(scaled.dtype).astype(np.float64) * slope + intercept
     return scaled

@@ -1,4 +1,4 @@
-"""The size of pixels, as TIFF files and files beside them state it."""
+"""The pixel size in a TIFF file, or in a JSON file beside it."""
 
 from __future__ import annotations
 
@@ -13,34 +13,31 @@ import tifffile
 from napari_nnunet_cpu.cases.case import Spacing
 from napari_nnunet_cpu.errors import CaseError
 
-_LARGEST_JSON = 2**20  # bytes; three numbers take a hundred
+_MAX_JSON_BYTES = 2**20  # three numbers take a hundred
 _TO_MM = {
     "mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0, "m": 1e3, "inch": 25.4, "in": 25.4,
     "µm": 1e-3, "\u03bcm": 1e-3, "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3,
     "\\u00b5m": 1e-3, "nm": 1e-6, "nanometer": 1e-6, "pm": 1e-9, "å": 1e-7,
 }  # fmt: skip
-# A comma before decimals, and not one between thousands, which "1,234" could have.
+# A decimal comma. "1,234" does not match, because its comma may separate thousands.
 _DECIMAL_COMMA = re.compile(r"[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
 def spacing_beside(path: Path) -> Spacing | None:
-    """Spacing in the JSON file that nnU-Net's Tiff3DIO expects beside an image or a label file.
+    """The spacing (Z, Y, X) in the JSON file that nnU-Net's Tiff3DIO expects beside an image or label file.
 
-    Raises
-    ------
-    CaseError
-        When there is such a file with something else for a spacing.
+    Raises `CaseError` if the file holds an invalid spacing.
     """
     stem = path.name[: -len(path.suffix)]
     for candidate in (
         path.with_name(f"{stem[:-5]}.json") if stem[-5:-4] == "_" else None,
         path.with_name(f"{stem}.json"),
     ):
-        if candidate is not None and candidate.is_file() and candidate.stat().st_size <= _LARGEST_JSON:
+        if candidate is not None and candidate.is_file() and candidate.stat().st_size <= _MAX_JSON_BYTES:
             try:
                 content = json.loads(candidate.read_bytes())
                 if not isinstance(content, dict) or "spacing" not in content:
-                    continue  # it is about something else, such as a report
+                    continue  # because it is another document, such as a report
                 z, y, x = content["spacing"]
                 return float(z), float(y), float(x)
             except (ValueError, TypeError, RecursionError) as error:
@@ -49,10 +46,10 @@ def spacing_beside(path: Path) -> Spacing | None:
 
 
 def pixel_size(file: tifffile.TiffFile) -> Spacing | None:
-    """Spacing (Z, Y, X) in mm according to OME's or ImageJ's metadata; None where they are no help."""
+    """The spacing (Z, Y, X) in mm in OME or ImageJ metadata; None if they state none."""
     try:
         return _ome_spacing(file) or _imagej_spacing(file)
-    except Exception:  # noqa: BLE001  # metadata are a stranger's, and pixels can be read without
+    except Exception:  # noqa: BLE001  # damaged metadata can raise anything, and pixels are readable without them
         return None
 
 
@@ -83,7 +80,7 @@ def _imagej_spacing(file: tifffile.TiffFile) -> Spacing | None:
 
 
 def _number(written: object) -> float | None:
-    """A number as metadata have it, perhaps with a decimal comma; None where it is none."""
+    """Parse a number in metadata, possibly with a decimal comma; None if it is not a number."""
     text = str(written).strip()
     try:
         return float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
@@ -92,7 +89,7 @@ def _number(written: object) -> float | None:
 
 
 def _complete(z: float | None, y: float | None, x: float | None) -> Spacing | None:
-    """The spacing, if its plane is known; a depth that is not stated is that of the plane's Y."""
+    """The spacing if Y and X are known; without a Z, it is that of Y."""
     if y is None or x is None:
         return None
     spacing = (abs(z or y), abs(y), abs(x))

@@ -1,4 +1,4 @@
-"""Libraries that read images are kept from complaining on the terminal: what matters is raised."""
+"""Silence the warnings of libraries that read images, because every relevant problem raises an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOGGERS = ("nibabel.global", "tifffile")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """In the block, and in this thread alone, nothing that readers log and no floating point warning is shown."""
+    """Silence readers and floating point warnings in the block, for this thread only."""
     token = _QUIET.set(True)
     try:
         with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""TIFF stacks in and out: plain, ImageJ and OME."""
+"""Read TIFF files (plain, ImageJ and OME), and write ImageJ stacks."""
 
 from __future__ import annotations
 
@@ -20,31 +20,11 @@ ENDINGS = (".tif", ".tiff")
 
 
 def read_tiff(path: Path, name: str, axes: str | None = None) -> Case:
-    """The image in a TIFF file.
+    """Read a TIFF file with axes Y, X and possibly Z and C (or colour samples) to channels (C, Z, Y, X).
 
-    The spacing comes from the first of: nnU-Net's JSON file beside it ("spacing", taken as it
-    stands), OME metadata, ImageJ metadata. Without any it is unknown.
-
-    Parameters
-    ----------
-    path : Path
-        A file with axes Y, X and possibly Z and C (or colour samples).
-    name : str
-        What to call it.
-    axes : str, optional
-        What its axes are, where the file names them wrongly: "Z,Y,X", a letter for every axis longer than 1.
-
-    Returns
-    -------
-    Case
-        Channels (C, Z, Y, X).
-
-    Raises
-    ------
-    CaseError
-        When the file can't be read or has a time axis.
-    SettingsError
-        When `axes` are not those of an image of its shape.
+    The spacing comes from nnU-Net's JSON file beside the image, or else from OME or ImageJ metadata. `axes`
+    replaces wrong axis names in the file: "Z,Y,X", a letter for every axis longer than 1. Raises `CaseError`
+    if the file can't be read or has a time axis, and `SettingsError` if `axes` do not fit its shape.
     """
     try:
         with _opened(path, plain_if_incomplete=axes is not None) as (file, pages):
@@ -75,13 +55,13 @@ def write_tiff(path: Path, labels: npt.NDArray[Any], case: Case) -> None:
         metadata |= {"unit": "mm"} if case.planar else {"unit": "mm", "spacing": z}
         resolution = (1 / x, 1 / y)
     array = labels[0] if case.planar else labels
-    # minisblack: tifffile takes an image three or four voxels wide for colours otherwise.
+    # minisblack, because tifffile takes an image three or four voxels wide for colours otherwise.
     tifffile.imwrite(path, array, imagej=True, photometric="minisblack", resolution=resolution, metadata=metadata)
 
 
 @contextmanager
 def _opened(path: Path, plain_if_incomplete: bool) -> Iterator[tuple[tifffile.TiffFile, int]]:
-    """A file and the number of its pages; OME metadata that do not describe them are left out of account."""
+    """Open a file and count its pages, ignoring OME metadata that do not fit the pages."""
     with tifffile.TiffFile(path) as file:
         pages = count_pages(file, path)
         if not file.is_ome or _is_described(file, plain_if_incomplete):
@@ -94,19 +74,19 @@ def _opened(path: Path, plain_if_incomplete: bool) -> Iterator[tuple[tifffile.Ti
 def _is_described(file: tifffile.TiffFile, completely: bool) -> bool:
     try:
         return bool(file.series) and not (completely and any(page is None for page in file.series[0].pages))
-    except Exception:  # noqa: BLE001  # metadata are a stranger's, and pixels can be read without
+    except Exception:  # noqa: BLE001  # damaged metadata can raise anything, and pixels are readable without them
         return False
 
 
 def _to_czyx(array: npt.NDArray[Any], found: str, stated: str | None, path: Path) -> tuple[npt.NDArray[Any], bool]:
-    """The array with axes (C, Z, Y, X), and whether it has no Z of its own."""
+    """The array (C, Z, Y, X), and whether the file has no Z axis."""
     if len(found) != array.ndim:
         raise CaseError(f"{path} is damaged: its axes {found} do not fit its shape {array.shape}")
-    kept = [(axis, size) for axis, size in zip(found, array.shape, strict=True) if size > 1 or axis in "YXZ"]
-    array = array.reshape([size for _, size in kept])
+    axis_sizes = [(axis, size) for axis, size in zip(found, array.shape, strict=True) if size > 1 or axis in "YXZ"]
+    array = array.reshape([size for _, size in axis_sizes])
     if stated is None:
-        # An axis that the file does not name ("Q", "I": pages) is the stack's depth.
-        letters = ["Z" if axis in "QI" else "C" if axis == "S" else axis for axis, _ in kept]
+        # An unnamed axis ("Q", or "I" for pages) is the depth of the stack.
+        letters = ["Z" if axis in "QI" else "C" if axis == "S" else axis for axis, _ in axis_sizes]
     else:
         letters = _stated_letters(stated, array.shape)
     if "T" in letters:
@@ -115,7 +95,7 @@ def _to_czyx(array: npt.NDArray[Any], found: str, stated: str | None, path: Path
             "where T stands for the depth or the channels, name the axes: Z,Y,X or C,Y,X"
         )
     if sorted(set(letters)) != sorted(letters) or not set(letters) <= set("CZYX"):
-        raise CaseError(f"{path} has axes {found}; axes out of C, Z, Y, X are needed, each once")
+        raise CaseError(f"{path} has axes {found}; an image needs axes out of C, Z, Y, X, each once")
     planar = "Z" not in letters
     for axis in "CZ":
         if axis not in letters:
@@ -124,7 +104,7 @@ def _to_czyx(array: npt.NDArray[Any], found: str, stated: str | None, path: Path
 
 
 def _stated_letters(text: str, shape: tuple[int, ...]) -> list[str]:
-    """The axes that a user states, in the file's order; those of space stay in it, as labels do."""
+    """The axes that the user states, in file order; the spatial axes must be Z, Y, X, as in the labels."""
     letters = split_axes(text, shape, "TCZYX")
     space = [letter for letter in letters if letter not in "TC"]
     if space not in (["Y", "X"], ["Z", "Y", "X"]):

@@ -1,4 +1,4 @@
-"""Whether the pages of a TIFF file are all there, and how much memory they can take."""
+"""Check that a TIFF file holds all its pages, before memory is allocated for them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import tifffile
 from tifffile import COMPRESSION
 
-from napari_nnunet_cpu.cases.formats.declared_size import DEFLATE, UNCOMPRESSED, check_claim
+from napari_nnunet_cpu.cases.formats.declared_size import DEFLATE, UNCOMPRESSED, check_declared_size
 from napari_nnunet_cpu.errors import CaseError
 
-# How many times smaller a compression can make pixels.
-_TIMES: dict[int, int] = {
+# The largest ratio of uncompressed to compressed size.
+_MAX_RATIOS: dict[int, int] = {
     COMPRESSION.NONE: UNCOMPRESSED,
     COMPRESSION.PACKBITS: 64,  # 128 bytes as 2
     COMPRESSION.LZW: 2560,  # 3836 bytes as 12 bits
@@ -23,24 +23,21 @@ _TIMES: dict[int, int] = {
     COMPRESSION.LZMA: 1 << 13,
     COMPRESSION.ZSTD: 1 << 15,  # 128 kB as 4 bytes
 }
-_TIMES_ELSE = 1 << 16
-_TIMES_SPARSE = 1 << 15  # of tiles that a file does not hold, for they are empty: 256 kB as 8 bytes
+_MAX_RATIO_ELSE = 1 << 16
+_MAX_RATIO_SPARSE = 1 << 15  # for empty tiles, which a file may omit: 256 kB as 8 bytes
 
 
 def count_pages(file: tifffile.TiffFile, path: Path) -> int:
-    """The number of pages, found before tifffile follows their chain, which need not end.
+    """Count the pages before tifffile follows their chain, because a damaged chain may never end.
 
-    Raises
-    ------
-    CaseError
-        When the chain leaves the file or goes back to an earlier page, or its pages are more than the file holds.
+    Raises `CaseError` if the chain leaves the file, returns to an earlier page, or has more pages than fit.
     """
     layout, handle = file.tiff, file.filehandle
     place, left = file.pages.first.offset, handle.size
     places: set[int] = set()
     while place:
         if place in places:
-            raise CaseError(f"{path} is damaged: after its page {len(places)} comes an earlier one again")
+            raise CaseError(f"{path} is damaged: its page {len(places)} is followed by an earlier one")
         places.add(place)
         try:
             handle.seek(place)
@@ -56,32 +53,30 @@ def count_pages(file: tifffile.TiffFile, path: Path) -> int:
 
 
 def check_count(file: tifffile.TiffFile, pages: int, path: Path) -> None:
-    """Refuse a file that tifffile did not read all pages of: of a damaged one it only logs an error."""
+    """Raise `CaseError` if tifffile read fewer pages, because it only logs an error for a damaged page."""
     if len(file.pages) < pages:
         raise _cut_off(path, len(file.pages))
 
 
 def check_series(series: tifffile.TiffPageSeries, path: Path) -> None:
-    """Refuse pages that are missing, or larger than what the file holds of them.
-
-    tifffile sets memory aside for either and fills it with zeros.
-    """
-    missing, times, files = 0, UNCOMPRESSED, set()
+    """Raise `CaseError` for pages that are missing or larger than the file, because tifffile fills them with zeros."""
+    missing, max_ratio, files = 0, UNCOMPRESSED, set()
     for page in series.pages:
         if page is None:
             missing += 1
             continue
         if not page.is_contiguous:
             _check_segments(page, path)
-        times = max(times, _TIMES.get(page.compression, _TIMES_ELSE), 0 if all(page.databytecounts) else _TIMES_SPARSE)
+        ratio = _MAX_RATIOS.get(page.compression, _MAX_RATIO_ELSE)
+        max_ratio = max(max_ratio, ratio, 0 if all(page.databytecounts) else _MAX_RATIO_SPARSE)
         files.add(page.parent.filehandle.path)
     if missing:
         raise CaseError(
-            f"{path}: its metadata describe {len(series.pages)} pages, but {missing} of them are not there, nor in "
-            "files beside it; find them, or name the axes of those that are there, as Z,Y,X"
+            f"{path}: its metadata describe {len(series.pages)} pages, but {missing} of them are neither in it nor in "
+            "files beside it; find them, or name the axes of the pages that exist, as Z,Y,X"
         )
     if len(files) == 1:
-        check_claim(path, series.nbytes, times)
+        check_declared_size(path, series.nbytes, max_ratio)
 
 
 def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> None:
@@ -92,7 +87,7 @@ def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) ->
         )
     size = page.parent.filehandle.size
     if any(place + length > size for place, length in zip(places, lengths, strict=True)):
-        raise CaseError(f"{path} is damaged or cut off: pixels are said to lie beyond its end; copy the file again")
+        raise CaseError(f"{path} is damaged or cut off: some pixels lie beyond its end; copy the file again")
 
 
 def _cut_off(path: Path, pages: int) -> CaseError:

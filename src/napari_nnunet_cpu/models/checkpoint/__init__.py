@@ -1,1 +1,1 @@
-"""Checkpoints, read without running anything that is in them."""
+"""Read checkpoints without running any code in them."""

@@ -1,19 +1,19 @@
-"""Inert stand-ins for what checkpoints hold beside weights: numpy's objects, paths, dictionaries with defaults.
+"""Stand-ins for the objects in checkpoints beside the weights: numpy objects, paths, dictionaries with defaults.
 
-Inference has no use for them, but for the axes of mirroring, which may be numpy's numbers. So pickle is given the
-classes below instead of the real ones: they take whatever they are given, and run nothing.
+Inference needs none of them, except for the axes of mirroring, which may be numpy numbers. So pickle gets
+the classes below instead of the real ones. They accept any content and run nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_LARGEST_CONTENT = 1024  # bytes of numbers that are looked at
+_MAX_CONTENT = 1024  # bytes of numbers that are decoded
 _INTEGERS = frozenset(f"{sign}{width}" for sign in "iu" for width in (1, 2, 4, 8))
 
 
 class Inert:
-    """Stands for any object: takes what pickle gives it and does nothing."""
+    """A stand-in for any object: accepts the state that pickle sets, and ignores it."""
 
     called = "an object"
 
@@ -26,7 +26,7 @@ class Inert:
 
 
 class _Dtype(Inert):
-    """Stands for a numpy dtype, such as "i8"."""
+    """A stand-in for a numpy dtype, such as "i8"."""
 
     code: object = None
     order: object = None
@@ -39,11 +39,11 @@ class _Dtype(Inert):
             self.order = state[1]
 
     def whole_numbers(self, content: object) -> tuple[int, ...] | None:
-        """The numbers whose bytes these are; None where they are not whole, or too many to be axes."""
+        """Decode bytes as integers; None for another dtype, and for more numbers than there are axes."""
         if type(self.code) is not str or self.code not in _INTEGERS:
             return None
         width = int(self.code[1])
-        if type(content) is not bytes or len(content) > _LARGEST_CONTENT or len(content) % width:
+        if type(content) is not bytes or len(content) > _MAX_CONTENT or len(content) % width:
             return None
         parts = (content[start : start + width] for start in range(0, len(content), width))
         big = type(self.order) is str and self.order == ">"
@@ -51,7 +51,7 @@ class _Dtype(Inert):
 
 
 class _Scalar(Inert):
-    """Stands for a numpy scalar."""
+    """A stand-in for a numpy scalar."""
 
     called = "a numpy scalar"
     numbers: tuple[int, ...] | None = None
@@ -62,7 +62,7 @@ class _Scalar(Inert):
 
 
 class _Array(Inert):
-    """Stands for a numpy array."""
+    """A stand-in for a numpy array."""
 
     called = "a numpy array"
     numbers: tuple[int, ...] | None = None
@@ -75,16 +75,16 @@ class _Array(Inert):
 
 
 def _dictionary(*_: object) -> dict[object, object]:
-    """Stands for a defaultdict: what is in it comes later, and its default is never asked for."""
+    """A stand-in for a defaultdict: pickle adds the items later, and the default is never needed."""
     return {}
 
 
 def _no_bytes(*_: object) -> bytes:
-    """Stands for `bytes`, which pickle calls for empty ones alone."""
+    """A stand-in for `bytes`, which pickle only calls to make an empty object."""
     return b""
 
 
-# numpy 1 and numpy 2, and Python 3.13, call the same functions and classes by different names.
+# numpy 1, numpy 2 and Python 3.13 have different names for the same functions and classes.
 STAND_INS: dict[str, Callable[..., object]] = {
     **{f"numpy.{core}.multiarray.scalar": _Scalar for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
@@ -106,7 +106,7 @@ STAND_INS: dict[str, Callable[..., object]] = {
 
 
 def whole_numbers(value: object) -> tuple[int, ...] | None:
-    """The numbers of a sequence of whole numbers, Python's or numpy's; None for anything else."""
+    """The numbers in a sequence of Python or numpy integers; None for any other value."""
     if isinstance(value, _Array):
         return value.numbers
     if not isinstance(value, tuple | list | set):

@@ -1,4 +1,4 @@
-"""What the checkpoints of a model say, remembered under their hashes: reading them anew would need torch."""
+"""The facts in the checkpoints of a model, cached under their hashes, because reading checkpoints needs torch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ from napari_nnunet_cpu.json_cache import hash_of, recall, remember
 from napari_nnunet_cpu.resources import installed_version
 
 _KIND = "cards"
-# Of the package itself, since another version may check more; the others hold the code of some networks.
+# Packages whose code checks a model: this one, and those that define its networks.
 _CODE = ("napari-nnunet-cpu", "dynamic-network-architectures", "timm", "torch")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSummary:
-    """What the first checkpoint says of a model, whose checkpoints all fit its network.
+    """The facts in the first checkpoint of a model whose checkpoints all fit its network, as nnU-Net stored them.
 
-    Attributes
-    ----------
-    configuration, trainer : str
-        As nnU-Net stored them.
-    mirror_axes : tuple of int
-        Axes of the patch that may be mirrored.
-    fold : str
-        Of the first checkpoint, as nnU-Net stored it.
+    `mirror_axes` are axes of the patch, and `fold` is that of the first checkpoint.
     """
 
     configuration: str
@@ -34,7 +27,7 @@ class CheckpointSummary:
 
 
 def summary_key(documents_sha256: Sequence[str], checkpoints_sha256: Sequence[str]) -> str:
-    """Where the summary of a model is: elsewhere after every change of its files, or of the code that checks them."""
+    """The cache key of a model's summary, which changes with its files and with the code that checks them."""
     return hash_of(
         {
             "documents": list(documents_sha256),
@@ -45,7 +38,7 @@ def summary_key(documents_sha256: Sequence[str], checkpoints_sha256: Sequence[st
 
 
 def read_summary(key: str) -> CheckpointSummary | None:
-    """The summary; None where nobody has checked such a model."""
+    """The cached summary; None if this model was never checked."""
     match recall(_KIND, key):
         case {"configuration": str(configuration), "trainer": str(trainer), "mirror_axes": [*axes], "fold": str(fold)}:
             if all(isinstance(axis, int) and axis >= 0 for axis in axes):
@@ -54,5 +47,5 @@ def read_summary(key: str) -> CheckpointSummary | None:
 
 
 def keep_summary(key: str, summary: CheckpointSummary) -> None:
-    """Remember a summary."""
+    """Cache a summary."""
     remember(_KIND, key, asdict(summary))

@@ -1,7 +1,7 @@
-"""The archive that torch saves a checkpoint in, looked at before torch opens it.
+"""Check the archive of a checkpoint before torch opens it.
 
-Refused here is what torch would load silently or explain badly: pointers, programs, other formats, damaged or
-compressed records.
+torch would silently load some invalid files, and explain others badly: pointers, programs, other formats, damaged
+or compressed records.
 """
 
 from __future__ import annotations
@@ -11,32 +11,24 @@ from pathlib import Path
 
 from napari_nnunet_cpu.errors import ModelError, first_line
 
-# Everything but tensors: names, log, optimizer structure. A real one has well under 10 MB.
+# The size of everything except tensors: names, log, optimizer structure. Real checkpoints have well under 10 MB.
 _MAX_PICKLE_BYTES = 64 * 2**20
-_PICKLE = b"\x80"  # begins every pickle since protocol 2
+_PICKLE = b"\x80"  # first byte of every pickle since protocol 2
 _ZIP = b"PK"
-_PROTOCOL = 2  # of torch.save, and the only one whose instructions torch can check
+_PROTOCOL = 2  # the protocol of torch.save, and the only one that torch can check
 
 
 def check_torch_archive(path: Path) -> list[int]:
-    """Refuse a file that is no undamaged archive of tensors and plain values.
+    """The bytes of each record of tensor data, in file order.
 
-    Returns
-    -------
-    list of int
-        Bytes of each record of tensor data, in the order of the file.
-
-    Raises
-    ------
-    ModelError
-        Saying what the file is instead.
+    Raises `ModelError` if the file is anything but an intact archive of tensors and plain values.
     """
     try:
         _check_format(path)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             _check_index(archive, entries, path)
-            # torch does not check the sums of tensor records: a flipped bit would load silently.
+            # Here, because torch does not check the checksums of tensors: a flipped bit would load silently.
             damaged = archive.testzip()
     except ModelError:
         raise
@@ -60,15 +52,16 @@ def _check_format(path: Path) -> None:
             f"{path} is a bare pickle, as torch before 1.6 wrote them, which can't be read safely; "
             "ask for a checkpoint that torch 1.6 or newer saved"
         )
-    if not (head.startswith(_ZIP) and zipfile.is_zipfile(path)):  # an archive behind something else is none for torch
-        raise ModelError(f"{path} is truncated or not a checkpoint: it is no torch archive")
+    # Both, because torch, unlike zipfile, refuses an archive after other data.
+    if not (head.startswith(_ZIP) and zipfile.is_zipfile(path)):
+        raise ModelError(f"{path} is truncated or not a checkpoint: it is not a torch archive")
 
 
 def _check_index(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], path: Path) -> None:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ModelError(f"{path} holds compressed records, which torch does not write; it was refused")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise ModelError(f"{path} claims more data than it has; it was refused")
+        raise ModelError(f"{path} declares more data than it has; it was refused")
     if any(entry.filename.split("/")[1:] == ["constants.pkl"] for entry in entries):
         raise ModelError(f"{path} is a TorchScript program, not a checkpoint; it was refused")
     for entry in entries:

@@ -1,8 +1,8 @@
-"""Checkpoints, read without running anything their author put in them.
+"""Read checkpoints without running any code in them.
 
-`torch.load(weights_only=True)` rebuilds tensors and plain containers only. Checkpoints also
-hold numpy scalars (nnU-Net's training log) and what other trainers leave there, which that mode
-refuses; they become inert stand-ins here. There is no way to turn this off.
+`torch.load(weights_only=True)` rebuilds only tensors and plain containers. Checkpoints also hold
+numpy scalars (nnU-Net's training log) and objects of other trainers, which this mode refuses. Here
+they become harmless stand-ins. There is no option to turn this off.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 _MIN_TORCH = (2, 10)
 _WRAPPERS = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
 
-# torch keeps the names it allows in a global of the process.
+# torch keeps the allowed names in a global variable of the process.
 _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What inference needs of a checkpoint.
+    """The parts of a checkpoint that inference needs.
 
     Attributes
     ----------
     weights : mapping of str to Tensor
-        The network's state dict, on the CPU.
+        The state dict of the network, on the CPU.
     configuration, trainer : str
         As nnU-Net stored them.
     mirror_axes : tuple of int
-        Axes of the patch that may be mirrored; empty where mirroring was not trained.
+        Axes of the patch that may be mirrored; empty if the training did not mirror.
     fold : str
-        "0" to "4" or "all", as nnU-Net stored it; "unknown" where it did not.
+        "0" to "4" or "all", as nnU-Net stored it; "unknown" if it did not.
     """
 
     weights: Mapping[str, Tensor]
@@ -55,14 +55,9 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of nnU-Net's.
+    """Read a checkpoint of nnU-Net. Its tensors are mapped from the file and read on use.
 
-    Tensors are mapped from the file and read when used.
-
-    Raises
-    ------
-    ModelError
-        When the file is damaged, is no checkpoint, or asks for code to be run.
+    Raises `ModelError` if the file is damaged, is not a checkpoint, or would run code.
     """
     import torch
 
@@ -70,32 +65,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if version < _MIN_TORCH:
         raise ModelError(f"torch {torch.__version__} can't open checkpoints safely; install torch 2.10 or newer")
     records = check_torch_archive(path)
-    mapped: list[tuple[int, int]] = []  # place and size of every storage
+    mapped: list[tuple[int, int]] = []  # address and size of every storage
 
     def keep(storage: Storage, _: str) -> Storage:
         mapped.append((storage.data_ptr(), storage.nbytes()))
-        return storage  # it is on the CPU, wherever it was saved
+        return storage  # on the CPU, wherever it was saved
 
     try:
         with _lock, torch.serialization.safe_globals([(kind, name) for name, kind in STAND_INS.items()]):
             content = torch.load(path, map_location=keep, weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} was refused: {_what_it_asks_for(path)}") from error
+        raise ModelError(f"{path} was refused: {_reason(path)}") from error
     except Exception as error:  # noqa: BLE001  # a hostile file can make torch raise anything
         raise ModelError(f"{path} is damaged: {first_line(error)}") from error
-    # torch maps as many bytes as the index asks for, be they another record's.
+    # Compared, because torch maps as many bytes as the index declares, even those of another record.
     if [size for _, size in sorted(mapped) if size] != records:
         raise ModelError(f"{path} is damaged: its tensors do not have the sizes of its records; copy the file again")
     return _interpret(content, path)
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> nn.Module:
-    """Put the checkpoint's weights into a network built for them; the network takes the tensors as they are.
+    """Assign the tensors of a checkpoint to a network, without a copy.
 
-    Raises
-    ------
-    ModelError
-        When names or shapes differ (the first three are listed) or a weight is not finite.
+    Raises `ModelError` if names or shapes differ (it lists the first three), or a weight is not finite.
     """
     import torch
 
@@ -109,7 +101,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> nn.M
 
 
 def check_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Raise `ModelError` unless names, shapes and kinds of the weights are the network's (which may be on "meta")."""
+    """Raise `ModelError` if names, shapes or types of the weights differ from the network's, which may be on "meta"."""
     expected = {name: _kind(tensor) for name, tensor in network.state_dict().items()}
     found = {name: _kind(tensor) for name, tensor in checkpoint.weights.items()}
     wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
@@ -124,10 +116,10 @@ def check_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> Non
             f"{path} does not fit the network of its plans: {'; '.join(sorted(wrong)[:3])}"
             + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         )
-    # Many weights may point at the same few bytes: harmless in the file, but not once each has its own memory.
+    # Refused, because many weights may share the same few bytes in the file, and then need memory of their own.
     smallest = min(tensor.element_size() for tensor in checkpoint.weights.values())
     if sum(parameter.numel() for parameter in network.parameters()) * smallest > path.stat().st_size:
-        raise ModelError(f"{path} is smaller than the weights it claims to hold; it was refused")
+        raise ModelError(f"{path} is smaller than the weights it declares; it was refused")
 
 
 def _kind(tensor: Tensor) -> str:
@@ -150,10 +142,10 @@ def _interpret(content: Any, path: Path) -> Checkpoint:
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
     ):
         raise ModelError(f"{path}: network_weights must be named tensors")
-    strange = next((name for name, tensor in weights.items() if not _is_plain(tensor)), None)
-    if strange is not None:
+    invalid = next((name for name, tensor in weights.items() if not _is_plain(tensor)), None)
+    if invalid is not None:
         raise ModelError(
-            f"{path}: network_weights must be dense tensors of real numbers, {strange} is not; it was refused"
+            f"{path}: network_weights must be dense tensors of real numbers, {invalid} is not; it was refused"
         )
     numbers = () if axes is None else whole_numbers(axes)
     if numbers is None or not all(0 <= axis < 3 for axis in numbers):
@@ -169,7 +161,7 @@ def _interpret(content: Any, path: Path) -> Checkpoint:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is dense, real, in memory, and has bytes of its own for every element."""
+    """Whether a tensor is dense, real, in memory, and has its own bytes for every element."""
     import torch
 
     return (
@@ -188,14 +180,14 @@ def _unwrapped(name: str) -> str:
     return name
 
 
-def _what_it_asks_for(path: Path) -> str:
-    """Why torch refused to read it, in our words: its own advise to read such files unsafely."""
+def _reason(path: Path) -> str:
+    """Why torch refused the file, in our words, because torch's message advises to read it unsafely."""
     import torch
 
     try:
         asked = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         names = [name for name in asked if name not in STAND_INS]
-    except Exception:  # noqa: BLE001  # it is a hostile file that is being looked at
+    except Exception:  # noqa: BLE001  # a hostile file can make torch raise anything
         names = []
     if names:
         return f"it asks to load {', '.join(sorted(names)[:3])}, which is more than weights"

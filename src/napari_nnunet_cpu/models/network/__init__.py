@@ -1,1 +1,1 @@
-"""The networks that nnU-Net plans, built without its packages."""
+"""The networks in nnU-Net's plans, built without nnU-Net's packages."""

@@ -1,4 +1,4 @@
-"""What the plans say of the network: data only, checked against what we can build.
+"""The description of a network in the plans, checked against the networks that we can build.
 
 Source: nnU-Net `utilities/get_network_from_plans.py` and `plans_handler.py` (conversion of
 plans before 2.3.1). Dotted names are looked up in the tables below and never imported.
@@ -29,7 +29,7 @@ _FAMILIES = {
         ("unet", "PlainConvUNet"),
         ("unet", "ResidualEncoderUNet"),
         ("unet", "ResidualUNet"),
-        # where plans of nnunetv2 2.3, and plans that 2.3 to 2.8 converted, put them
+        # their module in plans written by nnunetv2 2.3, or converted by 2.3 to 2.8
         ("residual_unet", "ResidualEncoderUNet"),
         ("residual_unet", "ResidualUNet"),
     )
@@ -37,7 +37,7 @@ _FAMILIES = {
 _BLOCKS = {
     f"dynamic_network_architectures.building_blocks.residual.{name}": name for name in ("BasicBlockD", "BottleneckD")
 }
-# What every family takes besides convolutions or blocks per stage, and what only plain or only residual ones take.
+# Arguments of every family, besides convolutions or blocks per stage, and those of plain or residual families alone.
 _ARGUMENTS = frozenset(
     ["n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides", "n_conv_per_stage_decoder", "conv_bias"]
     + ["norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs", "nonlin", "nonlin_kwargs", "deep_supervision"]
@@ -47,7 +47,7 @@ _RESIDUAL_ARGUMENTS = frozenset(["block", "bottleneck_channels", "stem_channels"
 
 
 def _torch_names(module: str, *names: str) -> dict[str, str]:
-    """Short name by both dotted forms under which torch's class may be written."""
+    """Short names by both dotted names of a torch class."""
     return {f"torch.nn.{middle}{name}": name for name in names for middle in ("", f"modules.{module}.")}
 
 
@@ -76,10 +76,10 @@ class NonlinOptions(Strict):
 
 
 class Architecture(Strict):
-    """A U-Net of nnU-Net's, completely described.
+    """A complete description of a U-Net of nnU-Net.
 
-    Every per-stage list runs from full resolution to the bottleneck; kernel sizes and
-    strides are one number or one per axis.
+    Every list per stage runs from full resolution to the bottleneck. Kernel sizes and
+    strides are one number, or one per axis.
     """
 
     family: Family
@@ -108,17 +108,17 @@ class Architecture(Strict):
 
     @property
     def blocks(self) -> int:
-        """Convolutions or blocks of them in all stages: fewer than the network has weights."""
+        """Convolutions, or blocks of them, in all stages: a lower bound for the number of weights."""
         return sum(self.n_per_stage) + sum(self.n_conv_per_stage_decoder)
 
     @property
     def reduction(self) -> tuple[int, ...]:
-        """Voxels of the patch for each at the bottleneck, along each axis."""
+        """Downsampling factor at the bottleneck, along each axis."""
         strides = [s if isinstance(s, tuple) else (s,) * self.dimensions for s in self.strides]
         return tuple(math.prod(steps) for steps in zip(*strides, strict=True))
 
     def check_patch(self, patch: tuple[int, ...], where: str) -> None:
-        """Raise `ModelError` unless a patch of this size gives logits of this size."""
+        """Raise `ModelError` if the logits of a patch of this size would have another size."""
         lengths = [feature_lengths(self, length, axis) for axis, length in enumerate(patch)]
         for axis, found in enumerate(lengths):
             if not found or found[-1] != patch[axis]:
@@ -126,8 +126,8 @@ class Architecture(Strict):
                     f"{where}: patch_size {patch} does not fit the network along axis {axis}: "
                     f"its strides are {list(self.strides)} and its kernel sizes {list(self.kernel_sizes)}"
                 )
-        alone = any(math.prod(shape) == 1 for shape in zip(*filter(None, lengths), strict=True))
-        if alone and str(self.norm_op).startswith("InstanceNorm") and not self.norm_op_kwargs.track_running_stats:
+        one_voxel = any(math.prod(shape) == 1 for shape in zip(*filter(None, lengths), strict=True))
+        if one_voxel and str(self.norm_op).startswith("InstanceNorm") and not self.norm_op_kwargs.track_running_stats:
             raise ModelError(f"{where}: patch_size {patch} does not fit the network: it leaves one voxel to normalize")
 
     def with_batch_norm(self) -> Architecture:
@@ -138,7 +138,7 @@ class Architecture(Strict):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _from_plans(cls, document: Any) -> Any:
-        """Turn the plans' `architecture` block into the fields above."""
+        """Convert the `architecture` block of the plans into the fields above."""
         if not isinstance(document, dict):
             return document
         family = _look_up(_FAMILIES, document.get("network_class_name"), "architecture")
@@ -148,7 +148,7 @@ class Architecture(Strict):
         fields, plain = dict(kwargs), family == "PlainConvUNet"
         per_stage = fields.pop("n_conv_per_stage" if plain else "n_blocks_per_stage", None)
         unknown = ", ".join(sorted(fields.keys() - _ARGUMENTS - (_PLAIN_ARGUMENTS if plain else _RESIDUAL_ARGUMENTS)))
-        if unknown:  # it would change the network in a way that we can't follow
+        if unknown:  # refused, because it would change the network in an unknown way
             raise ValueError(f"arch_kwargs holds {unknown}, which {family} does not take")
         for name in ("norm_op_kwargs", "nonlin_kwargs"):
             fields[name] = fields.get(name) or {}
@@ -197,19 +197,9 @@ class Architecture(Strict):
 
 
 def architecture_of_old_plans(configuration: dict[str, Any], where: str) -> dict[str, Any]:
-    """The architecture block that plans before 2.3.1 leave to be derived.
+    """Derive the architecture block from a resolved configuration of plans before 2.3.1, which have none.
 
-    Parameters
-    ----------
-    configuration : dict
-        One resolved configuration with UNet_class_name, UNet_base_num_features and so on.
-    where : str
-        File and place for the message.
-
-    Raises
-    ------
-    ModelError
-        When a key is missing or of the wrong kind.
+    Raises `ModelError` if a key such as UNet_class_name is missing or invalid; `where` is for the message.
     """
     old = parse(_OldConfiguration, configuration, where)
     stages = len(old.n_conv_per_stage_encoder)
@@ -258,5 +248,5 @@ def _look_up(table: dict[str, str], name: Any, what: str, optional: bool = False
 
 
 def _repeat(value: Any, length: int) -> Any:
-    """nnU-Net lets one number stand for the same number at every stage."""
+    """Repeat a single number for every stage, as nnU-Net does."""
     return [value] * length if isinstance(value, int) else value

@@ -1,7 +1,7 @@
-"""The last layer of a U-Net: a convolution of 1 voxel, which makes logits of feature maps.
+"""The last layer of a U-Net: a convolution of one voxel, which turns features into logits.
 
-It is linear. So the weighted sum of the logits of tiles is made of that of their features, and where there are more
-classes than features the sums of features are fewer, and what they stand for is computed once and not in every tile.
+It is linear, so it can be applied to the sums of features over tiles, instead of in every tile. If there are more
+classes than features, this needs less memory and less time.
 """
 
 from __future__ import annotations
@@ -14,64 +14,56 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
 
-# What is made of features at a time: enough that these are read seldom, few enough to stay in the cache.
+# Heads computed together: enough to read the features rarely, few enough to stay in the CPU cache.
 _HEADS_AT_ONCE = 16
-# Multiplications that numpy's OpenBLAS makes in the thread at hand. It spreads more than that over threads of its own,
-# which are in the way of those that call it.
+# Multiplications that OpenBLAS does in the calling thread. For more it starts threads of its own, which would compete
+# with the calling threads.
 _ONE_THREAD = 2**18
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class HeadLayer:
-    """Makes sums of logits of sums of features.
+    """Turns sums of features into sums of logits.
 
     Attributes
     ----------
     matrix : numpy.ndarray
-        Shape (heads, features + 1), float32; the last column is the bias, which counts as often as the weights of
-        tiles say.
+        Shape (heads, features + 1), float32. The last column is the bias, which is multiplied by the summed
+        weights of the tiles.
     """
 
     matrix: Array
 
     @classmethod
     def of(cls, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> HeadLayer:
-        """From the weights (heads, features, 1, ...) and the bias (heads) of the convolution."""
+        """Build the layer from the weights (heads, features, 1, ...) and the bias (heads) of the convolution."""
         return cls(np.concatenate([weights.reshape(len(weights), -1), bias.reshape(-1, 1)], axis=1, dtype=np.float32))
 
     @property
     def heads(self) -> int:
-        """How many heads it makes."""
+        """Number of heads."""
         return len(self.matrix)
 
     @property
     def features(self) -> int:
-        """Of how many features."""
+        """Number of features."""
         return int(self.matrix.shape[1]) - 1
 
     def apply(self, sums: Array) -> Iterator[Array]:
-        """Sums of one head after the other.
+        """Yield the sums of each head, shape (...), float32.
 
-        Parameters
-        ----------
-        sums : numpy.ndarray
-            Shape (features + 1, ...), float32: of the features, and last the weights of the tiles.
-
-        Yields
-        ------
-        numpy.ndarray
-            Shape of one of the sums, float32.
+        `sums` has shape (features + 1, ...), float32: those of the features, and last the weights of the tiles.
         """
         flat = sums.reshape(len(sums), -1)
         for part in self.parts(_HEADS_AT_ONCE):
             yield from part._product(flat).reshape(part.heads, *sums.shape[1:])
 
     def parts(self, heads: int) -> Iterator[HeadLayer]:
-        """The layer, cut into those of so many heads at most."""
+        """Split the layer into layers of at most `heads` heads."""
         return (HeadLayer(self.matrix[first : first + heads]) for first in range(0, self.heads, heads))
 
     def _product(self, flat: Array) -> Array:
-        """The matrix times sums (features + 1, places), as (heads, places)."""
+        """The product of the matrix and sums (features + 1, voxels), shape (heads, voxels)."""
         found = np.empty((self.heads, flat.shape[1]), np.float32)
         size = max(_ONE_THREAD // self.matrix.size, 1)
         end = flat.shape[1] // size * size

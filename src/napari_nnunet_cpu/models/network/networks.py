@@ -1,10 +1,10 @@
-"""The U-Nets of nnU-Net, built here with its parameter names so that its checkpoints load strictly.
+"""The U-Nets of nnU-Net, built with its parameter names so that its checkpoints load strictly.
 
-What is reproduced is the layout of the state dict and the computation of `PlainConvUNet`,
-`ResidualEncoderUNet` and `ResidualUNet` of dynamic-network-architectures 0.4.4 at inference, which
-are those of 0.2 and 0.3 as well. Attribute names are part of the file format: a layer is registered
-under its role (`conv`, `norm`) and again in `all_modules`, the decoder keeps the encoder, and
-segmentation heads exist at every resolution although only the last one is used.
+They reproduce the state dict and the inference of `PlainConvUNet`, `ResidualEncoderUNet` and
+`ResidualUNet` in dynamic-network-architectures 0.4.4, which equal those of 0.2 and 0.3. Attribute
+names are part of the file format: a layer is registered under its role (`conv`, `norm`) and again in
+`all_modules`, the decoder contains the encoder, and segmentation heads exist at every resolution,
+although only the last one is used.
 """
 
 from __future__ import annotations
@@ -20,24 +20,10 @@ from napari_nnunet_cpu.models.network.primus import Primus, build_primus
 
 
 def build_network(architecture: Architecture | Primus, channels: int, heads: int) -> nn.Module:
-    """The network of an architecture, weights not yet meaningful.
+    """Build a network in evaluation mode, with arbitrary weights.
 
-    Parameters
-    ----------
-    architecture : Architecture or Primus
-        What the trainer builds: mostly the U-Net of the plans.
-    channels, heads : int
-        Input and output channels.
-
-    Returns
-    -------
-    torch.nn.Module
-        Maps (N, channels, *patch) to logits (N, heads, *patch); in evaluation mode.
-
-    Raises
-    ------
-    ModelError
-        When a package that the network needs is missing.
+    It maps (N, channels, *patch) to logits (N, heads, *patch). Raises `ModelError` if a package that it needs is
+    missing.
     """
     if isinstance(architecture, Primus):
         return build_primus(architecture, channels, heads).eval()
@@ -45,7 +31,7 @@ def build_network(architecture: Architecture | Primus, channels: int, heads: int
 
 
 class Layers:
-    """Makes the layers of one architecture: knows its classes and their options, not its shape."""
+    """Makes the layers of an architecture: their classes and options, independent of the number of features."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
@@ -55,7 +41,7 @@ class Layers:
         self.pool_class: type[nn.Module] = getattr(nn, f"AvgPool{self.dimensions}d")
 
     def per_axis(self, value: int | tuple[int, ...]) -> tuple[int, ...]:
-        """A length for every axis."""
+        """The value for every axis."""
         return value if isinstance(value, tuple) else (value,) * self.dimensions
 
     def norm(self, features: int) -> nn.Module | None:
@@ -75,7 +61,7 @@ class Layers:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, dropout (nothing at inference, but it takes a place), normalization, nonlinearity."""
+    """Convolution, dropout (without effect at inference, but part of the state dict), normalization, nonlinearity."""
 
     def __init__(
         self, layers: Layers, inputs: int, outputs: int, kernel: Any, stride: Any, *,
@@ -111,7 +97,7 @@ class ConvBlock(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Convolution blocks in a row; the first one strides."""
+    """A sequence of convolution blocks; the first one has the stride."""
 
     def __init__(self, layers: Layers, count: int, inputs: int, outputs: int, kernel: Any, stride: Any) -> None:
         super().__init__()
@@ -154,13 +140,13 @@ class ResidualBlock(nn.Module):
         residual = self.skip(x)
         for name in self.path:
             x = getattr(self, name)(x)
-        x += residual  # in place, so that another size is an error as in the original, and not broadcast
+        x += residual  # in place, because different sizes must be an error as in the original, and not broadcast
         y: Tensor = self.last_nonlin(x)
         return y
 
 
 class ResidualStack(nn.Module):
-    """Residual blocks in a row; the first one strides."""
+    """A sequence of residual blocks; the first one has the stride."""
 
     def __init__(
         self, layers: Layers, count: int, inputs: int, outputs: int, kernel: Any, stride: Any, bottleneck: int | None
@@ -177,7 +163,7 @@ class ResidualStack(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Stages from full resolution to the bottleneck, each one's output a skip connection."""
+    """Stages from full resolution to the bottleneck; the output of each is a skip connection."""
 
     def __init__(self, layers: Layers, channels: int) -> None:
         super().__init__()
@@ -209,7 +195,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Stages from the bottleneck back up, each one joined with its skip connection."""
+    """Stages from the bottleneck back to full resolution; each joins its skip connection."""
 
     def __init__(self, layers: Layers, encoder: Encoder, heads: int) -> None:
         super().__init__()
@@ -217,12 +203,12 @@ class Decoder(nn.Module):
         self.encoder = encoder
         stages: list[nn.Module] = []
         transposed, segmentations = [], []
-        for i in range(a.n_stages - 2, -1, -1):  # the encoder stage whose resolution is reached
+        for i in range(a.n_stages - 2, -1, -1):  # the encoder stage of the same resolution
             below, features = a.features_per_stage[i + 1], a.features_per_stage[i]
             stride = layers.per_axis(a.strides[i + 1])
             transposed.append(layers.transposed_class(below, features, stride, stride, bias=a.conv_bias))
             shape = (a.n_conv_per_stage_decoder[a.n_stages - 2 - i], 2 * features, features, a.kernel_sizes[i], 1)
-            residual = a.family == "ResidualUNet"  # BasicBlockD there, whatever the encoder's blocks are
+            residual = a.family == "ResidualUNet"  # with BasicBlockD, whatever the blocks of the encoder
             stages.append(ResidualStack(layers, *shape, None) if residual else ConvStack(layers, *shape))
             segmentations.append(layers.conv_class(features, heads, 1, 1, 0, bias=True))
         self.stages = nn.ModuleList(stages)
@@ -237,7 +223,7 @@ class Decoder(nn.Module):
         return y
 
     def take_off_last_layer(self) -> HeadLayer:
-        """Give features from now on; what is given back makes logits of them."""
+        """Remove the last layer, so that the network returns features, and return the layer."""
         weights, bias = (array.detach().cpu().numpy() for array in self.seg_layers[-1].parameters())
         self.seg_layers[-1] = nn.Identity()
         return HeadLayer.of(weights, bias)

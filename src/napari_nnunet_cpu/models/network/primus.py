@@ -1,11 +1,11 @@
-"""Primus: the transformers that some trainers of nnU-Net's build whatever network the plans describe.
+"""Primus: transformers that some trainers of nnU-Net build, whatever network the plans describe.
 
 Source: nnU-Net `training/nnUNetTrainer/primus/primus_trainers.py`. The classes are those of
-dynamic-network-architectures, an optional dependency. A model chooses one by the name of its
-trainer, out of the table below; nothing else is imported, and nothing before such a model is met.
+dynamic-network-architectures, an optional dependency. The name of the trainer selects a class from
+the table below. Nothing else is imported, and nothing before a model needs it.
 
-dynamic-network-architectures 0.4.0 to 0.4.2 took the tokens in another order, and no file of a model
-says that it was trained so. Such weights fit, but what they learnt of positions does not, here as in
+dynamic-network-architectures 0.4.0 to 0.4.2 ordered the tokens differently, and no file of a model
+tells which version trained it. Weights from these versions load, but give wrong labels, here and in
 nnU-Net.
 """
 
@@ -32,21 +32,21 @@ PRIMUS_TRAINERS = (
 )
 _BLOCKS = {"S": 12, "B": 12, "M": 16, "L": 24}
 _TOKEN = 8  # voxels along an axis
-# A patch of 320 voxels along each axis: what is made for every token must stay small before the weights are checked.
+# A patch of 320 voxels along each axis; limited, because tables of the tokens are made before the weights are checked.
 _MAX_TOKENS = 40**3
 _NEEDS = "{} needs dynamic-network-architectures 0.4.4 or newer ({}); install napari-nnunet-cpu[primus]"
 
 
 @dataclass(frozen=True)
 class Primus:
-    """A transformer of nnU-Net's, completely described; sizes are fixed by its name.
+    """A complete description of a transformer, whose sizes are fixed by its name.
 
     Attributes
     ----------
     family : str
         Class in dynamic-network-architectures: Primus, PrimusV2 or PrimusV3 and S, B, M or L.
     patch_size : tuple of int
-        Input window of the network (Z, Y, X), which it can't depart from.
+        Input window of the network (Z, Y, X), which is fixed.
     """
 
     family: str
@@ -54,17 +54,17 @@ class Primus:
 
     @property
     def blocks(self) -> int:
-        """Blocks of attention: fewer than the network has weights."""
+        """Attention blocks: a lower bound for the number of weights."""
         return _BLOCKS[self.family[-1]]
 
     def check_patch(self, patch: tuple[int, ...], where: str) -> None:
-        """Raise `ModelError` unless a patch is made of whole tokens, and not of too many."""
+        """Raise `ModelError` if the patch does not consist of whole tokens, or has too many."""
         if len(patch) != 3 or any(length % _TOKEN for length in patch):
             raise ModelError(
                 f"{where}: patch_size {patch} does not fit {self.family}: it needs three multiples of {_TOKEN}"
             )
         tokens = math.prod(length // _TOKEN for length in patch)
-        if tokens == 1 and self.family.startswith("PrimusV"):  # those have convolutions
+        if tokens == 1 and self.family.startswith("PrimusV"):  # because these have convolutions
             raise ModelError(
                 f"{where}: patch_size {patch} does not fit {self.family}: it leaves one voxel to normalize"
             )
@@ -75,13 +75,7 @@ class Primus:
 
 
 def build_primus(primus: Primus, channels: int, heads: int) -> nn.Module:
-    """The network, weights not yet meaningful.
-
-    Raises
-    ------
-    ModelError
-        When the package that has it is missing.
-    """
+    """Build the network, with arbitrary weights; raises `ModelError` if its package is missing."""
     network: nn.Module = getattr(_library(primus.family), primus.family)(
         channels, heads, (_TOKEN,) * 3, primus.patch_size,
         scale_attn_inner=True, init_values=0.1, rope_impl=_rotary_embedding,
@@ -90,22 +84,22 @@ def build_primus(primus: Primus, channels: int, heads: int) -> nn.Module:
 
 
 def _library(wanted: str) -> ModuleType:
-    """The module with the networks of the table."""
+    """Import the module with the classes of the table."""
     try:
         version = metadata.version("dynamic-network-architectures")
         if tuple(map(int, re.findall(r"\d+", version)[:3])) < (0, 4, 4):
             raise ModelError(_NEEDS.format(wanted, f"found {version}"))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # timm's, about itself
+            warnings.simplefilter("ignore")  # timm warns about its own imports
             from dynamic_network_architectures.architectures import primus as library
-    except (ImportError, RuntimeError) as error:  # the latter from a torchvision made for another torch
+    except (ImportError, RuntimeError) as error:  # RuntimeError if torchvision was built for another torch
         raise ModelError(_NEEDS.format(wanted, first_line(error))) from error
     module: ModuleType = library
     return module
 
 
 def _rotary_embedding(*args: Any, **kwargs: Any) -> nn.Module:
-    """The table of rotations: no checkpoint has it, so it is real even where the network is built on "meta"."""
+    """The table of rotations, on the CPU even if the network is built on "meta", because no checkpoint holds it."""
     import torch
     from timm.layers import RotaryEmbeddingCat
 

@@ -56,7 +56,7 @@ def test_what_is_released_is_out_of_memory() -> None:
 
 def test_a_full_disk_is_found_before_it_is_written_to(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * 10**9})())
-    with pytest.raises(MemoryBudgetError, match=r"cache has room for 2.0 GB, 4.0 GB are needed .*: free some, let"):
+    with pytest.raises(MemoryBudgetError, match=r"cache has 2.0 GB free, but needs 4.0 GB .*: free some disk space"):
         ScratchArray((10**9,), on_disk=True)
     assert not list(cache.iterdir())
 
@@ -64,6 +64,6 @@ def test_a_full_disk_is_found_before_it_is_written_to(monkeypatch: pytest.Monkey
 def test_a_folder_that_takes_no_file(cache: Path) -> None:
     cache.write_bytes(b"")
     with pytest.raises(
-        MemoryBudgetError, match=r"cache can't take 1 MB .* \(File exists\): let NAPARI_NNUNET_CPU_CACHE"
+        MemoryBudgetError, match=r"cache can't hold 1 MB .* \(File exists\): let NAPARI_NNUNET_CPU_CACHE"
     ):
         ScratchArray((10,), on_disk=True)

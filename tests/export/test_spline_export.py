@@ -4,7 +4,7 @@ from skimage.transform import resize
 
 from napari_nnunet_cpu.boxes import Bounds, slices, whole
 from napari_nnunet_cpu.export import Logits
-from napari_nnunet_cpu.export.spline_labels import WholeExport
+from napari_nnunet_cpu.export.spline_labels import SplineExport
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.resample import Resampler
 
@@ -27,7 +27,7 @@ def painted() -> np.ndarray:
     ids=["labels", "regions"],
 )
 def test_splines_are_those_of_skimage_and_any_box_can_be_had(labels: Labels, expected: np.ndarray) -> None:
-    export = WholeExport(labels, Resampler(3, None, 0), SOURCE, SHAPE)
+    export = SplineExport(labels, Resampler(3, None, 0), SOURCE, SHAPE)
     asked = []
 
     def logits(box: Bounds) -> Logits:

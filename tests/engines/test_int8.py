@@ -16,8 +16,9 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import Engine, choose_engine, plan_engine
+from napari_nnunet_cpu.engines.int8 import int8
 from napari_nnunet_cpu.engines.int8.calibration import find_samples, label, quantized
-from napari_nnunet_cpu.engines.int8.int8 import Crops, int8
+from napari_nnunet_cpu.engines.int8.int8 import Crops
 from napari_nnunet_cpu.engines.openvino.library import load_openvino
 from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 

@@ -1,4 +1,4 @@
-"""`python -m napari_nnunet_cpu` is `nnunet-cpu`, of this interpreter."""
+"""Run `nnunet-cpu` with this interpreter: `python -m napari_nnunet_cpu`."""
 
 from napari_nnunet_cpu.cli import main
 

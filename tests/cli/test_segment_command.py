@@ -185,7 +185,7 @@ def test_several_images_are_channels_in_order(nnunet, image, tmp_path):
 
 def test_unknown_spacing_is_said_in_one_line(nnunet, tiff, model):
     done = nnunet("segment", tiff, "-m", model, "-o", "o.tif", "--preset", "draft", "--json")
-    assert done.stderr == f"spacing is not stated in {tiff}; 1 mm is assumed, as nnU-Net does: use --spacing\n"
+    assert done.stderr == f"{tiff} states no spacing; 1 mm is assumed, as in nnU-Net: use --spacing\n"
     assert [volume["ml"] for volume in json.loads(done.stdout)["volumes"].values()] == [None, None]
     assert "not known" in nnunet("segment", tiff, "-m", model, "-o", "o.tif", "--preset", "draft").stdout
 
@@ -285,7 +285,7 @@ def test_labels_that_are_read_are_not_overwritten(nnunet, image, cascade):
     before = Path("low.nii.gz").read_bytes()
     done = nnunet("segment", image, "-m", cascade, "-o", "low.nii.gz", "--first-stage", "low.nii.gz")
     assert (done.exit_code, done.stderr) == (
-        2, "error: low.nii.gz is to be read, too: choose another file to write\n"
+        2, "error: low.nii.gz is also an input: choose another output file\n"
     )  # fmt: skip
     assert Path("low.nii.gz").read_bytes() == before
 
@@ -321,13 +321,13 @@ def test_names_of_strangers_do_not_command_the_terminal(nnunet, image, tmp_path,
         ({"-o": "o.xyz"}, 1, "unknown ending"),
         ({"-o": "o.png"}, 1, "is a volume"),
         ({"--report": "{image}/r.json"}, 1, "patient_0000.nii.gz is not a folder"),
-        ({"-o": "{image}"}, 2, "is to be read, too"),
-        ({"--report": "{image}"}, 2, "is to be read, too"),
+        ({"-o": "{image}"}, 2, "is also an input"),
+        ({"--report": "{image}"}, 2, "is also an input"),
         ({"--report": "o.nii.gz"}, 2, "both labels and report"),
         ({"--probabilities": "p.npy"}, 1, "written as .npz"),
         ({"--probabilities": "{image}/p.npz"}, 1, "patient_0000.nii.gz is not a folder"),
         ({"--save-first-stage": "o.nii.gz"}, 2, "both labels and first_stage"),
-        ({"--save-first-stage": "low.nii.gz"}, 2, "is no cascade"),
+        ({"--save-first-stage": "low.nii.gz"}, 2, "is not a cascade"),
         ({"--first-stage": "{image}"}, 1, "must hold labels: one channel of whole numbers"),
         ({"--postprocess": None}, 1, "no postprocessing.json"),
         ({"--preset": "quick"}, 2, "unknown preset 'quick'"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_nnunet_cpu.engines.agreement import Agreement, decided, foreground_classes, measure_agreement
+from napari_nnunet_cpu.engines.agreement import Agreement, foreground_classes, measure_agreement, winners
 from napari_nnunet_cpu.models.labels import Labels
 
 ORGANS = Labels({0: "background", 1: "liver", 2: "spleen"}, heads=3, foreground=(1, 2))
@@ -24,12 +24,12 @@ def heads(*rows: tuple[int, int]) -> np.ndarray:
 
 def test_the_head_that_wins_decides() -> None:
     logits = np.array([[[0, 3]], [[1, -1]], [[0.5, 2]]], np.float32)
-    np.testing.assert_array_equal(decided(logits, ORGANS), [[1, 0]])
+    np.testing.assert_array_equal(winners(logits, ORGANS), [[1, 0]])
 
 
 def test_regions_decide_one_by_one() -> None:
     logits = np.array([[0.1, -0.1, 0], [2, -3, 4]], np.float32)
-    np.testing.assert_array_equal(decided(logits, REGIONS), [[True, False, False], [True, False, True]])
+    np.testing.assert_array_equal(winners(logits, REGIONS), [[True, False, False], [True, False, True]])
 
 
 def test_classes_are_counted() -> None:

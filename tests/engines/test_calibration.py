@@ -65,7 +65,7 @@ def test_a_primus_takes_its_patch_alone(model: TrainedModel) -> None:
 def test_crops_with_foreground_come_first_and_most_classes_before() -> None:
     engine = Intensities()
     found = find_samples(engine, crops([0, 0, 0], [0, 1, 1], [2, 2, 2], [0, 1, 2], [1, 1, 2]), ORGANS, 4)
-    assert [sample.decided.tolist() for sample in found] == [[0, 1, 2], [1, 1, 2], [0, 1, 1], [2, 2, 2]]
+    assert [sample.winners.tolist() for sample in found] == [[0, 1, 2], [1, 1, 2], [0, 1, 1], [2, 2, 2]]
     assert [sample.crop.tolist() for sample in found] == [[[0, 1, 2]], [[1, 1, 2]], [[0, 1, 1]], [[2, 2, 2]]]
     assert engine.calls == 5
 
@@ -78,12 +78,12 @@ def test_no_more_crops_are_run_than_it_takes() -> None:
 
 def test_a_few_with_foreground_are_enough() -> None:
     found = find_samples(Intensities(), crops([0], [1], [0], [2]), ORGANS, 8)
-    assert [sample.decided.tolist() for sample in found] == [[1], [2]]
+    assert [sample.winners.tolist() for sample in found] == [[1], [2]]
 
 
 def test_where_hardly_one_has_foreground_others_do() -> None:
     found = find_samples(Intensities(), crops([0, 0], [0, 0], [0, 1], [0, 0], [0, 0]), ORGANS, 3)
-    assert [sample.decided.tolist() for sample in found] == [[0, 1], [0, 0], [0, 0]]
+    assert [sample.winners.tolist() for sample in found] == [[0, 1], [0, 0], [0, 0]]
     assert find_samples(Intensities(), crops(), ORGANS, 3) == []
 
 

@@ -10,7 +10,7 @@ import torch
 from napari_nnunet_cpu import Settings, TrainedModel
 from napari_nnunet_cpu.engines import Engine, choose_engine, plan_engine
 from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
-from napari_nnunet_cpu.engines.timing import Pace
+from napari_nnunet_cpu.engines.timing import EngineTiming
 from napari_nnunet_cpu.errors import DeviceError, EngineError, ModelError
 
 MISSING = "openvino is not installed; install it with 'pip install openvino'"
@@ -35,10 +35,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def paces(monkeypatch: pytest.MonkeyPatch) -> list[Pace]:
+def paces(monkeypatch: pytest.MonkeyPatch) -> list[EngineTiming]:
     """What measuring gives, in turn."""
-    planned: list[Pace] = []
-    monkeypatch.setattr("napari_nnunet_cpu.engines.choose.measure_pace", lambda *_: planned.pop(0))
+    planned: list[EngineTiming] = []
+    monkeypatch.setattr("napari_nnunet_cpu.engines.choose.measure_timing", lambda *_: planned.pop(0))
     return planned
 
 
@@ -162,10 +162,10 @@ def test_torch_does_not_take_over_a_damaged_model(
         choose_engine(model, ON_CPU)
 
 
-@pytest.mark.parametrize(("pace", "faster"), [(Pace(1.0, 2.0), "openvino"), (Pace(2.0, 1.0), "torch")])
+@pytest.mark.parametrize(("pace", "faster"), [(EngineTiming(1.0, 2.0), "openvino"), (EngineTiming(2.0, 1.0), "torch")])
 @pytest.mark.usefixtures("cache")
 def test_elsewhere_the_faster_one_is_found_out(
-    model: TrainedModel, machine: Callable[..., None], paces: list[Pace], pace: Pace, faster: str
+    model: TrainedModel, machine: Callable[..., None], paces: list[EngineTiming], pace: EngineTiming, faster: str
 ) -> None:
     machine("aarch64")
     paces.append(pace)
@@ -175,13 +175,13 @@ def test_elsewhere_the_faster_one_is_found_out(
 
 @pytest.mark.usefixtures("cache")
 def test_why_it_is_not_int8_is_said_beside_it(
-    model: TrainedModel, machine: Callable[..., None], paces: list[Pace]
+    model: TrainedModel, machine: Callable[..., None], paces: list[EngineTiming]
 ) -> None:
     machine("aarch64")
-    paces.append(Pace(1.0, 2.0))
+    paces.append(EngineTiming(1.0, 2.0))
     engine = choose_engine(model, Settings.fast(device="cpu", threads=1))
     assert (engine.name, engine.precision) == ("openvino", "f32")
-    assert engine.reason == f"{Pace(1.0, 2.0)}; f32, not int8: this CPU has no VNNI, the instructions for it"
+    assert engine.reason == f"{EngineTiming(1.0, 2.0)}; f32, not int8: this CPU has no VNNI, the instructions for it"
 
 
 @pytest.mark.usefixtures("cache")

@@ -66,7 +66,7 @@ def test_what_differs_is_made_anew(
     features, _ = without_last_layer(network.clone())
     assert output(features, folder).shape == (1, 8, 8, 8, 3)
     np.testing.assert_array_equal(output(features, folder), output(features, None))
-    monkeypatch.setattr(module, "_MAKING", 0)
+    monkeypatch.setattr(module, "_VERSION", 0)
     output(network, folder)
     assert len(made) == 6
     assert len(list(folder.iterdir())) == 5

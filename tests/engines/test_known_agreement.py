@@ -7,7 +7,7 @@ import pytest
 
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.engines.int8 import known_agreement
-from napari_nnunet_cpu.engines.int8.known_agreement import hash_of_parts, recall_agreement, remember_agreement
+from napari_nnunet_cpu.engines.int8.known_agreement import hash_of_crops, recall_agreement, remember_agreement
 
 FOUND = Agreement("liver", 0.987654321, 0.99)
 KEYS = ["a" * 64, "b" * 64]
@@ -47,7 +47,7 @@ def test_a_damaged_document_is_not_believed(cache: Path, text: str) -> None:
 
 def test_every_voxel_and_the_shapes_count() -> None:
     parts = [np.zeros((1, 4, 4, 4), np.float32), np.ones((1, 4, 4, 4), np.float32)]
-    names = {hash_of_parts(parts), hash_of_parts(parts[::-1]), hash_of_parts(parts[:1]), hash_of_parts([])}
+    names = {hash_of_crops(parts), hash_of_crops(parts[::-1]), hash_of_crops(parts[:1]), hash_of_crops([])}
     parts[1][0, 3, 2, 1] = 2
-    names |= {hash_of_parts(parts), hash_of_parts(part.reshape(1, 2, 8, 4) for part in parts)}
+    names |= {hash_of_crops(parts), hash_of_crops(part.reshape(1, 2, 8, 4) for part in parts)}
     assert len(names) == 6

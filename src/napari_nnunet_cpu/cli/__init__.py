@@ -1,4 +1,4 @@
-"""The command line, `nnunet-cpu`. torch, numpy and napari are imported by the commands that need them."""
+"""The command line, `nnunet-cpu`. Commands import torch, numpy and napari only when they need them."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def _options(
 def main() -> None:
     """Entry point of `nnunet-cpu`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # File and label names may hold what the terminal's encoding lacks.
+        # Escaped, because names of files and labels may not fit the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

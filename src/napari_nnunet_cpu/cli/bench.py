@@ -45,7 +45,7 @@ def bench_command(
     preset: Annotated[
         list[str] | None, typer.Option(metavar="|".join(PRESETS), help="Ours, without mirroring; may be given twice.")
     ] = None,
-    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="What computes our network.")] = "auto",
+    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="Computes our network.")] = "auto",
     streams: Annotated[
         list[int] | None, typer.Option(min=1, metavar="N", help="Also so many passes at a time; may be given twice.")
     ] = None,

@@ -1,4 +1,4 @@
-"""`nnunet-cpu demo`: the shipped image and model, from start to end."""
+"""`nnunet-cpu demo`: segment the sample image with the sample model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def demo_command(
     viewer: Annotated[bool, typer.Option("--viewer", help="Then open image and labels in napari.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Segment the shipped image with the shipped model: needs nothing else."""
+    """Segment the sample image with the sample model; no other files are needed."""
     with exit_codes(as_json):
         from napari_nnunet_cpu.cases import read_case
         from napari_nnunet_cpu.cli.picture import write_picture

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code and the one line that says why."""
+"""The end of a command: its exit code, and one line with the reason."""
 
 from __future__ import annotations
 
@@ -17,23 +17,15 @@ USAGE = 2
 
 @contextmanager
 def exit_codes(as_json: bool) -> Iterator[None]:
-    """Turn the errors that are expected in the block into one line on stderr and an exit code.
+    """Turn expected errors in the block into one line on stderr and an exit code: 2 for wrong usage, else 1.
 
-    Parameters
-    ----------
-    as_json : bool
-        Print {"error": ...} on stdout as well.
-
-    Raises
-    ------
-    typer.Exit
-        With 2 where the user asked for something impossible, 1 where something failed.
+    With `as_json`, also print {"error": ...} on stdout.
     """
     try:
         yield
     except KeyboardInterrupt:
         _exit(FAILED, "cancelled", "cancelled", as_json)
-    except BrokenPipeError:  # who reads our output has seen enough; typer knows what to do
+    except BrokenPipeError:  # handled by typer
         raise
     except MemoryError:
         _fail(FAILED, "out of memory; free some and try again", as_json)
@@ -47,7 +39,7 @@ def exit_codes(as_json: bool) -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """The text with an escape for everything that a terminal would obey: models and files are named by strangers."""
+    """Escape all characters that a terminal would obey, because names in models and files are not trusted."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in text
     )

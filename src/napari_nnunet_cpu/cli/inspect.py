@@ -1,4 +1,4 @@
-"""`nnunet-cpu inspect`: what a model is, needs and costs here."""
+"""`nnunet-cpu inspect`: describe a model and its cost on this computer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def inspect_command(
     checkpoint: Checkpoint = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a model is, what it needs and what it costs on this machine."""
+    """Describe a model, its requirements and its cost on this computer."""
     with exit_codes(as_json):
         chosen_folds = parse_folds(folds)
 
@@ -46,27 +46,23 @@ def inspect_command(
 
 
 def describe(model: TrainedModel) -> dict[str, Any]:
-    """What the model is and what it costs here: plain values for JSON.
+    """The description of a model and its cost on this computer, as plain values for JSON.
 
-    Returns
-    -------
-    dict
-        The model's own description with "passes_per_tile" ("mirrored", "plain") and "machine"
-        ("engine", "device" that a run would take and the "reason", "precision" of the preset fast and
-        its "precision_reason", "devices" there are, "cores").
+    It adds "passes_per_tile" ("mirrored", "plain") and "machine": "engine" and "device" of a run and the "reason",
+    "precision" of the preset fast and its "precision_reason", all "devices", and "cores".
     """
     from napari_nnunet_cpu.engines import available_devices, plan_engine
 
     plain = len(model.folds)
-    choice = plan_engine(model, Settings.fast())  # exact differs in precision alone
+    plan = plan_engine(model, Settings.fast())  # exact differs only in precision
     return model.describe() | {
         "passes_per_tile": {"mirrored": plain * 2 ** len(model.mirror_axes), "plain": plain},
         "machine": {
-            "engine": choice.engine,
-            "device": choice.device,
-            "reason": choice.reason,
-            "precision": choice.precision,
-            "precision_reason": choice.precision_reason,
+            "engine": plan.engine,
+            "device": plan.device,
+            "reason": plan.reason,
+            "precision": plan.precision,
+            "precision_reason": plan.precision_reason,
             "devices": [{"name": device.name, "label": device.label} for device in available_devices()],
             "cores": usable_cores(),
         },

@@ -9,7 +9,7 @@ import typer
 
 Configuration = Annotated[
     str | None,
-    typer.Option("-c", "--configuration", metavar="NAME", help="Which model, where the folder holds several."),
+    typer.Option("-c", "--configuration", metavar="NAME", help="Chooses the model if the folder holds several."),
 ]
 Folds = Annotated[
     str,
@@ -17,7 +17,7 @@ Folds = Annotated[
         "-f",
         "--folds",
         metavar="auto|all|0,1,2",
-        help="Folds to average: auto takes every numbered one, or fold_all where there are none; all is fold_all.",
+        help="Folds to average: auto takes every numbered fold, or fold_all if there are none; all is fold_all.",
     ),
 ]
 Checkpoint = Annotated[
@@ -31,6 +31,6 @@ ModelFolders = Annotated[
         "-m",
         "--model",
         metavar="MODEL",
-        help="Model folder, fold folder or exported zip; of several the probabilities are averaged.",
+        help="Model folder, fold folder or exported zip; the probabilities of several are averaged.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Labels over their image as a PNG: the fullest slice across each axis."""
+"""A picture of labels over their image: the slice with most labels across each axis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.cases.files import replacing
 from napari_nnunet_cpu.predict import Result
 
-# Okabe and Ito's colours, which the colour-blind tell apart, the first two far apart on grey.
+# Okabe and Ito's colours, which colour-blind people can tell apart; the first two differ most on grey.
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
 _PANEL = 420  # pixels along the longest axis of the volume
 _MARGIN = 16
@@ -24,7 +24,7 @@ _OPACITY = 0.45
 
 
 class _View(NamedTuple):
-    """A slice across axis `across` of a volume (right, front, top), shown with these axes."""
+    """A slice across axis `across` of a volume with axes (right, front, top)."""
 
     across: int
     horizontal: int
@@ -36,26 +36,9 @@ _VIEWS = (_View(0, 1, 2, ("back", "front")), _View(1, 0, 2, ("L", "R")), _View(2
 
 
 def write_picture(path: Path, result: Result, note: str) -> Path:
-    """Write a PNG with the three slices, their labels in colour, a legend and a note.
+    """Write a PNG with three slices, coloured labels, a legend and a note of one line; return its path.
 
-    Parameters
-    ----------
-    path : Path
-        Ends with .png.
-    result : Result
-        Of a volume; where its case has an affine the patient is upright, left on the left.
-    note : str
-        One line under the legend.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    OutputError
-        When it can't be written.
+    If the case has an affine, the patient is upright, left on the left. Raises `OutputError` if it can't be written.
     """
     picture = draw_picture(result, note)
     with replacing(path) as temporary:
@@ -64,7 +47,7 @@ def write_picture(path: Path, result: Result, note: str) -> Path:
 
 
 def draw_picture(result: Result, note: str) -> Image.Image:
-    """The picture that `write_picture` writes."""
+    """The picture for `write_picture`."""
     image, spacing_mm = _upright(result.case.channels[0], result.case)
     labels, _ = _upright(result.labels, result.case)
     places = _fullest(labels)
@@ -81,17 +64,17 @@ def draw_picture(result: Result, note: str) -> Image.Image:
 
 
 def _upright(array: npt.NDArray[Any], case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """An array (Z, Y, X) of the case with axes (right, front, top), and the spacing along these."""
+    """An array (Z, Y, X) of the case with axes (right, front, top), and the spacing along these in mm."""
     affine = np.diag([*case.spacing_mm[::-1], 1.0]) if case.affine is None else case.affine
     orientation = nib.io_orientation(affine)
-    turned = nib.apply_orientation(array.transpose(2, 1, 0), orientation)
+    upright = nib.apply_orientation(array.transpose(2, 1, 0), orientation)
     spacing_mm = np.empty(3)
     spacing_mm[orientation[:, 0].astype(int)] = case.spacing_mm[::-1]
-    return turned, spacing_mm
+    return upright, spacing_mm
 
 
 def _fullest(labels: npt.NDArray[Any]) -> tuple[int, ...]:
-    """The slice across each axis with the most labelled voxels; the middle one where there are no labels."""
+    """The slice with most labelled voxels across each axis; the middle slice without labels."""
     if not labels.any():
         return tuple(length // 2 for length in labels.shape)
     return tuple(int(np.argmax(np.count_nonzero(labels, axis=others))) for others in ((1, 2), (0, 2), (0, 1)))
@@ -104,7 +87,7 @@ def _grey(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _colour_numbers(labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """0 for background, else 1 + the index of the label's colour."""
+    """0 for background, else the index of the label's colour plus 1."""
     return np.where(labels > 0, (labels.astype(np.int32) - 1) % len(_COLOURS) + 1, 0).astype(np.uint8)
 
 
@@ -114,7 +97,7 @@ def _slice(volume: npt.NDArray[np.uint8], view: _View, places: tuple[int, ...]) 
 
 
 def _panel(grey: Image.Image, colours: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """One slice at its true proportions, labels tinted and outlined."""
+    """One slice in true proportions, with tinted and outlined labels."""
     pixels = np.asarray(grey.resize(size, Image.Resampling.BICUBIC).convert("RGB"), dtype=np.float32)
     numbers = np.asarray(colours.resize(size, Image.Resampling.NEAREST))
     padded = np.pad(numbers, 1, mode="edge")
@@ -126,7 +109,7 @@ def _panel(grey: Image.Image, colours: Image.Image, size: tuple[int, int]) -> Im
 
 
 def _composed(panels: list[Image.Image], names: dict[int, str], note: str) -> Image.Image:
-    """The panels side by side, what their sides are above them, legend and note below."""
+    """The panels side by side, directions above them, legend and note below."""
     height = max(panel.height for panel in panels)
     width = sum(panel.width for panel in panels) + _MARGIN * (len(panels) + 1)
     font = ImageFont.load_default(16)

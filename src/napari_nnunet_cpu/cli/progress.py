@@ -1,4 +1,4 @@
-"""A run on the terminal: a bar of tiles with the time left."""
+"""Show a run on the terminal: a progress bar with the time left."""
 
 from __future__ import annotations
 
@@ -14,17 +14,9 @@ from napari_nnunet_cpu.events import Event, TileDone
 
 @contextmanager
 def tile_progress(visible: bool) -> Iterator[Callable[[Event], None]]:
-    """Show events as a progress bar on stderr while the block runs; nothing of it stays.
+    """Show events as a progress bar on stderr while the block runs, and remove it afterwards.
 
-    Parameters
-    ----------
-    visible : bool
-        False shows nothing; neither does a stderr that is no terminal.
-
-    Yields
-    ------
-    callable
-        Takes the events of a run.
+    Yields a function that takes the events of a run. Without a terminal, nothing is shown.
     """
     console = Console(stderr=True)
     columns = (_plain("{task.description}"), BarColumn(), _plain("{task.fields[count]}"))
@@ -42,5 +34,5 @@ def tile_progress(visible: bool) -> Iterator[Callable[[Event], None]]:
 
 
 def _plain(column: str) -> TextColumn:
-    """A column whose text is no markup: configurations are named by whoever made the model."""
+    """A column without markup, because names of configurations are not trusted."""
     return TextColumn(column, markup=False)

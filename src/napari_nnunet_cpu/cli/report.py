@@ -1,4 +1,4 @@
-"""What a finished run is told as: a document for machines, a table for people."""
+"""Report a finished run, as a JSON document and as a table."""
 
 from __future__ import annotations
 
@@ -22,22 +22,10 @@ if TYPE_CHECKING:
 
 
 def document_of(result: Result, images: Sequence[Path], outputs: Mapping[str, Path]) -> dict[str, Any]:
-    """How the labels were made, where they are and what is in them: plain values for JSON.
+    """The report of a run as plain values for JSON.
 
-    Parameters
-    ----------
-    result : Result
-        Of the run.
-    images : sequence of Path
-        The files it was made from.
-    outputs : mapping of str to Path
-        Where the labels are, and what else was written.
-
-    Returns
-    -------
-    dict
-        The result's provenance with "images", "outputs", "volumes" ("ml" is None where it is not
-        known) and "peak_memory_mb" (None where the system does not tell).
+    It is the result's provenance with "images" (input files), "outputs" (files by name), "volumes" ("ml" is None for
+    an unknown spacing) and "peak_memory_mb" (None if the system does not tell).
     """
     peak = peak_memory_bytes()
     return result.provenance | {
@@ -52,13 +40,7 @@ def document_of(result: Result, images: Sequence[Path], outputs: Mapping[str, Pa
 
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
-    """Write a document as JSON: the whole file or none.
-
-    Raises
-    ------
-    OutputError
-        When it can't be written.
-    """
+    """Write a document as JSON atomically; raises `OutputError` if it can't be written."""
     from napari_nnunet_cpu.cases.files import replacing
 
     with replacing(path) as temporary:
@@ -66,19 +48,19 @@ def write_report(path: Path, document: dict[str, Any]) -> None:
 
 
 def model_line(model: Mapping[str, Any]) -> str:
-    """Which model it is, and which folds are averaged, out of `TrainedModel.describe`."""
+    """One line with the model and the averaged folds, from `TrainedModel.describe`."""
     folds = ", ".join(model["folds"])
     return printable(f"model: {model['name']} {model['configuration']}, folds {folds} ({model['checkpoint']})")
 
 
 def print_notice(notice: str | None) -> None:
-    """Say on stderr what to know of a model before its labels are trusted, if there is something."""
+    """Print the notice of a model on stderr, if it has one."""
     if notice is not None:
         typer.echo(printable(f"notice: {notice}"), err=True)
 
 
 def print_document(document: dict[str, Any]) -> None:
-    """Print volumes, models, cost and output path of a document of `document_of` for people."""
+    """Print volumes, models, cost and output paths from `document_of` on stdout."""
     table = Table("value", "label", header_style="bold")
     table.add_column("voxels", justify="right")
     table.add_column("ml", justify="right")
@@ -89,7 +71,7 @@ def print_document(document: dict[str, Any]) -> None:
     for made in document["runs"]:
         typer.echo(model_line(made["model"]))
     last, threads = document["runs"][-1], document["runs"][-1]["threads"]
-    if document["settings"]["precision"] == "int8":  # which is shown with how far it agrees, or why it was not taken
+    if document["settings"]["precision"] == "int8":  # to show its agreement, or why the run took f32
         typer.echo(printable(f"engine: {last['engine_reason']}"))
     typer.echo(
         f"{document['settings']['preset']}: {document['tiles_done']} tiles, {document['passes']} passes, "

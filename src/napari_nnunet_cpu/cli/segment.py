@@ -1,4 +1,4 @@
-"""`nnunet-cpu segment`: one case, from its files to a file of labels."""
+"""`nnunet-cpu segment`: segment one case."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def segment_command(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE", help="NIfTI, TIFF, ITK (.nrrd, .mha), PNG …; several are the channels, in order."
+            metavar="IMAGE", help="NIfTI, TIFF, ITK (.nrrd, .mha), PNG …; a file per channel, in the model's order."
         ),
     ],
     model: ModelFolders,
@@ -51,16 +51,16 @@ def segment_command(
     folds: Folds = AUTO_FOLDS,
     checkpoint: Checkpoint = None,
     preset: Annotated[
-        str, typer.Option(metavar="|".join(PRESETS), help="exact is nnU-Net's own way; the others are faster.")
+        str, typer.Option(metavar="|".join(PRESETS), help="exact gives nnU-Net's own labels; the others are faster.")
     ] = "exact",
-    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="What computes the network.")] = "auto",
+    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="Computes the network.")] = "auto",
     device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where; auto takes a GPU if there is one.")
+        str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="auto takes a GPU if there is one.")
     ] = "auto",
     precision: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join(PRECISIONS), help="int8 where it is faster and agrees; the preset's choice else."
+            metavar="|".join(PRECISIONS), help="int8 applies if it is faster and agrees (default: set by the preset)."
         ),
     ] = None,
     agreement: Annotated[
@@ -73,34 +73,35 @@ def segment_command(
     ] = None,
     mirror: Annotated[
         bool | None,
-        typer.Option("--mirror/--no-mirror", help="Average over mirrored patches, or not; the preset's choice else."),
+        typer.Option("--mirror/--no-mirror", help="Average over mirrored patches (default: set by the preset)."),
     ] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads (every core).")] = None,
     streams: Annotated[
-        int | None, typer.Option(metavar="N", help="Passes at a time: 2 may be faster, and take more memory (1).")
+        int | None,
+        typer.Option(metavar="N", help="Passes at the same time: 2 may be faster, but needs more memory (1)."),
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Memory for the run, as 4GB, besides the image (most of the free memory)."),
+        typer.Option(metavar="SIZE", help="Memory budget beside the image, as 4GB (most of the free memory)."),
     ] = None,
     box: Annotated[
         str | None,
-        typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels; the same labels as in a whole run."),
+        typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Segment only this box, in voxels; the labels stay the same."),
     ] = None,
     run_folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep what is computed there: the same command again goes on from it."),
+        typer.Option(metavar="DIR", help="Save the run there while it computes; the same command resumes it."),
     ] = None,
     spacing: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Spacing in mm, instead of what the files say.")
+        str | None, typer.Option(metavar="Z,Y,X", help="Spacing in mm, instead of that in the files.")
     ] = None,
     axes: Annotated[
         str | None,
-        typer.Option(metavar="Z,Y,X", help="Axes of TIFF files that name them wrongly, as depth that is called time."),
+        typer.Option(metavar="Z,Y,X", help="Axes of TIFF files that name them wrongly, such as a depth called time."),
     ] = None,
     first_stage: Annotated[
         Path | None,
-        typer.Option(metavar="LABELS", help="For a cascade: labels of its first stage, which is then not run."),
+        typer.Option(metavar="LABELS", help="For a cascade: labels of its first stage, which then does not run."),
     ] = None,
     save_first_stage: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Also write the labels of a cascade's first stage.")
@@ -119,12 +120,10 @@ def segment_command(
         str,
         typer.Option(
             metavar="|".join(UNCERTAINTY_KINDS),
-            help="How little the first label leads, how evenly all are likely, or how far passes disagree.",
+            help="How little the best label leads, how evenly probabilities are spread, or how much passes disagree.",
         ),
     ] = "margin",
-    report: Annotated[
-        Path | None, typer.Option(metavar="OUT.json", help="Also write how the labels were made.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Also write a report of the run.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Segment one case: a file per channel in, a file of labels out."""
@@ -174,12 +173,12 @@ def segment_command(
             check_fractions(uncertainty, case)
         trained = [load_model(path, configuration, chosen_folds, checkpoint or CHECKPOINT) for path in model]
         if not any(member.cascade for member in trained) and (first_stage or save_first_stage):
-            raise SettingsError(f"{model[0]} is no cascade: leave --first-stage and --save-first-stage away")
+            raise SettingsError(f"{model[0]} is not a cascade: leave out --first-stage and --save-first-stage")
         if given is not None and save_first_stage is not None:
-            raise SettingsError("the first stage is not run when its labels are given: leave --save-first-stage away")
+            raise SettingsError("the first stage does not run when its labels are given: leave out --save-first-stage")
         if not case.spacing_known:
-            assumed = "1 mm is assumed, as nnU-Net does: use --spacing"
-            typer.echo(printable(f"spacing is not stated in {images[0]}; {assumed}"), err=True)
+            assumed = "1 mm is assumed, as in nnU-Net: use --spacing"
+            typer.echo(printable(f"{images[0]} states no spacing; {assumed}"), err=True)
         for member in trained:
             for stage in member.stages if given is None else (member,):
                 _say(stage, visible=not as_json)
@@ -205,14 +204,14 @@ def segment_command(
 
 
 def _say(model: TrainedModel, visible: bool) -> None:
-    """Say on stderr which model and folds are going to run, if `visible`, and in any case what to know of them."""
+    """Print the notice of a model on stderr and, if `visible`, its name and folds."""
     if visible:
         typer.echo(model_line(model.describe()), err=True)
     print_notice(model.notice)
 
 
 def run(segmentation: Segmentation, visible: bool) -> Result:
-    """Segment a case, with its cost and then a progress bar on stderr, if `visible`."""
+    """Segment a case; if `visible`, show its cost and then a progress bar on stderr."""
     from napari_nnunet_cpu.predict import run_to_end
 
     if visible:
@@ -225,7 +224,7 @@ def run(segmentation: Segmentation, visible: bool) -> Result:
 
 
 def _check_outputs(inputs: list[Path], outputs: dict[str, Path]) -> None:
-    """Find out before a long run what would go wrong after it."""
+    """Check all output paths before the run, so that it does not fail at its end."""
     from napari_nnunet_cpu.cases.files import check_fractions, check_output, check_place
     from napari_nnunet_cpu.predict.result import check_probabilities
 
@@ -244,4 +243,4 @@ def _check_outputs(inputs: list[Path], outputs: dict[str, Path]) -> None:
         taken[place] = name
         for read in inputs:
             if path.exists() and read.exists() and path.samefile(read):
-                raise SettingsError(f"{path} is to be read, too: choose another file to write")
+                raise SettingsError(f"{path} is also an input: choose another output file")

@@ -1,4 +1,4 @@
-"""What computes the network: the `Engine` protocol, its implementations and the choice between them."""
+"""Engines compute the network: the `Engine` protocol, OpenVINO and torch, and the choice between them."""
 
 from napari_nnunet_cpu.engines.choose import (
     EnginePlan,

@@ -1,4 +1,4 @@
-"""What this machine can compute on."""
+"""The devices of this computer: CPU and GPUs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 from napari_nnunet_cpu.errors import DeviceError
 from napari_nnunet_cpu.resources import usable_cores
 
-# There on Linux where a driver is loaded: of NVIDIA's, in its subsystem of Windows, of AMD's.
+# These exist on Linux when a driver is loaded: NVIDIA's, the one in Windows' Linux subsystem, AMD's.
 _GPU_DEVICES = tuple(map(Path, ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that exists on this machine.
+    """A device of this computer.
 
     Attributes
     ----------
     name : str
-        As torch calls it: "cpu", "cuda:0", "mps".
+        torch's name: "cpu", "cuda:0", "mps".
     label : str
-        For people: "CPU, 8 cores".
+        Name for the user: "CPU, 8 cores".
     """
 
     name: str
@@ -32,31 +32,23 @@ class Device:
 
 
 def available_devices() -> tuple[Device, ...]:
-    """The devices of this machine, the CPU first; torch is loaded only where there may be others."""
+    """The devices of this computer, the CPU first. torch is only imported if there may be a GPU."""
     cores = usable_cores()
     cpu = Device("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")
     return (cpu, *(_gpus() if _gpu_driver() else ()))
 
 
 def resolve_device(wanted: str) -> str:
-    """The device to use.
+    """The device for "auto" (a GPU if there is one, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
 
-    Parameters
-    ----------
-    wanted : str
-        "auto" (a GPU where there is one, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
-
-    Raises
-    ------
-    DeviceError
-        When this machine has no such device, saying why.
+    Raises `DeviceError`, with the reason, if this computer has no such device.
     """
     if wanted == "cpu":
         return wanted
     if wanted == "auto":
         _, *gpus = available_devices()
         return gpus[0].name if gpus else "cpu"
-    names = ["cpu", *(gpu.name for gpu in _gpus())]  # asked for by name, and torch knows best
+    names = ["cpu", *(gpu.name for gpu in _gpus())]  # from torch, even if no driver was found here
     name = "cuda:0" if wanted == "cuda" else wanted
     if name not in names:
         raise DeviceError(f"device {wanted} is not available ({_reason(name)}); this machine has {', '.join(names)}")
@@ -64,7 +56,7 @@ def resolve_device(wanted: str) -> str:
 
 
 def _gpus() -> list[Device]:
-    """What torch finds beside the CPU."""
+    """The GPUs that torch finds."""
     import torch
 
     found = []
@@ -79,7 +71,7 @@ def _gpus() -> list[Device]:
 
 
 def _gpu_driver() -> bool:
-    """Whether torch may find a GPU: one of Apple's, or a driver of NVIDIA's or AMD's."""
+    """Whether torch may find a GPU: Apple silicon, or a driver by NVIDIA or AMD."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     library = Path(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "nvcuda.dll")

@@ -1,4 +1,4 @@
-"""What computes the network, seen from the loop: numpy in, numpy out."""
+"""The interface of engines, which compute the network: numpy in, numpy out."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Engine(Protocol):
     name : str
         "torch", "openvino".
     device : str
-        Where it computes: "cpu", "cuda:0", "mps".
+        The device that computes: "cpu", "cuda:0", "mps".
     precision : str
         "f32", "int8".
     threads : int
-        CPU threads it uses.
+        CPU threads in use.
     streams : int
-        Passes that it computes at a time, at most, in as many threads that call `forward`.
+        Maximum of passes at the same time, each in a thread that calls `forward`.
     folds : int
-        Networks it holds.
+        Number of networks.
     reason : str
-        Why this engine and no other: one line for people; empty where nobody chose.
+        Why this engine was chosen, in one line for the user; empty if it was not chosen.
     agreement : Agreement or None
-        Of int8 with f32, on parts of the image that it was chosen for; None in f32.
+        Agreement of int8 with f32 on crops of the image; None in f32.
     head_layer : HeadLayer or None
-        What makes logits of the features that a pass gives; None where a pass gives logits.
+        Turns the features of a pass into logits; None if a pass returns logits.
     """
 
     name: str
@@ -48,37 +48,31 @@ class Engine(Protocol):
     head_layer: HeadLayer | None
 
     def forward(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
-        """One pass through the network.
+        """Run one pass through a network.
 
         Parameters
         ----------
         patch : numpy.ndarray
-            Shape (C, *patch), contiguous; (C, Y, X) for a 2d network.
+            Shape (C, *patch), float32, contiguous; (C, Y, X) for a 2d network.
         fold : int
-            Which of the networks.
+            Index of the network.
 
         Returns
         -------
         numpy.ndarray
-            Shape (heads, *patch), or with a `head_layer` (features, *patch), in any layout; may be overwritten by the
-            next call of the same thread.
+            Shape (heads, *patch), or with a `head_layer` (features, *patch), in any memory layout. The next
+            call of the same thread may overwrite it.
 
         Raises
         ------
         EngineError
-            When the network fails or gives numbers that are not finite.
+            When the network fails, or its output is not finite.
         """
 
 
 def check_finite(output: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The output (C, *patch) itself.
-
-    Raises
-    ------
-    EngineError
-        When a number is not finite.
-    """
-    # Plane by plane, in little memory, and once through it however channels lie there.
+    """Return the output (C, *patch) unchanged, or raise `EngineError` if it is not finite."""
+    # Plane by plane, because this needs little memory and is fast in any memory layout.
     if not all(np.isfinite(output[:, plane]).all() for plane in range(output.shape[1])):
         raise EngineError("the network gave numbers that are not finite; its weights may be damaged")
     return output

@@ -1,4 +1,4 @@
-"""Which engine is faster on this computer, where that is not known beforehand: measured once, then remembered."""
+"""Measure which engine is faster on this computer, once, and remember it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,8 @@ _KIND = "pace"
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds of one pass.
-
-    Attributes
-    ----------
-    openvino, torch : float
-        By the engine of this name.
-    """
+class EngineTiming:
+    """Seconds of one pass, for each engine."""
 
     openvino: float
     torch: float
@@ -41,38 +35,29 @@ class Pace:
         return f"measured on this computer: openvino {self.openvino:.3g} s a pass, torch {self.torch:.3g} s"
 
 
-def read_pace(model: TrainedModel, threads: int) -> Pace | None:
-    """What was measured for such a network with so many threads; None where nothing was.
+def read_timing(model: TrainedModel, threads: int) -> EngineTiming | None:
+    """The measurement for such a network with this many threads; None if it was never measured.
 
-    Raises
-    ------
-    EngineError
-        When openvino can't be loaded.
+    Raises `EngineError` if OpenVINO can't be loaded.
     """
     match recall(_KIND, _key(model, threads)):
         case {"openvino": float(openvino), "torch": float(torch)} if 0 < openvino < math.inf and 0 < torch < math.inf:
-            return Pace(openvino, torch)
+            return EngineTiming(openvino, torch)
     return None
 
 
-def measure_pace(model: TrainedModel, threads: int, openvino: Engine, torch: Engine) -> Pace:
-    """Time a pass of both engines, and remember it where the cache folder allows that.
-
-    Raises
-    ------
-    EngineError
-        When a pass fails.
-    """
+def measure_timing(model: TrainedModel, threads: int, openvino: Engine, torch: Engine) -> EngineTiming:
+    """Time a pass of both engines, and remember it; raises `EngineError` if a pass fails."""
     shape = (model.input_channels, *model.configuration.patch_size)
-    pace = Pace(*_seconds((openvino, torch), shape))
-    remember(_KIND, _key(model, threads), asdict(pace))
-    return pace
+    timing = EngineTiming(*_seconds((openvino, torch), shape))
+    remember(_KIND, _key(model, threads), asdict(timing))
+    return timing
 
 
 def _seconds(engines: Sequence[Engine], shape: tuple[int, ...]) -> list[float]:
-    """Seconds of one pass of each engine, after one to warm up: the first one makes room in memory.
+    """Seconds of one pass for each engine, after a first pass to allocate memory.
 
-    Of several at a time each takes as much longer.
+    Divided by the number of streams, because passes at the same time share the cores.
     """
     patch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     seconds = []

@@ -1,4 +1,4 @@
-"""The network in torch: CPU, CUDA or MPS, float32."""
+"""The torch engine: CPU, CUDA or MPS, float32."""
 
 from __future__ import annotations
 
@@ -20,25 +20,8 @@ from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 class TorchEngine:
     """Runs the folds of a model with torch.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        Its weights are read here.
-    device : str
-        As `resolve_device` gives it.
-    threads : int
-        CPU threads of one pass.
-    reason : str
-        Why this engine.
-    features : bool
-        Whether to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
-
-    Raises
-    ------
-    ModelError
-        When a checkpoint is damaged or does not fit.
-    EngineError
-        When the device has no room for the weights.
+    With `features` it returns features and has a `head_layer`; only for one fold of a U-Net. Raises `ModelError` if
+    a checkpoint is damaged or does not fit, and `EngineError` if the weights do not fit into the device's memory.
     """
 
     name = "torch"
@@ -56,12 +39,12 @@ class TorchEngine:
         self.folds = len(model.folds)
         networks: list[Any] = [model.network(fold) for fold in range(self.folds)]
         if features:
-            self.head_layer = networks[0].decoder.take_off_last_layer()
+            self.head_layer = networks[0].decoder.pop_last_layer()
         with _engine_errors(f"moving the weights to {device}"):
             self._networks = [network.to(device) for network in networks]
 
     def forward(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
-        """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
+        """Run one pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
         with _engine_errors("running the network"), torch_threads(self.threads), torch.inference_mode():
             output = self._networks[fold](torch.from_numpy(patch)[None].to(self.device))[0]
             found: npt.NDArray[np.float32] = output.float().cpu().numpy()
@@ -70,7 +53,7 @@ class TorchEngine:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many CPU threads inside the block, and as many as before after it."""
+    """Let torch use this many CPU threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -80,11 +63,11 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def _engine_errors(doing: str) -> Iterator[None]:
-    """Turn torch's errors, which are RuntimeErrors, into ours."""
+def _engine_errors(task: str) -> Iterator[None]:
+    """Turn torch's errors, which are RuntimeErrors, into `EngineError`."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise EngineError(f"{doing}: out of memory; free some, or choose another device") from error
+        raise EngineError(f"{task}: out of memory; free some, or choose another device") from error
     except RuntimeError as error:
-        raise EngineError(f"{doing} failed: {first_line(error)}") from error
+        raise EngineError(f"{task} failed: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""The head and the model that come with the package, for trying it out. Not for medical use."""
+"""The sample image (a head) and the sample model, for trying the package. Not for medical use."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def sample_image() -> Path:
 
 
 def sample_model() -> Path:
-    """The model folder: background, grey matter, white matter; trained on variants of that one head."""
+    """The model folder (background, grey matter, white matter), trained on variants of the sample head."""
     return _HERE / "Dataset001_HeadTissues" / "nnUNetTrainer_10epochs__nnUNetPlans__3d_fullres"

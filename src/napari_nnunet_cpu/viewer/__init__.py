@@ -1,1 +1,1 @@
-"""The napari plugin. Everything that knows napari or Qt is in this folder, and it knows only `Run` and its settings."""
+"""The napari plugin. Only this folder uses napari and Qt."""

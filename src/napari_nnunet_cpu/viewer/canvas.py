@@ -1,4 +1,4 @@
-"""The viewer behind the stand-in that plugins get, and its canvas, where napari leaves something to be done."""
+"""The real viewer behind a plugin's proxy, and a workaround for a crash of its canvas."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 def unwrapped(viewer: ViewerModel) -> ViewerModel:
-    """The viewer itself: napari gives a plugin's widget a stand-in, which hands out further stand-ins for layers."""
+    """The real viewer, because napari gives plugins a proxy, which also returns proxies for layers."""
     return getattr(viewer, "__wrapped__", viewer)
 
 
 def window_of(viewer: ViewerModel) -> Any:
-    """The viewer's window; None for a `ViewerModel`, which has none."""
+    """The window of a viewer; None for a `ViewerModel`, which has no window."""
     return getattr(viewer, "window", None)
 
 
 def guard_contexts() -> None:
-    """Let every open window delete what it drew of a layer in its own OpenGL context, from now on.
+    """From now on, let every open window delete the graphics of its layers in its own OpenGL context.
 
-    napari has vispy delete the textures and programs of a removed layer at once, in whichever context is current
-    (`napari/_vispy/canvas.py`, `_clean_and_update_scenegraph`): in none, or in that of another window, which then lacks
-    what has the same numbers there. The process crashes when the next frame is drawn. While a run refreshes its labels
-    the window that is current is a matter of chance.
+    When a layer is removed, napari lets vispy delete its textures and programs in the current context
+    (`napari/_vispy/canvas.py`, `_clean_and_update_scenegraph`). This may be no context, or that of another window,
+    which then loses objects with the same numbers, and the process crashes at the next frame. During a run the current
+    window is random, because preview labels refresh all the time.
     """
     for viewer in Viewer._instances:
         window = window_of(viewer)

@@ -1,4 +1,4 @@
-"""What the user has at hand: only what was asked for comes to the front, and only while nothing else was taken up."""
+"""Bring a result to the front only if the user did not turn to other work in the meantime."""
 
 from __future__ import annotations
 
@@ -14,20 +14,14 @@ _NO_TOOL = "pan_zoom"
 
 
 class Foreground:
-    """The layers that are selected now, to be compared with those that are later.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Where they are.
-    """
+    """Remembers which layers of a viewer are selected, to notice later that the user turned to others."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._selected = set(viewer.layers.selection)
 
     def left_for(self, layer: Layer | None) -> bool:
-        """Whether the user has since selected another layer than this one, or has a tool of a layer in hand."""
+        """Whether the user has selected another layer than `layer` since, or holds a tool of a layer."""
         now = self._viewer.layers.selection
         if now.active is not None and now.active.mode != _NO_TOOL:
             return True
@@ -35,13 +29,13 @@ class Foreground:
 
 
 def add_unselected(viewer: ViewerModel, layer: Layer) -> None:
-    """Add a layer on top and leave the selection alone.
+    """Add a layer on top without changing the selection.
 
-    To select the old layer again would not do: the controls of its tools and a name that is being typed in the list of
-    layers would be gone.
+    Selecting the previous layer again is not enough, because its tool controls, and a name that the user types in the
+    list of layers, would be reset.
     """
     layers = unwrapped(viewer).layers
-    layers._activate_on_insert = False  # napari has no public way
+    layers._activate_on_insert = False  # because napari has no public option
     try:
         layers.append(layer)
     finally:

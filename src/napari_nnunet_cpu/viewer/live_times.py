@@ -1,4 +1,4 @@
-"""How soon labels appear in a window, and how long the window is held up: a program for `nnunet-cpu bench --live`."""
+"""Measure when labels appear in a window, and how long the window freezes: for `nnunet-cpu bench --live`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from napari_nnunet_cpu.viewer.image.sample import case_layer
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 
-_EVERY_MS = 5  # a timer that is always due would keep one core from the run
+_EVERY_MS = 5  # because a timer that is always due would take a core from the run
 
 
 class LoopWatch:
-    """The longest that the event loop did not come round, in seconds, since it was last asked: a few ms at rest."""
+    """Measures the longest gap between two rounds of the event loop, in seconds: a few ms at rest."""
 
     def __init__(self) -> None:
         self._timer = QTimer()
@@ -33,7 +33,7 @@ class LoopWatch:
         self._timer.start(_EVERY_MS)
 
     def longest(self) -> float:
-        """The longest gap since the last time."""
+        """The longest gap since the last call."""
         self._tick()
         found, self._longest = self._longest, 0.0
         return found
@@ -45,9 +45,9 @@ class LoopWatch:
 
 
 class SliceWatch:
-    """When the slice on screen got its first labels, and when its last ones: with these all that the run decides are.
+    """Measures when the slice on screen gets its first and its last labels.
 
-    What cropping took away is background from the start, and no event tells of it.
+    Voxels around the cropped image are background from the start, so no event reports them.
     """
 
     def __init__(self, shown: int) -> None:
@@ -57,7 +57,7 @@ class SliceWatch:
         self.final: float | None = None
 
     def see(self, event: FinalLabels) -> None:
-        """Take note of labels that were painted; none of them comes twice."""
+        """Note the time of labels that were painted; each voxel is painted once."""
         rows = event.place[0]
         if not isinstance(rows, slice) or not rows.start <= self._shown < rows.stop:
             return
@@ -67,21 +67,11 @@ class SliceWatch:
 
 
 def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
-    """Segment an image in a window, the middle slice along the first axis on screen.
+    """Segment an image with one channel in a window that shows the middle slice along the first axis.
 
-    Parameters
-    ----------
-    image, model : str
-        Paths; the image has one channel.
-    settings : Settings
-        How.
-
-    Returns
-    -------
-    dict
-        Seconds from the start: "first" labels on the slice on screen, and its "final" ones (None where cropping took
-        all of it away), the "whole" run; "gap", the longest time that the event loop did not come round meanwhile,
-        and "gap_idle" in a window at rest; "tiles".
+    Returns seconds from the start of the run: "first" and "final" labels on this slice (None if it lies outside the
+    cropped image), and the "whole" run. Further "gap", the longest gap of the event loop in the run, "gap_idle", the
+    same in a window at rest, and "tiles".
     """
     case = read_case(image)
     trained = load_model(model)
@@ -90,7 +80,7 @@ def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
     shown = case.shape[0] // 2
     viewer.dims.set_current_step(0, shown)
     loop = LoopWatch()
-    _process_events(2.0)  # the window draws itself
+    _process_events(2.0)  # until the window is drawn
     loop.longest()
     _process_events(2.0)
     idle = loop.longest()
@@ -124,7 +114,7 @@ def _process_events(seconds: float) -> None:
 
 
 def main() -> None:
-    """Print what `live_times` finds as JSON."""
+    """Print the result of `live_times` as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("image")
     parser.add_argument("model")

@@ -1,4 +1,4 @@
-"""Segmenting from scripts: one call on a viewer, waiting for the result or not."""
+"""Segment layers of a viewer from scripts, waiting for the result or not."""
 
 from __future__ import annotations
 
@@ -48,51 +48,53 @@ def segment_layer(
     priority: int = 0,
     block: bool = True,
 ) -> Labels | LiveRun:
-    """Segment an image of a viewer and add the labels to it.
+    """Segment an image in a viewer and add the labels as a layer.
 
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layers are; a `ViewerModel` needs no window.
+        Holds the layers; a `ViewerModel` needs no window.
     layers : layer or name, or a sequence of them
-        The image: one layer per channel of the model, or one with all of them, which has a channel
-        axis of that length or is RGB.
+        The image: one layer per channel of the model, or one layer with all channels, along an axis of
+        that length or as RGB.
     model : TrainedModel or path, or a sequence of them
-        With what; several are an ensemble, whose probabilities are averaged.
+        The probabilities of several models are averaged.
     settings : Settings, optional
-        How; nnU-Net's own way by default.
+        By default those of the preset exact.
     spacing_mm : tuple of float, optional
-        Spacing (Z, Y, X) in mm, where the layer does not say.
+        Spacing (Z, Y, X) in mm, if the layer does not state it.
     axes : str, optional
-        What the layer's axes are, where it does not say: "T, C, Z, Y, X" in any order, as many as
-        it has, with a minus for one that runs backwards ("X, -Y, Z"). Z, Y, X are those of the
-        files that the model was trained on, Z the slowest. For models that turn images to RAS
-        first, the directions of the body in which the axes run: "S, A, R" or "I, P, L".
+        The axes of the layer, if it does not state them: "T, C, Z, Y, X" in any order, one letter per
+        axis, with a minus for an axis that runs backwards ("X, -Y, Z"). Z, Y, X are the axes of the
+        files that the model was trained on, Z the slowest. For models that reorient images to RAS
+        first, the directions of the body along the axes: "S, A, R" or "I, P, L".
     time : int or {"current", "all"}
-        Of a time series the time point with this number, the one that the viewer shows, or all of
-        them, one after the other. The labels lie on these time points only.
+        For a time series: the number of a time point, the one on screen, or all of them one after
+        the other. The labels cover only these time points.
     into : layer or name, optional
-        A Labels layer that takes the labels, as one step that can be undone; a new layer when None.
+        A Labels layer to merge the labels into, as one step that can be undone. By default they get a
+        new layer.
     rule : MergeRule, optional
-        What may be written there: by default only where it is 0.
+        Which labels of `into` may be overwritten; by default only background (0).
     folder : path, optional
-        Where the run is saved while it goes on, and taken up from; a warning tells why it can't be.
+        Folder of the run file that saves the run, and from which it resumes. If it can't be written,
+        a warning says why.
     priority : int
-        Without waiting: below 0 for a run that pauses while another one wants the computer.
+        Without `block`: below 0, the run pauses while another run needs the computer.
     block : bool
-        Whether to wait. If not, a thread computes while the viewer stays usable, which needs Qt.
+        Wait for the result. Otherwise a thread computes while the viewer stays usable, which needs Qt.
 
     Returns
     -------
     Labels or LiveRun
-        The new layer, beside that of the uncertainty where the settings ask for one; or, without waiting, the started
-        run: listen to its `progressed`, `ended` and `failed`, `cancel` it, `choose` another part and `start` it
-        again, or `wait` for it.
+        The labels layer; the uncertainty, if the settings ask for it, gets a layer beside it. Without
+        `block`, the started run: listen to its `progressed`, `ended` and `failed`, `cancel` it,
+        `choose` another part and `start` it again, or `wait` for it.
 
     Raises
     ------
     NNUNetCPUError
-        When something does not fit; without waiting, what fails later goes to the run's `failed`.
+        When layers, model and settings do not fit. Without `block`, later errors go to `failed`.
     """
     chosen = _layers(viewer, layers)
     several = [model] if isinstance(model, TrainedModel | str | os.PathLike) else model
@@ -144,7 +146,7 @@ def save_corrected_layer(
     spacing_mm: Spacing | None = None,
     axes: str | None = None,
 ) -> tuple[str, ...]:
-    """Save labels, as somebody corrected them, with their image to a folder on which nnU-Net can train.
+    """Save corrected labels with their image to a folder on which nnU-Net can train.
 
     The folder is a raw dataset of nnU-Net: imagesTr, labelsTr and dataset.json. Saving the same
     image again replaces its labels. Each time point is a case of its own.
@@ -152,25 +154,25 @@ def save_corrected_layer(
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layers are.
+        Holds the layers.
     labels : layer or name
-        What `segment_layer` added, or another layer on the same grid.
+        The layer that `segment_layer` added, or another layer on the same grid.
     layers, axes, spacing_mm
-        The image, as `segment_layer` takes it.
+        The image, as in `segment_layer`.
     model : TrainedModel or path
         The model whose labels were corrected.
     folder : path
-        Made when it is not there. Its name should be as nnU-Net wants it, DatasetXXX_Name in nnUNet_raw.
+        Created if necessary. nnU-Net needs a name like DatasetXXX_Name, in nnUNet_raw.
 
     Returns
     -------
     tuple of str
-        The names under which the image, or each of its time points, is in the folder.
+        The identifier of the image, or of each of its time points, in the folder.
 
     Raises
     ------
     NNUNetCPUError
-        When something does not fit, such as labels that the model does not name.
+        When image, labels and model do not fit, for example if a label has no name in the model.
     """
     trained = model if isinstance(model, TrainedModel) else load_model(model)
     layer = _layer(viewer, labels) if isinstance(labels, str) else labels
@@ -194,12 +196,9 @@ def _layer(viewer: ViewerModel, name: str) -> Layer:
 
 
 def open_result(case: Case, result: Result) -> None:
-    """Show a case and its labels in a new napari window, until it is closed.
+    """Show a case and its labels in a new napari window, until the user closes it.
 
-    Raises
-    ------
-    ViewerError
-        When no Qt binding is installed.
+    Raises `ViewerError` if no Qt binding is installed.
     """
     try:
         import qtpy  # noqa: F401  # fails without a binding

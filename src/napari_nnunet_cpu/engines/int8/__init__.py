@@ -1,1 +1,1 @@
-"""Networks in 8-bit integers: calibrated with the image, and checked against float32 on it."""
+"""Networks in 8-bit integers, calibrated with crops of the image and checked against float32 on other crops."""

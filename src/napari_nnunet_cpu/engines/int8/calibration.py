@@ -1,7 +1,7 @@
-"""Parts of an image, and a network quantized with them.
+"""Find crops of an image, and quantize a network with them.
 
-Quantizing looks at what every layer gives for some examples, which takes several times as long as running the
-network. So the examples are crops of about half a patch.
+Quantizing records the output of every layer for some examples, which is several times slower than a pass. Therefore
+the examples are crops of about half a patch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import rich
 
-from napari_nnunet_cpu.engines.agreement import decided, foreground_classes
+from napari_nnunet_cpu.engines.agreement import foreground_classes, winners
 from napari_nnunet_cpu.engines.engine import Engine
 from napari_nnunet_cpu.engines.openvino.last_layer import last_convolution
 from napari_nnunet_cpu.engines.openvino.library import last_line, load_nncf
@@ -32,57 +32,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sample:
-    """A part of the image.
+    """A crop of the image.
 
     Attributes
     ----------
     crop : numpy.ndarray
         Shape (C, *crop), float32.
-    decided : numpy.ndarray
-        What the network says of it in float32, see `agreement.decided`.
+    winners : numpy.ndarray
+        The winning heads in float32, see `agreement.winners`.
     """
 
     crop: npt.NDArray[np.float32]
-    decided: npt.NDArray[Any]
+    winners: npt.NDArray[Any]
 
 
 def crop_size(model: TrainedModel) -> tuple[int, ...]:
-    """Half the patch along each axis where the network can take that, else all of it; of a Primus its only patch."""
+    """Half the patch along each axis where the network allows it, else the patch; for Primus, its fixed patch."""
     architecture, patch = model.architecture, model.configuration.patch_size
     if not isinstance(architecture, Architecture):
         return patch
-    # A multiple of what becomes one voxel at the bottleneck, two of them at least: one can't be normalized.
+    # A multiple of the downsampling factor, and at least twice, because a single voxel can't be normalized.
     halves = (max(n // 2 // step, 2) * step for n, step in zip(patch, architecture.reduction, strict=True))
     return tuple(map(min, halves, patch))
 
 
 def label(engine: Engine, crop: npt.NDArray[np.float32], labels: Labels) -> npt.NDArray[Any]:
-    """What all folds together say of a crop, see `agreement.decided`."""
+    """The winning heads in a crop, for the sum of all folds; see `agreement.winners`."""
     total = engine.forward(crop, 0).copy()
     for fold in range(1, engine.folds):
         total += engine.forward(crop, fold)
-    return decided(total, labels)
+    return winners(total, labels)
 
 
 def find_samples(engine: Engine, crops: Iterable[npt.NDArray[np.float32]], labels: Labels, wanted: int) -> list[Sample]:
-    """So many of the crops, at most: those with foreground, most classes first; any, where hardly one has some.
+    """Find at most `wanted` crops (C, *crop) with foreground, those with most classes first.
 
-    Parameters
-    ----------
-    engine : Engine
-        In float32, for the size of the crops.
-    crops : iterable of numpy.ndarray
-        Shape (C, *crop) each; no more of them are taken than are needed.
-    labels : Labels
-        What the network's heads mean.
-    wanted : int
-        Samples, at most.
+    If at most one crop has foreground, other crops are added. The engine must be in float32, for the size of the
+    crops. The iterable is read only as far as necessary.
     """
     full: list[tuple[int, Sample]] = []
     empty: list[Sample] = []
     for crop in crops:
         sample = Sample(crop, label(engine, crop, labels))
-        classes = foreground_classes(sample.decided)
+        classes = foreground_classes(sample.winners)
         if classes:
             full.append((classes, sample))
         else:
@@ -94,19 +86,9 @@ def find_samples(engine: Engine, crops: Iterable[npt.NDArray[np.float32]], label
 
 
 def quantized(network: openvino.Model, samples: Sequence[Sample]) -> openvino.Model:
-    """A network whose convolutions take 8-bit integers; the given one stays as it is.
+    """Quantize a copy of a float32 network to 8-bit integers, calibrated with samples.
 
-    Parameters
-    ----------
-    network : openvino.Model
-        In float32.
-    samples : sequence of Sample
-        What it is calibrated with.
-
-    Raises
-    ------
-    EngineError
-        When NNCF can't be loaded, or fails.
+    Raises `EngineError` if NNCF can't be loaded, or fails.
     """
     nncf = load_nncf()
     crops = [sample.crop[None] for sample in samples]
@@ -121,20 +103,20 @@ def quantized(network: openvino.Model, samples: Sequence[Sample]) -> openvino.Mo
                 nncf.Dataset(crops),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(crops),
-                # Instance normalization: rounding its input costs agreement, most where a patch is nearly all air.
-                # The last layer: it is small, and features may be summed before it.
+                # Not instance normalization, because rounding its input costs agreement, most of all in air.
+                # Not the last layer, because it is small, and features may be summed before it.
                 ignored_scope=nncf.IgnoredScope(types=["MVN"], names=last, validate=False),
             )
     except MemoryError as error:
         raise EngineError("calibrating it ran out of memory") from error
-    except Exception as error:  # noqa: BLE001  # a network that nncf has never seen may raise anything
+    except Exception as error:  # noqa: BLE001  # an unknown network can make nncf raise anything
         raise EngineError(f"nncf can't quantize the network: {last_line(error)}") from error
     return found
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Let NNCF print nothing inside the block: neither its log nor its progress, which go to stdout."""
+    """Silence NNCF inside the block, because its log and progress go to stdout."""
     logger, console = logging.getLogger("nncf"), rich.get_console()
     before = logger.disabled, console.quiet
     logger.disabled = console.quiet = True

@@ -1,4 +1,4 @@
-"""How far int8 agreed with float32 on an image: remembered, so that the same image is not checked twice."""
+"""Remember the agreement of int8 with float32 on an image, so that the same image is checked only once."""
 
 from __future__ import annotations
 
@@ -13,46 +13,37 @@ from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.engines.openvino.network_cache import entry_sha256
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_computer
 
-AGREEMENTS = "agreement"  # of the cache folder
-_CHECK = 1  # raise it when the same network and image are compared in another way
+AGREEMENTS = "agreement"  # name in the cache folder
+_CHECK = 1  # increase it when the same network and image are compared differently
 
 
-def hash_of_parts(parts: Iterable[npt.NDArray[np.float32]]) -> str:
-    """A name for an image, by the parts of it that decide."""
+def hash_of_crops(crops: Iterable[npt.NDArray[np.float32]]) -> str:
+    """A hash that identifies an image by its crops."""
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(repr(part.shape).encode())
-        digest.update(np.ascontiguousarray(part).data)
+    for crop in crops:
+        digest.update(repr(crop.shape).encode())
+        digest.update(np.ascontiguousarray(crop).data)
     return digest.hexdigest()
 
 
-def recall_agreement(keys: Sequence[str], parts: str) -> Agreement | None:
-    """What was found for an image, on this computer.
+def recall_agreement(keys: Sequence[str], image: str) -> Agreement | None:
+    """The agreement on an image, measured earlier on this computer; None if it is unknown.
 
-    Parameters
-    ----------
-    keys : sequence of str
-        Of the networks, as they are kept by now; without an entry those that this very image would calibrate.
-    parts : str
-        The image, see `hash_of_parts`.
-
-    Returns
-    -------
-    Agreement or None
-        None where nothing is known.
+    `keys` name the networks in the cache; networks without an entry are those that this image would calibrate.
+    `image` is its `hash_of_crops`.
     """
-    document = recall(AGREEMENTS, _name(keys, parts)) or {}
+    document = recall(AGREEMENTS, _name(keys, image)) or {}
     match document:
         case {"worst": str(worst), "dice": float(dice), "voxels": float(voxels)}:
             return Agreement(worst, dice, voxels)
     return None
 
 
-def remember_agreement(keys: Sequence[str], parts: str, agreement: Agreement) -> None:
-    """Keep what was found for an image, see `recall_agreement`."""
-    remember(AGREEMENTS, _name(keys, parts), asdict(agreement))
+def remember_agreement(keys: Sequence[str], image: str, agreement: Agreement) -> None:
+    """Remember the agreement on an image, see `recall_agreement`."""
+    remember(AGREEMENTS, _name(keys, image), asdict(agreement))
 
 
-def _name(keys: Sequence[str], parts: str) -> str:
+def _name(keys: Sequence[str], image: str) -> str:
     networks = [[key, entry_sha256(key)] for key in keys]
-    return hash_of({"check": _CHECK, "networks": networks, "parts": parts, "computer": this_computer()})
+    return hash_of({"check": _CHECK, "networks": networks, "parts": image, "computer": this_computer()})

@@ -1,1 +1,1 @@
-"""Networks in OpenVINO, in 32-bit floating-point numbers: the fastest exact engine on most CPUs."""
+"""The OpenVINO engine, in float32: the fastest exact engine on most CPUs."""

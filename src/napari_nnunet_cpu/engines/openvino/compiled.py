@@ -1,4 +1,4 @@
-"""A network of OpenVINO's, ready to run: made so, or read from where it was kept so."""
+"""Compile an OpenVINO network for one input shape, or read the compiled network from the cache."""
 
 from __future__ import annotations
 
@@ -17,77 +17,63 @@ from napari_nnunet_cpu.resources import is_x86
 if TYPE_CHECKING:
     import openvino
 
-_MAKING = 2  # raise it when the same network is made ready in another way
+_VERSION = 2  # increase it when the same network is compiled differently
 _HASH_BYTES = hashlib.sha256().digest_size
 
 
 def compiled(
-    network: openvino.Model, shape: Sequence[int], threads: int, keep_in: Path | None = None, streams: int = 1
+    network: openvino.Model, shape: Sequence[int], threads: int, folder: Path | None = None, streams: int = 1
 ) -> openvino.CompiledModel:
-    """Make a network ready for one shape of its input, in float32.
+    """Compile a network for one input shape (1, C, *patch), in float32. The given network is changed.
 
-    Parameters
-    ----------
-    network : openvino.Model
-        Is changed: what it was made of is not needed any more.
-    shape : sequence of int
-        Of the input (1, C, *patch).
-    threads : int
-        CPU threads, at most; OpenVINO takes no more than there are cores.
-    keep_in : Path, optional
-        A folder that belongs to this network alone, where it is kept ready for the next time.
-    streams : int
-        Passes at a time, which share the threads.
-
-    Raises
-    ------
-    RuntimeError
-        OpenVINO's own, as when the network can't take such a shape.
+    `threads` is a maximum, limited by the number of cores, and all `streams` share them. `folder` is the cache folder
+    of this network, where the compiled network is kept. Raises OpenVINO's own `RuntimeError`, for example if the
+    network does not support the shape.
     """
     options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "f32",  # else bf16 or f16 where the CPU has it
+        "INFERENCE_PRECISION_HINT": "f32",  # because the default is bf16 or f16 on some CPUs
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,  # else all processes with one thread share the first core
+        "ENABLE_CPU_PINNING": False,  # because all processes with one thread would share the first core
     }
     core = load_openvino().Core()
-    file = None if keep_in is None else keep_in / _name(network, shape, options, core)
+    file = None if folder is None else folder / _name(network, shape, options, core)
     if file is not None:
-        kept = _read(file, options, core)
-        if kept is not None:
-            return kept
+        cached = _read(file, options, core)
+        if cached is not None:
+            return cached
     network.reshape(list(shape))
-    if is_x86():  # elsewhere openvino does not add to what is there
+    if is_x86():  # because OpenVINO fuses convolution and sum only there
         convolve_apart(network)
     normalize_exactly(network)
-    ready = core.compile_model(network, "CPU", options)
+    result = core.compile_model(network, "CPU", options)
     if file is not None:
-        _keep(ready, file)
-    return ready
+        _keep(result, file)
+    return result
 
 
 def _name(network: openvino.Model, shape: Sequence[int], options: Mapping[str, Any], core: openvino.Core) -> str:
-    """Name of the file: another one for all that decides how the network is made ready, but for its weights."""
+    """The file name, which depends on everything that influences the compiled network except its weights."""
     processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     output = network.output(0).get_node().input_value(0).get_node().get_friendly_name()
-    document = {"making": _MAKING, "shape": list(shape), "output": output, "processor": processor, **options}
+    document = {"making": _VERSION, "shape": list(shape), "output": output, "processor": processor, **options}
     return f"{hash_of(document)[:32]}.compiled"
 
 
 def _read(file: Path, options: Mapping[str, Any], core: openvino.Core) -> openvino.CompiledModel | None:
-    """What is kept in a file; None without one, or where it is damaged."""
-    with contextlib.suppress(OSError, RuntimeError):  # the latter is openvino's
+    """The compiled network in a file; None if it is missing or damaged."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError is OpenVINO's
         content = file.read_bytes()
         hashed, data = content[:_HASH_BYTES], content[_HASH_BYTES:]
         if hashlib.sha256(data).digest() == hashed:
-            ready: openvino.CompiledModel = core.import_model(data, "CPU", options)
-            return ready
+            network: openvino.CompiledModel = core.import_model(data, "CPU", options)
+            return network
     return None
 
 
-def _keep(ready: openvino.CompiledModel, file: Path) -> None:
-    """Write what `_read` reads, as a whole or, where that is not possible, not at all."""
-    with contextlib.suppress(RuntimeError):  # openvino's, which does not export every network
-        data = ready.export_model().getbuffer()
+def _keep(network: openvino.CompiledModel, file: Path) -> None:
+    """Write a compiled network for `_read`, if possible."""
+    with contextlib.suppress(RuntimeError):  # because OpenVINO can't export every network
+        data = network.export_model().getbuffer()
         write_whole(file, hashlib.sha256(data).digest(), data)

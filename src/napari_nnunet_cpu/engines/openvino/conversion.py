@@ -1,8 +1,8 @@
-"""A torch network as a network of OpenVINO's, in memory.
+"""Convert a torch network to an OpenVINO network, in memory.
 
-The network is traced with an example and then translated. The example is as small as the network
-allows, since the trace runs the network and what it records does not depend on the size. torch.export
-would be the successor of the trace, but takes several times as long and takes InstanceNorm apart.
+The network is traced with an example and then translated. The example is as small as possible, because tracing
+runs the network, and the result does not depend on the size. torch.export is the successor of tracing, but takes
+several times as long and splits InstanceNorm into parts.
 """
 
 from __future__ import annotations
@@ -24,35 +24,17 @@ from napari_nnunet_cpu.models.network.architecture import Architecture
 if TYPE_CHECKING:
     import openvino
 
-# Of the logits, root mean square. Rounding gives 1e-3 at most, an operation translated wrongly more than 0.1.
+# Of the root mean square of the logits. Rounding causes at most 1e-3, a wrong translation of an operation over 0.1.
 _TOLERANCE = 0.01
 
 
 def convert(model: TrainedModel, fold: int, threads: int) -> openvino.Model:
-    """The network of one fold in OpenVINO, for the model's patch; what torch computes is compared once.
+    """Convert the network of one fold: (1, C, *patch) to logits (1, heads, *patch), float32.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        Its weights are read here.
-    fold : int
-        Which of the networks.
-    threads : int
-        CPU threads to use.
-
-    Returns
-    -------
-    openvino.Model
-        Maps (1, C, *patch) to logits (1, heads, *patch), float32.
-
-    Raises
-    ------
-    ModelError
-        When the checkpoint is damaged or does not fit.
-    EngineError
-        When OpenVINO can't express the network, or gives other numbers than torch.
+    The logits of an example are compared with torch's. Raises `ModelError` if the checkpoint is damaged or does not
+    fit, and `EngineError` if OpenVINO does not support the network or computes other logits.
     """
-    load_openvino()  # before any other import of it
+    load_openvino()  # first, because it disables the telemetry of later imports
     network = model.network(fold)
     patch = model.configuration.patch_size
     shape = (1, model.input_channels, *patch)
@@ -68,7 +50,7 @@ def convert(model: TrainedModel, fold: int, threads: int) -> openvino.Model:
         raise
     except MemoryError as error:
         raise EngineError("converting the network: out of memory; free some") from error
-    except Exception as error:  # noqa: BLE001  # a network that torch or openvino has never seen may raise anything
+    except Exception as error:  # noqa: BLE001  # an unknown network can make torch or openvino raise anything
         raise EngineError(f"the network can't be converted for openvino: {last_line(error)}") from error
     if found != (1, model.labels.heads, *patch):
         raise EngineError(f"the network can't be converted for openvino: its logits would have the shape {found}")
@@ -76,7 +58,7 @@ def convert(model: TrainedModel, fold: int, threads: int) -> openvino.Model:
 
 
 def example_patch(model: TrainedModel) -> tuple[int, ...]:
-    """A patch with two voxels at the bottleneck, the fewest that can be normalized; of a Primus its only one."""
+    """A patch with two voxels at the bottleneck, the minimum for normalization; for Primus, its fixed patch."""
     architecture, patch = model.architecture, model.configuration.patch_size
     if not isinstance(architecture, Architecture):
         return patch
@@ -88,23 +70,23 @@ def _translated(network: torch.nn.Module, example: torch.Tensor) -> openvino.Mod
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    # The steps of openvino.convert_model without its telemetry, which another package may have brought along.
+    # The steps of openvino.convert_model, but without its telemetry, which another package may have installed.
     trace: Any = torch.jit.trace
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch: about tracing as such, and about checks of shapes
-        # openvino does not hold the decoder, but needs it until the end
+        warnings.simplefilter("ignore")  # torch warns about tracing, and about checks of shapes
+        # Kept in a variable, because openvino needs the decoder but does not hold a reference.
         decoder = TorchScriptPythonDecoder(trace(network, example, check_trace=False))
         frontend = FrontEndManager().load_by_framework("pytorch")
         return frontend.convert(frontend.load(decoder))
 
 
 def _check(converted: openvino.Model, example: torch.Tensor, expected: npt.NDArray[np.float32], threads: int) -> None:
-    """Raise `EngineError` unless the logits of the example are torch's."""
+    """Raise `EngineError` if the logits of the example differ from torch's."""
     found = compiled(converted.clone(), example.shape, threads)([example.numpy()])[0]
     if found.shape != expected.shape or not _size(found - expected) <= _TOLERANCE * _size(expected):
         raise EngineError("the network can't be converted for openvino: its logits differ from torch's")
 
 
 def _size(array: npt.NDArray[np.float32]) -> float:
-    """Root mean square; not a number if one of them is not."""
+    """The root mean square; NaN if any number is NaN."""
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))

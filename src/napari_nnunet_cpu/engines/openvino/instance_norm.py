@@ -1,9 +1,9 @@
-"""Instance normalization in OpenVINO, as exact as torch's.
+"""Instance normalization in OpenVINO, as precise as torch's.
 
-OpenVINO's own operation (MVN) adds up all voxels of a channel one after the other. Where many are nearly the same,
-as in the air around a body, every addition is rounded the same way, and mean and deviation of a patch of 96 x 96 x 96
-voxels are wrong by up to 0.3 %: logits then differ from torch's by up to 0.2. Here lines are added up first, then the
-sums of lines, then those of planes, which rounds a thousand times less and takes no longer.
+OpenVINO's own operation (MVN) sums all voxels of a channel one after the other. If many are nearly equal, as in the
+air around a body, every addition rounds in the same direction. Mean and deviation of a patch of 96 x 96 x 96 voxels
+are then wrong by up to 0.3 %, and logits by up to 0.2. Here lines are summed first, then planes, then the volume.
+This rounds a thousand times less and is as fast.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 
 
 def normalize_exactly(network: openvino.Model) -> None:
-    """Replace every instance normalization of a network, in place; its shapes must be known and stay.
+    """Replace every instance normalization of a network for tensors (1, C, *patch), in place.
 
-    Parameters
-    ----------
-    network : openvino.Model
-        Of tensors (1, C, *patch).
+    The network must have a fixed shape.
     """
     found = [node for node in network.get_ordered_ops() if node.get_type_name() == "MVN"]
     _compute_axes(found, network)
@@ -41,11 +38,11 @@ def normalize_exactly(network: openvino.Model) -> None:
 
 
 def _compute_axes(nodes: list[openvino.Node], network: openvino.Model) -> None:
-    """Make constants of the axes of normalizations, which torch counts anew each time."""
+    """Turn the axes of normalizations into constants, because the traced network computes them on every pass."""
     library = load_openvino()
     from openvino import passes
 
-    # Folding the whole network would make 8-bit weights float32.
+    # Only the axes are folded, because folding the whole network would turn 8-bit weights into float32.
     axes = library.Model([node.input_value(1) for node in nodes], network.get_parameters(), "axes")
     folding = passes.Manager()
     folding.register_pass(passes.ConstantFolding())
@@ -58,7 +55,7 @@ def _normalized(values: openvino.Output, eps: float) -> openvino.Output:
     shape = values.shape
     *others, last = range(2, len(shape))
     centered = ops.subtract(values, _mean(values, (last, *others[::-1])))
-    # The length of each line: squares of all voxels need not be held anywhere.
+    # The norm of each line, because then the squares of all voxels need no memory.
     lines = ops.reduce_l2(centered, np.array([last]), keep_dims=True)
     squares = ops.multiply(ops.multiply(lines, lines), _number(1 / shape[last]))
     variance = _mean(squares.output(0), others[::-1])
@@ -67,12 +64,12 @@ def _normalized(values: openvino.Output, eps: float) -> openvino.Output:
 
 
 def _mean(values: openvino.Output, axes: tuple[int, ...] | list[int]) -> openvino.Output:
-    """The mean along the axes, one after the other."""
+    """The mean along the axes, one axis after the other."""
     from openvino import opset13 as ops
 
     for axis in axes:
         sums = ops.reduce_sum(values, np.array([axis]), keep_dims=True)
-        # Divided at once: openvino makes one of reductions that follow each other directly.
+        # Divided after each axis, because OpenVINO merges consecutive reductions into one.
         values = ops.multiply(sums, _number(1 / values.shape[axis])).output(0)
     return values
 

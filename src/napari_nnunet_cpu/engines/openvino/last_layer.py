@@ -1,4 +1,4 @@
-"""The last layer of a network of OpenVINO's: where it is, and the network without it."""
+"""Find and remove the last layer of an OpenVINO network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def last_convolution(network: openvino.Model) -> openvino.Node | None:
-    """The convolution of 1 voxel whose bias is added at the network's end; None where it ends with something else."""
+    """The convolution of one voxel, with a bias, at the end of the network; None for another last layer."""
     add = network.output(0).get_node().input_value(0).get_node()
     if add.get_type_name() != "Add":
         return None
@@ -27,19 +27,10 @@ def last_convolution(network: openvino.Model) -> openvino.Node | None:
 
 
 def without_last_layer(network: openvino.Model) -> tuple[openvino.Model, HeadLayer]:
-    """A network that gives features (1, *patch, features), and what makes logits of them.
+    """Return a network without its last layer, sharing all others: features (1, *patch, features), and the layer.
 
-    Channels come last, as within OpenVINO's convolutions: bringing them first took up to a fifth of a pass in int8.
-
-    Parameters
-    ----------
-    network : openvino.Model
-        Its layers are shared.
-
-    Raises
-    ------
-    EngineError
-        When there is no such last layer.
+    Channels are last, as inside OpenVINO's convolutions, because moving them first took up to a fifth of a pass in
+    int8. Raises `EngineError` if there is no such last layer.
     """
     from openvino import opset13 as ops
 

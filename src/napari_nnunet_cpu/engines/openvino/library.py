@@ -1,8 +1,8 @@
-"""OpenVINO and NNCF, which quantizes its networks, imported so that nothing is told to anybody.
+"""Import OpenVINO, and NNCF, which quantizes its networks, without telemetry.
 
-Importing them sends a message to Google Analytics and leaves an identifier in the user's home folder,
-unless the user has opted out; so do `openvino.convert_model` and `nncf.quantize`. All of them need the
-package openvino_telemetry, and are silent without it.
+Importing them sends a message to Google Analytics and leaves an identifier in the user's home folder, unless the
+user has opted out. `openvino.convert_model` and `nncf.quantize` do the same. All of them use the package
+openvino_telemetry, and are silent without it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ _lock = threading.Lock()
 
 
 def load_openvino() -> ModuleType:
-    """The module `openvino`; where another package has not imported it before, without telemetry.
+    """Import `openvino`, without telemetry unless another package imported it before.
 
-    Raises
-    ------
-    EngineError
-        When it is not installed, or can't be loaded.
+    Raises `EngineError` if it is not installed or can't be loaded.
     """
-    # What another package has imported before comes with telemetry or not, and that package may need it.
+    # If another package imported it before, it is left as it is, because that package may need its telemetry.
     with _lock, nullcontext() if "openvino" in sys.modules else _HiddenModule(_TELEMETRY):
         try:
             import openvino
@@ -44,40 +41,31 @@ def load_openvino() -> ModuleType:
 
 
 def load_nncf() -> ModuleType:
-    """The module `nncf`; where another package has not imported it before, without telemetry.
+    """Import `nncf`, without telemetry unless another package imported it before.
 
-    Raises
-    ------
-    EngineError
-        When it is not installed, or can't be loaded.
+    Raises `EngineError` if it is not installed or can't be loaded.
     """
     load_openvino()
     loggers = logging.getLoggerClass()
     with _lock, nullcontext() if "nncf" in sys.modules else _HiddenModule(_TELEMETRY), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what it imports
+        warnings.simplefilter("ignore")  # its imports warn
         try:
             import nncf
         except Exception as error:  # a damaged installation may raise anything
             raise EngineError(f"nncf can't be loaded ({first_line(error)})") from error
         finally:
-            logging.setLoggerClass(loggers)  # it would make all loggers of the process its own
+            logging.setLoggerClass(loggers)  # because it replaces the class of all loggers
     module: ModuleType = nncf
     return module
 
 
 def openvino_version() -> str:
-    """The exact version, its commit included.
-
-    Raises
-    ------
-    EngineError
-        When openvino can't be loaded.
-    """
+    """The exact version of OpenVINO with its commit; raises `EngineError` if it can't be loaded."""
     return str(load_openvino().get_version())
 
 
 def last_line(error: Exception) -> str:
-    """What an error of openvino's says: first come the places in its source code, the reason is last."""
+    """The reason in an OpenVINO error, which is its last line, after positions in OpenVINO's source code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removesuffix(".") if lines else type(error).__name__
 
@@ -87,7 +75,7 @@ def _broken(error: Exception) -> EngineError:
 
 
 class _HiddenModule:
-    """Makes the import of a module fail inside the block, and forgets that afterwards."""
+    """Makes the import of a module fail inside the block."""
 
     def __init__(self, name: str) -> None:
         self._name = name

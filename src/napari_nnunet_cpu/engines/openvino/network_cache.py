@@ -1,7 +1,7 @@
-"""Converted networks, kept on disk: a later run needs neither torch's network nor the conversion.
+"""Converted networks on disk, so that a later run needs neither torch nor a conversion.
 
-An entry is a folder with the network in OpenVINO's format and the hashes of its files. It appears as
-a whole or not at all, is believed only if the hashes are right, and may be deleted at any time.
+An entry is a folder with the network in OpenVINO's format and the hashes of its files. It is created atomically,
+and read only if its hashes are right. Anyone may delete it at any time.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from napari_nnunet_cpu.resources import cache_folder, installed_version, release
 if TYPE_CHECKING:
     import openvino
 
-_CONVERTER = 2  # raise it when the conversion gives another network
-_CALIBRATION = 2  # raise it when that does
+_CONVERTER = 2  # increase it when the conversion gives another network
+_CALIBRATION = 2  # increase it when the calibration gives another network
 _NETWORK = "network.xml"
 _FILES = (_NETWORK, "network.bin")
 _HASHES = "sha256.json"
-# They hold the code of networks other than our own.
+# They hold the code of networks that are not built here.
 _LIBRARIES = ("dynamic-network-architectures", "timm")
 
 
 def describe_network(model: TrainedModel) -> dict[str, Any]:
-    """What decides of a model's networks, but for their weights: plain values, ready for JSON."""
+    """Everything that determines the networks of a model, except their weights, as plain values."""
     architecture = model.architecture
     if isinstance(architecture, Architecture):
         libraries, block = {}, architecture.model_dump(mode="json")
@@ -51,12 +51,9 @@ def describe_network(model: TrainedModel) -> dict[str, Any]:
 
 
 def network_key(model: TrainedModel, fold: int, precision: str) -> str:
-    """Name of the entry of one fold: another one for every change that makes another network.
+    """The key of one fold's entry, which depends on everything that determines the network.
 
-    Raises
-    ------
-    EngineError
-        When openvino can't be loaded.
+    Raises `EngineError` if OpenVINO can't be loaded.
     """
     document = describe_network(model) | {
         "weights": model.checkpoint_sha256[fold],
@@ -70,11 +67,11 @@ def network_key(model: TrainedModel, fold: int, precision: str) -> str:
 
 
 def read_network(key: str) -> openvino.Model | None:
-    """The network of an entry, its weights mapped from the file; None without one. A broken entry is removed."""
+    """The network of an entry, with weights mapped from the file; None without one. A damaged entry is removed."""
     folder = entry_folder(key)
-    if not os.path.isdir(folder):  # False, too, where one may not look
+    if not os.path.isdir(folder):  # also for a folder without permission
         return None
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # the last is openvino's
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # RuntimeError is OpenVINO's
         if json.loads((folder / _HASHES).read_text(encoding="utf-8")) == _hashes(folder):
             network: openvino.Model = load_openvino().Core().read_model(folder / _NETWORK)
             return network
@@ -83,22 +80,19 @@ def read_network(key: str) -> openvino.Model | None:
 
 
 def entry_sha256(key: str) -> str | None:
-    """What tells the entry from another one under the same key, calibrated with another image; None without one."""
+    """The hash of an entry, since several calibrations may have the same key; None without an entry."""
     with contextlib.suppress(OSError):
         return file_sha256(entry_folder(key) / _HASHES)
     return None
 
 
 def keep_network(network: openvino.Model, key: str) -> bool:
-    """Make an entry; where that is not possible (no room, no right to write) there will be none.
+    """Create an entry if the folder is writable and has space.
 
-    Returns
-    -------
-    bool
-        Whether the entry is this network: another process may have been faster.
+    Returns whether the entry holds this network; it does not if another process was faster.
     """
     folder = entry_folder(key)
-    with contextlib.suppress(OSError, RuntimeError):  # the latter is openvino's
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError is OpenVINO's
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
         try:
@@ -112,12 +106,12 @@ def keep_network(network: openvino.Model, key: str) -> bool:
 
 
 def release_weights() -> None:
-    """Hand memory of the weights of entries back: what is compiled holds its own, in another order."""
+    """Free the memory of mapped weights, because compiled networks hold their own copy."""
     release_mapped(_entries())
 
 
 def entry_folder(key: str) -> Path:
-    """Where the entry is, if there is one; what else is put there is removed with it."""
+    """The folder of an entry, whether it exists or not. Further files in it are removed together with the entry."""
     return _entries() / key[:32]
 
 

@@ -1,4 +1,4 @@
-"""The network in OpenVINO, on the CPU."""
+"""The OpenVINO engine, on the CPU."""
 
 from __future__ import annotations
 
@@ -29,37 +29,30 @@ if TYPE_CHECKING:
 class OpenVINOEngine:
     """Runs the folds of a model with OpenVINO.
 
-    Networks that were converted before come from the cache, and torch is not needed then. All folds share their input
-    and output, of which every thread has its own; what a pass needs besides is given back when another fold takes over,
-    unless passes of several run at a time.
+    Converted networks come from the cache, and torch is then not needed. All folds share one input and one output
+    array per thread. With one stream, further memory of a fold is freed when another fold runs.
 
     Parameters
     ----------
-    model : TrainedModel
-        Its weights are read here, unless the cache has them.
     threads : int
-        CPU threads, at most; OpenVINO takes no more than there are cores.
-    reason : str
-        Why this engine.
+        Maximum of CPU threads, limited by the number of cores; all streams share them.
     networks : iterable of openvino.Model, optional
-        One per fold, which are changed; by default the model's in float32.
+        One per fold, which will be changed; by default the model's networks in float32.
     precision : {"f32", "int8"}
-        That of the networks.
+        Precision of the networks.
     patch : tuple of int, optional
-        Other than the model's.
+        Another patch size than the model's.
     features : bool
-        Whether to give features, and a `head_layer`, instead of logits; of one fold of a U-Net.
-    keep_in : sequence of Path
-        Folders of the networks that were given, see `compiled`.
-    streams : int
-        Passes at a time, which share the threads.
+        Return features, and provide a `head_layer`; only for one fold of a U-Net.
+    folders : sequence of Path
+        Cache folders of the given networks, see `compiled`.
 
     Raises
     ------
     ModelError
         When a checkpoint is damaged or does not fit.
     EngineError
-        When OpenVINO can't be loaded, can't express the network, or has no room for it.
+        When OpenVINO can't be loaded, does not support the network, or runs out of memory.
     """
 
     name = "openvino"
@@ -77,7 +70,7 @@ class OpenVINOEngine:
         precision: str = "f32",
         patch: tuple[int, ...] | None = None,
         features: bool = False,
-        keep_in: Sequence[Path] = (),
+        folders: Sequence[Path] = (),
         streams: int = 1,
     ) -> None:
         self.reason = reason
@@ -86,7 +79,7 @@ class OpenVINOEngine:
         self._shape = (1, model.input_channels, *(patch or model.configuration.patch_size))
         self._compiled: list[openvino.CompiledModel] = []
         given = f32_networks(model, threads) if networks is None else networks
-        for network, folder in zip_longest(given, keep_in):
+        for network, folder in zip_longest(given, folders):
             with _engine_errors("preparing the network"):
                 ready = compiled(self._cut(network) if features else network, self._shape, threads, folder, streams)
             self._compiled.append(ready)
@@ -99,12 +92,12 @@ class OpenVINOEngine:
             self._requests = {threading.get_ident(): _Requests(self._compiled)}
 
     def _cut(self, network: openvino.Model) -> openvino.Model:
-        """The network without its last layer, which is kept."""
+        """Return the network without its last layer, and keep the layer in `head_layer`."""
         features, self.head_layer = without_last_layer(network)
         return features
 
     def forward(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
-        """One pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
+        """Run one pass: (C, *patch) to (heads or features, *patch). See `Engine`."""
         if patch.shape != self._shape[1:]:
             raise EngineError(f"running the network failed: it takes {self._shape[1:]}, found {patch.shape}")
         with _engine_errors("running the network"):
@@ -116,9 +109,9 @@ class OpenVINOEngine:
         return check_finite(output if self.head_layer is None else np.moveaxis(output, -1, 0))
 
     def _requests_of_this_thread(self) -> _Requests:
-        """Its own or, where as many as there are streams have some, those of the one that has not called for longest.
+        """The requests of the calling thread; if all streams have some, it takes over the least recently used.
 
-        They are not thread-local: a thread of Qt's that ends with requests of its own takes the process with it.
+        They are not thread-local, because a Qt thread that ends with requests of its own crashes the process.
         """
         with self._lock:
             thread = threading.get_ident()
@@ -130,7 +123,7 @@ class OpenVINOEngine:
 
 
 class _Requests:
-    """The passes of one thread: input and output, which the networks of all folds share."""
+    """Inference requests of one thread, for the networks of all folds, with a shared input and output array."""
 
     def __init__(self, networks: Sequence[openvino.CompiledModel]) -> None:
         library: Any = load_openvino()
@@ -143,20 +136,16 @@ class _Requests:
 
     def infer(self, patch: npt.NDArray[np.float32], fold: int) -> npt.NDArray[np.float32]:
         self._patch[0] = patch
-        self._requests[fold].infer(share_outputs=True)  # else it gives back a copy
+        self._requests[fold].infer(share_outputs=True)  # without a copy of the output
         output: npt.NDArray[np.float32] = self._output[0]
         return output
 
 
 def f32_networks(model: TrainedModel, threads: int) -> Iterator[openvino.Model]:
-    """The networks of all folds in float32, from the cache if they can be there; made one by one.
+    """Yield the networks of all folds in float32, from the cache or newly converted.
 
-    Raises
-    ------
-    ModelError
-        When a checkpoint is damaged or does not fit.
-    EngineError
-        When OpenVINO can't be loaded, or can't express the network.
+    Raises `ModelError` if a checkpoint is damaged or does not fit, and `EngineError` if OpenVINO can't be loaded or
+    does not support the network.
     """
     for fold in range(len(model.folds)):
         key = network_key(model, fold, "f32")
@@ -166,17 +155,17 @@ def f32_networks(model: TrainedModel, threads: int) -> Iterator[openvino.Model]:
 
             network = convert(model, fold, threads)
             keep_network(network, key)
-            # What is read again is mapped from its file, and lets go of torch's weights.
+            # Read again, because the weights are then mapped from the file and torch's can be freed.
             network = read_network(key) or network
         yield network
 
 
 @contextmanager
-def _engine_errors(doing: str) -> Iterator[None]:
-    """Turn openvino's errors, which are RuntimeErrors, into ours."""
+def _engine_errors(task: str) -> Iterator[None]:
+    """Turn OpenVINO's errors, which are RuntimeErrors, into `EngineError`."""
     try:
         yield
     except MemoryError as error:
-        raise EngineError(f"{doing}: out of memory; free some") from error
+        raise EngineError(f"{task}: out of memory; free some") from error
     except RuntimeError as error:
-        raise EngineError(f"{doing} failed: {last_line(error)}") from error
+        raise EngineError(f"{task} failed: {last_line(error)}") from error

@@ -222,7 +222,7 @@ class Decoder(nn.Module):
         y: Tensor = self.seg_layers[-1](x)
         return y
 
-    def take_off_last_layer(self) -> HeadLayer:
+    def pop_last_layer(self) -> HeadLayer:
         """Remove the last layer, so that the network returns features, and return the layer."""
         weights, bias = (array.detach().cpu().numpy() for array in self.seg_layers[-1].parameters())
         self.seg_layers[-1] = nn.Identity()

@@ -1,4 +1,4 @@
-"""A field for a path, which takes it as people paste it."""
+"""A field for a path that accepts pasted text."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _QUOTES = ('""', "''", "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION 
 
 
 class PathEdit(FileEdit):
-    """A path with blanks around it, in quotes as a file manager copies it, or as a file:// address."""
+    """A field for a path, also with blanks around it, in quotes, or as a file:// address."""
 
     def get_value(self) -> tuple[Path, ...] | Path | None:
-        """The path that is meant; None where nothing is typed."""
+        """The path in the field; None if it is empty."""
         text = pasted(self.line_edit.value)
-        return Path(os.path.expanduser(text)) if text else None  # noqa: PTH111  # pathlib's raises for a name like ~me
+        return Path(os.path.expanduser(text)) if text else None  # noqa: PTH111  # pathlib's raises for an unknown ~user
 
 
 def pasted(text: str) -> str:
-    """A path as it is meant, of one that was pasted."""
+    """The path in a pasted text, without blanks, quotes or file://."""
     path = text.strip()
     if len(path) > 1 and path[0] + path[-1] in _QUOTES:
         path = path[1:-1].strip()

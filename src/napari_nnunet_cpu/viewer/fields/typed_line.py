@@ -1,4 +1,4 @@
-"""A line that says what was found until the user types something else."""
+"""A text field that shows a detected value until the user types another one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from magicgui.widgets import LineEdit
 
 
 class TypedLine(LineEdit):
-    """Shows a value that is found elsewhere; what the user types wins, and an emptied line goes back.
+    """Shows a detected value. Text that the user types replaces it, and an empty field shows it again.
 
-    Parameters
-    ----------
-    label, tooltip : str
-        As magicgui takes them.
-    on_typed : callable
-        Called after every key.
+    `on_typed` is called after every keystroke.
     """
 
     def __init__(self, label: str, tooltip: str, on_typed: Callable[[], None]) -> None:
@@ -26,16 +21,16 @@ class TypedLine(LineEdit):
 
     @property
     def typed(self) -> str | None:
-        """What the user typed; None where what is found holds."""
+        """The text that the user typed; None while the detected value is valid."""
         return str(self.value) if self._typed else None
 
     def show_found(self, text: str) -> None:
-        """Show what is found, unless the user typed something."""
+        """Show a detected value, unless the user typed another one."""
         if not self._typed:
             self.value = text
 
     def forget(self) -> None:
-        """Go back to what is found."""
+        """Return to the detected value."""
         self._typed = False
 
     def _edited(self, text: str) -> None:

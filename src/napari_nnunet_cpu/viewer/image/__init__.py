@@ -1,1 +1,1 @@
-"""Layers as images: their axes, spacing and place, and what of them is in view."""
+"""Image layers as cases: their axes, spacing and position, and the part of them in view."""

@@ -1,4 +1,4 @@
-"""Which axis of a layer is which: as people write it, and as it is guessed."""
+"""The meaning of a layer's axes: typed by the user, stated by the layer, or guessed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
 _FILE = "ZYX"
-# Axis of RAS+ millimetres (x, y, z) and sign: "L" runs towards the left, so against the first.
+# Axis in RAS+ mm (x, y, z) and sign: "L" runs towards the left, so against x.
 _DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 _WORDS = {
     "T": ("t", "time", "frame", "frames"),
@@ -24,7 +24,7 @@ _WORDS = {
     "X": ("x", "column", "columns", "width"),
 }
 _LETTER_OF = {word: letter for letter, words in _WORDS.items() for word in words}
-# By the number of axes: where a channel axis is looked for, the likeliest first.
+# Positions of a possible channel axis by the number of axes, the most probable first.
 _CHANNEL_PLACES = {3: (0, 2), 4: (0, 1, 3), 5: (1, 2, 4, 0)}
 
 
@@ -36,10 +36,10 @@ class Axes:
     ----------
     letters : tuple of str
         One per axis: T (time), C (channel), and Z, Y, X as in the files that the model was trained
-        on, Z the slowest. Or, in place of all of Z, Y, X, the direction of the body in which the
-        axis runs: R or L, A or P, S or I; the file's order is then taken to be the layer's.
+        on, Z the slowest. Instead of all of Z, Y, X, they may be the directions of the body along the
+        axes: R or L, A or P, S or I. The layer is then assumed to be in file order.
     backwards : tuple of bool
-        Whether the axis runs against the file's.
+        Whether each axis runs against that of the file.
     """
 
     letters: tuple[str, ...]
@@ -50,38 +50,38 @@ class Axes:
 
     @property
     def names(self) -> tuple[str | None, ...]:
-        """Per axis its name, as "-Y"; None for an axis that is not of space."""
+        """The name of each axis, such as "-Y"; None for time and channels."""
         signed = (f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True))
         return tuple(None if letter in "TC" else name for letter, name in zip(self.letters, signed, strict=True))
 
     @property
     def time(self) -> int | None:
-        """Number of the time axis."""
+        """Index of the time axis; None without one."""
         return self.letters.index("T") if "T" in self.letters else None
 
     @property
     def channel(self) -> int | None:
-        """Number of the channel axis."""
+        """Index of the channel axis; None without one."""
         return self.letters.index("C") if "C" in self.letters else None
 
     @property
     def space(self) -> tuple[int, ...]:
-        """Numbers of the two or three axes of space, in the layer's order."""
+        """Indices of the two or three spatial axes, in the order of the layer."""
         return tuple(number for number, letter in enumerate(self.letters) if letter not in "TC")
 
     @property
     def planar(self) -> bool:
-        """Whether there are only two axes of space."""
+        """Whether there are only two spatial axes."""
         return len(self.space) == 2
 
     @property
     def anatomical(self) -> bool:
-        """Whether directions of the body are named in place of Z, Y, X."""
+        """Whether the axes are named by directions of the body."""
         return any(letter in _DIRECTIONS for letter in self.letters)
 
     @property
     def order(self) -> AxisOrder:
-        """From the file's Z, Y, X to the layer's axes of space; a 2D layer's Z comes first."""
+        """The order from the file's Z, Y, X to the layer's spatial axes; a 2D layer gets a Z in front."""
         if self.anatomical:
             return AxisOrder()
         named = [(_FILE.index(self.letters[number]), self.backwards[number]) for number in self.space]
@@ -89,7 +89,7 @@ class Axes:
         return AxisOrder((a, b, c), (flip_a, flip_b, flip_c))
 
     def affine(self, spacing_mm: Spacing) -> npt.NDArray[np.float64] | None:
-        """Voxel (x, y, z, 1) to RAS+ mm, the first voxel at 0; None where no directions are named."""
+        """Voxel (x, y, z, 1) to RAS+ mm, shape (4, 4), with the first voxel at 0; None without directions."""
         if not self.anatomical:
             return None
         affine = np.eye(4)
@@ -101,19 +101,10 @@ class Axes:
 
 
 def parse_axes(text: str, shape: Sequence[int]) -> Axes:
-    """Axes as a user types them: "T, C, Z, Y, X", "-X, Y, Z" or "S, A, R"; commas may be left out.
+    """Parse axes that a user typed: "T, C, Z, Y, X", "-X, Y, Z" or "S, A, R"; commas are optional.
 
-    Parameters
-    ----------
-    text : str
-        A letter per axis, with a minus for one that runs backwards.
-    shape : sequence of int
-        Of the layer, colours not counted.
-
-    Raises
-    ------
-    SettingsError
-        When these are not the axes of an image of this shape.
+    `shape` is that of the layer without colours. Raises `SettingsError` if an image of this shape can't have these
+    axes.
     """
     parts = split_axes(text, shape, f"TC{_FILE}{''.join(_DIRECTIONS)}")
     axes = Axes(tuple(part[-1] for part in parts), tuple(len(part) == 2 for part in parts))
@@ -129,25 +120,20 @@ def guess_axes(
     channels: int = 1,
     planar: bool = False,
 ) -> tuple[Axes, bool]:
-    """What the axes of a layer probably are.
+    """Guess the axes of a layer, and say whether they are known or assumed.
 
     Parameters
     ----------
     shape : sequence of int
-        Of the layer, colours not counted; 2 to 5 axes.
+        Shape of the layer without colours; 2 to 5 axes.
     known : sequence of str or None, optional
-        For every axis what the file's reader left, as "-Y"; None for an axis that is not of space.
+        Names of the axes from the file's header, such as "-Y"; None for time and channels.
     labels : sequence of str
-        The layer's axis labels; used when all of them are words for axes.
+        The layer's axis labels; used if all of them are words for axes.
     channels : int
-        How many channels are looked for in this layer.
+        Number of channels expected in the layer.
     planar : bool
-        Whether the model works on planes, so that an image may do without Z.
-
-    Returns
-    -------
-    tuple
-        The axes, and whether something told them; if not, they are assumed.
+        Whether the model works on planes, so that an image may have no Z.
     """
     if known is not None:
         return _named([part or "?" for part in known], shape, channels), True
@@ -165,7 +151,7 @@ def guess_axes(
 
 
 def _named(parts: Sequence[str], shape: Sequence[int], channels: int, channel: bool = False) -> Axes:
-    """Axes of named parts; a "?" is the channel axis if its length says so, else time, else the channel axis."""
+    """Axes with these names; "?" is the channel axis if its length fits, or else time, or else the channel axis."""
     letters = [part[-1] for part in parts]
     for number, letter in enumerate(letters):
         if letter == "?":
@@ -175,7 +161,7 @@ def _named(parts: Sequence[str], shape: Sequence[int], channels: int, channel: b
 
 
 def _check(axes: Axes, text: str) -> None:
-    """Raise when no image can have these axes."""
+    """Raise `SettingsError` if no image can have these axes."""
     letters = axes.letters
     for letter, back in zip(letters, axes.backwards, strict=True):
         if back and letter not in _FILE:

@@ -1,4 +1,4 @@
-"""Layers as cases: which array, in which order, at which spacing."""
+"""Take snapshots of image layers, and read them as cases."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from napari_nnunet_cpu.viewer.image.spacing import data_to_world, layer_spacing
 
 @dataclass(frozen=True, eq=False)
 class LayerImage:
-    """A snapshot of the image layers of one run; what happens to the layers afterwards does not matter.
+    """A snapshot of the image layers of a run, which later changes of the layers do not affect.
 
     Attributes
     ----------
     name : str
-        Of the first layer.
+        Name of the first layer.
     arrays : tuple
-        What the layers hold, perhaps lazy: one array per channel, or one with all channels. Read by `case`.
+        The data of the layers, possibly lazy: one array per channel, or one with all channels.
     colors : int
-        How many channels the one array has in a last axis that `axes` does not count, as napari has it for colours: 3,
-        or 4 for a model of as many; otherwise 0.
+        Number of channels in a last axis for colours, which `axes` does not include: 3, or 4 for a
+        model with 4 channels; 0 without colours.
     axes : Axes
-        Of the arrays. Readers such as napari-nifti turn images on opening, while nnU-Net was
-        trained on the order of the file.
+        Axes of the arrays. Readers such as napari-nifti reorient images, while models were trained
+        on the order of the file.
     axes_source : str
-        Where they are known from, for people; "assumed" when nothing says so.
+        The source of the axes, for the user; "assumed" if nothing states them.
     times : tuple of int
-        The time points of the run; (0,) where there is no time axis.
+        The time points of the run; (0,) without a time axis.
     spacing_mm : tuple of float
-        Of the file's axes (Z, Y, X).
+        Spacing along the file's axes (Z, Y, X).
     spacing_source : SpacingSource
-        How far it can be relied on.
+        The source of the spacing.
     spacing_note : str
-        Where it comes from, for people; empty when it is not known and 1 mm is assumed.
+        The source of the spacing, for the user; empty if 1 mm is assumed.
     affine : numpy.ndarray or None
-        Of the file, as in `Case`.
+        Affine of the file, as in `Case`.
     nifti : NiftiSpace or None
-        Of the file, as in `Case`.
+        Header of the file, as in `Case`.
     placement : Placement
-        Where the labels will lie.
+        The grid of the labels.
     metadata : dict
-        The layer's metadata.
+        Metadata of the first layer.
     notes : tuple of str
-        What the user should know of the layers, as in `Case`.
+        Notes for the user, as in `Case`.
     sources : tuple of weakref.ref
         The layers, one for each of `arrays`.
     """
@@ -79,34 +79,20 @@ class LayerImage:
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """Number of channels."""
         if self.colors:
             return self.colors
         return len(self.arrays) if self.axes.channel is None else int(self.placement.shape[self.axes.channel])
 
     def at(self, time: int) -> LayerImage:
-        """The same image for a run on one time point alone."""
+        """The same image with a single time point."""
         return replace(self, times=(time,))
 
     def case(self, spacing_mm: Spacing | None = None, time: int = 0) -> Case:
-        """Read the arrays at one time point.
+        """Read one time point as a case, channels (C, Z, Y, X) in file order.
 
-        Parameters
-        ----------
-        spacing_mm : tuple of float, optional
-            Spacing (Z, Y, X) that the user states.
-        time : int
-            Which time point, where there is a time axis.
-
-        Returns
-        -------
-        Case
-            Channels (C, Z, Y, X) in file order.
-
-        Raises
-        ------
-        CaseError
-            When the arrays can't be read, are empty or not finite.
+        `spacing_mm` (Z, Y, X) is the spacing that the user states. Raises `CaseError` if the arrays can't be
+        read, are empty or not finite.
         """
         try:
             channels = np.stack([part for array in self.arrays for part in self._channels(array, time)])
@@ -115,40 +101,37 @@ class LayerImage:
         return self._case(channels, spacing_mm)
 
     def outline(self, spacing_mm: Spacing | None = None) -> Case:
-        """A case of the shape and spacing of one time point without the intensities: enough to count tiles."""
+        """A case with the shape and spacing of one time point, but without intensities: enough to count tiles."""
         shape = [self.placement.shape[number] for number in self.axes.space]
         empty = self._in_file_order(np.broadcast_to(np.uint8(0), shape))
         return self._case(np.broadcast_to(empty, (self.channels, *empty.shape)), spacing_mm)
 
     def to_layer(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Labels (Z, Y, X) in file order as an array of the layer's axes of space."""
+        """Turn labels (Z, Y, X) in file order into an array along the layer's spatial axes."""
         array = self.axes.order.apply(labels)
         return array[0] if self.axes.planar else array
 
     def box_in_layer(self, box: Bounds) -> tuple[slice, ...]:
-        """Where a box (Z, Y, X) in file order lies along the layer's axes of space."""
+        """Turn a box (Z, Y, X) in file order into slices along the layer's spatial axes."""
         order = self.axes.order
         parts = slices(order.apply_box(box, order.unpermute(self._shape)))
         return parts[1:] if self.axes.planar else parts
 
     def box_in_file(self, part: Sequence[tuple[int, int]]) -> Bounds:
-        """Where a part of the layer, start and stop along each of its axes of space, lies in file order."""
+        """Turn start and stop along the layer's spatial axes into a box (Z, Y, X) in file order."""
         z, y, x = ((0, 1), *part)[-3:]
         return self.axes.order.undo_box((z, y, x), self._shape)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
-        """Of the layer's axes of space; a plane is one voxel thick."""
+        """Shape along the layer's spatial axes; a 2D layer has a first length of 1."""
         z, y, x = (1, *(self.placement.shape[number] for number in self.axes.space))[-3:]
         return z, y, x
 
     def from_labels(self, labels: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
-        """The labels (Z, Y, X) in file order of the `number`-th time point, from an array on the labels' grid.
+        """Extract the labels (Z, Y, X), in file order, of the `number`-th time point from a labels array.
 
-        Raises
-        ------
-        CaseError
-            When the array has another shape than the labels of this image.
+        Raises `CaseError` if the array has another shape than labels of this image.
         """
         wanted = self.placement.labels_shape(self.times)
         if labels.shape != wanted:
@@ -172,11 +155,11 @@ class LayerImage:
         return case if spacing_mm is None else case.with_spacing(spacing_mm)
 
     def _channels(self, array: Any, time: int) -> list[npt.NDArray[Any]]:
-        """The channels in one of the arrays at one time point, each (Z, Y, X) in file order."""
+        """The channels in one array at one time point, each (Z, Y, X) in file order."""
         index: list[int | slice] = [slice(None)] * len(array.shape)
         if self.axes.time is not None:
             index[self.axes.time] = time
-        # All channels at once: a chunk of a lazy array may hold several.
+        # All channels at once, because a chunk of a lazy array may hold several.
         block = np.asarray(array[tuple(index)])
         channel = len(array.shape) - 1 if self.colors else self.axes.channel
         if channel is None:
@@ -185,37 +168,32 @@ class LayerImage:
         return [self._in_file_order(part) for part in np.moveaxis(block, place, 0)[: self.channels]]
 
     def _in_file_order(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """An array of the layer's axes of space as (Z, Y, X) in file order."""
+        """Turn an array along the layer's spatial axes into (Z, Y, X) in file order."""
         return self.axes.order.undo(array[None] if self.axes.planar else array)
 
 
 def image_from_layers(
     layers: Sequence[Image], *, axes: str | None = None, channels: int = 1, planar: bool = False
 ) -> LayerImage:
-    """Take a snapshot of the layers chosen for a model's channels.
+    """Take a snapshot of the layers for a model's channels, with all time points, without reading their data.
 
     Parameters
     ----------
     layers : sequence of Image
-        One per channel, or one with all of them: an RGB layer, or one with a channel axis.
+        One per channel, or one with all channels: an RGB layer, or one with a channel axis.
     axes : str, optional
-        What the axes of the layers are, as `parse_axes` takes it; guessed when None.
+        Axes of the layers, see `parse_axes`; guessed if None.
     channels : int
-        How many the model has, 0 where there is no model yet: a single layer may have an axis of that length.
+        Channels of the model, 0 without a model. A single layer may have an axis of this length.
     planar : bool
-        Whether the model works on planes, so that three axes may be those of channels, Y and X.
-
-    Returns
-    -------
-    LayerImage
-        With all time points. Nothing of the data is read yet.
+        Whether the model works on planes, so that three axes may be C, Y and X.
 
     Raises
     ------
     CaseError
-        When the layers are not images of one grid.
+        When the layers are not images on one grid.
     SettingsError
-        When they can't have these axes.
+        When the layers can't have these axes.
     """
     if not layers:
         raise CaseError("no image layer is chosen; open an image first")
@@ -226,10 +204,10 @@ def image_from_layers(
     arrays = tuple(layer.data[0] if layer.multiscale else layer.data for layer in layers)
     notes = _check_one_grid(layers, arrays)
     shape = tuple(int(length) for length in arrays[0].shape[: first.ndim])
-    history = source_geometry(first.metadata, first.scale, first.translate)
+    geometry = source_geometry(first.metadata, first.scale, first.translate)
     alone = len(layers) == 1 and not first.rgb
     if axes is None:
-        found, source = _found_axes(first, shape, history, channels if alone else 1, planar)
+        found, source = _found_axes(first, shape, geometry, channels if alone else 1, planar)
     else:
         found, source = parse_axes(axes, shape), "as typed"
     if found.channel is not None and not alone:
@@ -237,8 +215,8 @@ def image_from_layers(
             f"{first.name}: the axes {found} have one for channels, but the channels are layers of their own; "
             "choose one layer for all channels, or name the axis T"
         )
-    spacing, spacing_source, note = layer_spacing(first, found, history)
-    affine, nifti = _in_file(found, spacing, history, shape)
+    spacing, spacing_source, note = layer_spacing(first, found, geometry)
+    affine, nifti = _in_file(found, spacing, geometry, shape)
     return LayerImage(
         name=first.name,
         arrays=arrays,
@@ -259,7 +237,7 @@ def image_from_layers(
 
 
 def _colors(name: str, shape: tuple[int, ...], channels: int) -> int:
-    """How many channels to take of a layer that napari shows in colours."""
+    """Number of channels to take from a layer that napari shows in colours."""
     if channels == shape[-1] == 4:
         return 4
     if channels not in (0, 3) and (shape[-1] == 4 or len(shape) > 3):
@@ -271,18 +249,18 @@ def _colors(name: str, shape: tuple[int, ...], channels: int) -> int:
 
 
 def _found_axes(
-    layer: Image, shape: tuple[int, ...], history: SourceGeometry | None, channels: int, planar: bool
+    layer: Image, shape: tuple[int, ...], geometry: SourceGeometry | None, channels: int, planar: bool
 ) -> tuple[Axes, str]:
-    """What the axes of a layer probably are, and where that comes from."""
-    known = None if history is None else history.names
+    """The probable axes of a layer, and their source for the user."""
+    known = None if geometry is None else geometry.names
     axes, told = guess_axes(shape, known=known, labels=layer.axis_labels, channels=channels, planar=planar)
     if not told:
         return axes, "assumed"
-    return axes, "from the layer's axis labels" if history is None else f"from {history.source}"
+    return axes, "from the layer's axis labels" if geometry is None else f"from {geometry.source}"
 
 
 def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> tuple[str, ...]:
-    """Raise `CaseError` when the layers can't be channels of one image; else what the user should know of them."""
+    """Return notes for the user, or raise `CaseError` if the layers can't be channels of one image."""
     first, notes = layers[0], []
     for layer, array in zip(layers, arrays, strict=True):
         if layer.rgb and len(layers) > 1:
@@ -305,15 +283,15 @@ def _check_one_grid(layers: Sequence[Image], arrays: Sequence[Any]) -> tuple[str
 
 
 def _in_file(
-    axes: Axes, spacing_mm: Spacing, history: SourceGeometry | None, shape: tuple[int, ...]
+    axes: Axes, spacing_mm: Spacing, geometry: SourceGeometry | None, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float64] | None, NiftiSpace | None]:
-    """Voxel (x, y, z, 1) of the file to RAS+ mm, as the user says, else as the file's header did; and that header."""
+    """The file's affine (4, 4) to RAS+ mm, from the user's directions or else the file's header, and this header."""
     if axes.anatomical:
         return axes.affine(spacing_mm), None
-    if history is None or axes.planar:
+    if geometry is None or axes.planar:
         return None, None
-    if axes.space != tuple(number for number, name in enumerate(history.names) if name is not None):
+    if axes.space != tuple(number for number, name in enumerate(geometry.names) if name is not None):
         return None, None
-    if history.nifti is not None and axes.names == history.names:
-        return history.nifti.itk.affine, history.nifti
-    return source_affine(history.affine, axes.order, tuple(shape[number] for number in axes.space)), None
+    if geometry.nifti is not None and axes.names == geometry.names:
+        return geometry.nifti.itk.affine, geometry.nifti
+    return source_affine(geometry.affine, axes.order, tuple(shape[number] for number in axes.space)), None

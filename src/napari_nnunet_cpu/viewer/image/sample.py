@@ -1,4 +1,4 @@
-"""Cases as image layers, and the head for File > Open Sample."""
+"""Cases as image layers, and the sample for File > Open Sample."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def case_layer(case: Case) -> Image:
-    """Make an image layer of a case: file order (Z, Y, X), in mm, anterior up and right on the left.
+    """Make an image layer of a case in file order (Z, Y, X), in mm, anterior up and right on the left.
 
-    World coordinates are those of DICOM (S, P, L), so that the axial slice stands as radiologists
-    have it; an oblique affine is shown without its rotation.
+    World coordinates are DICOM's (S, P, L), so that axial slices look as radiologists expect. An oblique affine
+    is shown without its rotation.
     """
-    case = case.seen_by("SimpleITKIO")  # in mm, whatever nnU-Net's reader made of the file's unit
+    case = case.seen_by("SimpleITKIO")  # in mm, because nibabel's readers ignore the unit of the file
     flips = np.array([1.0, -1.0, -1.0])
     origin = np.zeros(3) if case.affine is None else case.affine[:3, 3][::-1]
     metadata = {} if case.affine is None else {"affine": case.affine}
@@ -35,5 +35,5 @@ def case_layer(case: Case) -> Image:
 
 
 def sample_head() -> list[LayerData]:
-    """The T1 head that comes with the package, as napari's sample data."""
+    """The sample image as napari's sample data."""
     return [case_layer(read_case(sample_image())).as_layer_data_tuple()]

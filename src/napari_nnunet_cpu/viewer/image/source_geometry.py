@@ -1,4 +1,4 @@
-"""What a layer's reader left of the file's header: the file's own order of axes, and how it lies in the body."""
+"""The geometry of a layer's file, from the metadata that its reader left: order of axes, and orientation."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from napari_nnunet_cpu.prepare.geometry import AxisOrder
 Array = npt.NDArray[np.float64]
 
 _NRRD_TO_RAS = {"right-anterior-superior": (1, 1, 1), "left-posterior-superior": (-1, -1, 1)}
-# Names that ITK's readers of medical formats leave beside the geometry; those of TIFF or PNG leave none of these.
+# Prefixes of metadata from ITK's readers of medical formats. Its readers of TIFF and PNG leave none.
 _ITK_HEADER = ("ITK_", "NRRD_")
 
 
 @dataclass(frozen=True, eq=False)
 class SourceGeometry:
-    """Where a layer comes from.
+    """The geometry of a layer in its file.
 
     Attributes
     ----------
     names : tuple
-        For every axis of the layer its name in the file, as "-Y"; None for an axis that is not of space.
+        The file's name of each axis of the layer, such as "-Y"; None for time and channels.
     affine : numpy.ndarray
-        Shape (4, 4): voxel of the layer's three axes of space, the last one first, to RAS+ mm.
+        Shape (4, 4): voxel along the layer's three spatial axes, last axis first, to RAS+ mm.
     to_mm : float
-        Millimetres in a unit of the layer's world, where the layer itself names none.
+        Millimetres per unit of the layer's world, if the layer itself has no units.
     source : str
-        What says so, for people.
+        The source of this geometry, for the user.
     nifti : NiftiSpace or None
         The geometry in the file's NIfTI header.
     """
@@ -45,24 +45,14 @@ class SourceGeometry:
     nifti: NiftiSpace | None = None
 
     def keeps(self, lengths: Array) -> bool:
-        """Whether the layer's voxel sizes, in mm along its axes of space, are still those that its reader gave it."""
+        """Whether the voxel sizes of the layer, in mm along its spatial axes, are still those of the file."""
         return np.allclose(lengths, np.linalg.norm(self.affine[:3, :3], axis=0)[::-1], rtol=1e-4)
 
 
 def source_geometry(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> SourceGeometry | None:
-    """Read a layer's metadata, which may hold anything under any name.
+    """Read the source geometry from a layer's metadata, which may be anything; None if they state none.
 
-    Parameters
-    ----------
-    metadata : mapping
-        The layer's.
-    scale, translate : numpy.ndarray
-        The layer's, shape (ndim,).
-
-    Returns
-    -------
-    SourceGeometry or None
-        None when the metadata say nothing that is understood.
+    `scale` and `translate` are the layer's, shape (ndim,).
     """
     if len(scale) not in (3, 4):
         return None
@@ -72,16 +62,10 @@ def source_geometry(metadata: Mapping[Any, Any], scale: Array, translate: Array)
 
 
 def source_affine(affine: Array, order: AxisOrder, shape: tuple[int, ...]) -> Array:
-    """The affine of the array from which `order` made an array.
+    """The affine (4, 4) of a source array, from that of its reordered copy.
 
-    Parameters
-    ----------
-    affine : numpy.ndarray
-        Shape (4, 4): voxel of the array that was made, its last axis first, to mm.
-    order : AxisOrder
-        From the source's axes to those of the array that was made.
-    shape : tuple of int
-        Of the array that was made.
+    `affine` maps voxels of the reordered array, last axis first, to mm. `order` leads from the source's axes to those
+    of the reordered array, which has this `shape`.
     """
     steps = np.zeros((4, 4))
     steps[3, 3] = 1
@@ -92,11 +76,10 @@ def source_affine(affine: Array, order: AxisOrder, shape: tuple[int, ...]) -> Ar
 
 
 def _from_affine(metadata: Mapping[Any, Any], ndim: int) -> SourceGeometry | None:
-    """An affine, which is napari-nifti's where the file's header is beside it.
+    """Read an affine, and the file's header if napari-nifti left one.
 
-    napari-nifti turns images to (S, A, R) on opening, with time or channels last. It keeps the
-    affine of the turned array, axes reversed, and the file's own header; together they say how it
-    turned the array, whatever it meant to do.
+    napari-nifti reorients images to (S, A, R) on opening, with time or channels last. It leaves the affine of the
+    reoriented array, with axes reversed, and the header of the file. Comparing both shows how it reoriented the array.
     """
     affine, extra_last = _affine(metadata["affine"]), False
     if affine is None and ndim == 4:
@@ -106,31 +89,31 @@ def _from_affine(metadata: Mapping[Any, Any], ndim: int) -> SourceGeometry | Non
     header = metadata.get("header")
     nifti = NiftiSpace(header) if isinstance(header, nib.Nifti1Header) else None
     in_file = _affine(_header_affine(header)) if nifti is None else nifti.nibabel.affine
-    turns = None if in_file is None else _turns(in_file, affine)
-    if turns is None:
+    spatial = None if in_file is None else _names_in_file(in_file, affine)
+    if spatial is None:
         names = (*[None] * (ndim - 3), "Z", "Y", "X")
         return None if extra_last else SourceGeometry(names, affine, 1.0, "the affine in the layer's metadata")
-    to_mm = 1.0 if nifti is None else nifti.nibabel.unit_mm  # napari-nifti does not look at the unit
-    names = (*turns, *[None] * (ndim - 3))
+    to_mm = 1.0 if nifti is None else nifti.nibabel.unit_mm  # because napari-nifti ignores the unit
+    names = (*spatial, *[None] * (ndim - 3))
     return SourceGeometry(names, affine * [[to_mm], [to_mm], [to_mm], [1.0]], to_mm, "the file's header", nifti)
 
 
-def _turns(in_file: Array, affine: Array) -> tuple[str, str, str] | None:
-    """Names in the file of an array's three axes; None when the array is no turned copy of the file's."""
-    # Column i: what one step along the array's x, y or z is in the file.
+def _names_in_file(in_file: Array, affine: Array) -> tuple[str, str, str] | None:
+    """The file's names of an array's three axes; None if the array is not a reoriented copy of the file's array."""
+    # Column i: the step in the file for one step along the array's x, y or z.
     steps = np.linalg.solve(in_file[:3, :3], affine[:3, :3])
-    turns = np.rint(steps)
-    if not np.allclose(steps, turns, atol=1e-2) or any((np.abs(turns).sum(axis) != 1).any() for axis in (0, 1)):
+    rounded = np.rint(steps)
+    if not np.allclose(steps, rounded, atol=1e-2) or any((np.abs(rounded).sum(axis) != 1).any() for axis in (0, 1)):
         return None
     x, y, z = (
-        f"{'-' if turns[row, column] < 0 else ''}{'XYZ'[row]}"
-        for column, row in enumerate(np.abs(turns).argmax(axis=0))
+        f"{'-' if rounded[row, column] < 0 else ''}{'XYZ'[row]}"
+        for column, row in enumerate(np.abs(rounded).argmax(axis=0))
     )
     return z, y, x
 
 
 def _header_affine(header: Any) -> Any:
-    """Voxel (x, y, z, 1) of the file to RAS+, from a NRRD header."""
+    """Voxel (x, y, z, 1) of the file to RAS+ mm, from a NRRD header."""
     if not isinstance(header, dict):
         return None
     signs = _NRRD_TO_RAS.get(str(header.get("space")).lower().removesuffix("-time"))
@@ -145,10 +128,10 @@ def _header_affine(header: Any) -> Any:
 
 
 def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> SourceGeometry | None:
-    """napari-itk-io leaves the array as it is, and ITK's origin, spacing and direction with all axes reversed.
+    """Read the geometry of napari-itk-io, which leaves the array as it is, and reverses the axes of ITK's metadata.
 
-    Others use the same three words for other orders. So they must agree with the layer's scale and
-    place, which napari-itk-io takes from them.
+    Other readers use the same three words for other axis orders. So they must agree with the layer's scale and
+    translation, as in napari-itk-io.
     """
     ndim = len(scale)
     spacing, origin = (_numbers(metadata.get(name), (ndim,)) for name in ("spacing", "origin"))
@@ -163,7 +146,7 @@ def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> So
     dicom = any(name[4:5] == "|" for name in names)
     plain = np.array_equal(direction, np.eye(ndim)) and not origin.any()
     if plain and not dicom and not any(name.startswith(_ITK_HEADER) for name in names):
-        return None  # ITK's defaults for a format that knows nothing of the body
+        return None  # because these are ITK's defaults for a format without orientation
     if ndim == 4 and not np.allclose([direction[0, 1:], direction[1:, 0]], 0, atol=1e-3):
         return None
     lps = np.eye(4)
@@ -175,7 +158,7 @@ def _from_itk(metadata: Mapping[Any, Any], scale: Array, translate: Array) -> So
 
 
 def _nifti_fields(metadata: Mapping[Any, Any]) -> NiftiSpace | None:
-    """The NIfTI header whose fields ITK left as texts; None where there are none."""
+    """The NIfTI header whose fields ITK left as texts; None if it left none."""
     header = nib.Nifti1Header()
     try:
         for name in ("xyzt_units", "qform_code", "sform_code"):
@@ -192,19 +175,19 @@ def _nifti_fields(metadata: Mapping[Any, Any]) -> NiftiSpace | None:
 
 
 def _without_fourth(value: Any) -> Any:
-    """The affine of x, y and z out of one of x, y, z and a fourth axis."""
+    """The affine of x, y and z from one of x, y, z and a fourth axis."""
     affine = _numbers(value, (5, 5))
     return None if affine is None else affine[np.ix_([0, 1, 2, 4], [0, 1, 2, 4])]
 
 
 def _affine(value: Any) -> Array | None:
-    """The value as an affine of three axes, if it is one."""
+    """The value as an affine of three axes; None if it is not one."""
     affine = _numbers(value, (4, 4))
     return affine if affine is not None and np.linalg.det(affine) != 0 else None
 
 
 def _numbers(value: Any, shape: tuple[int, ...]) -> Array | None:
-    """The value as finite numbers of this shape, if that is what it is."""
+    """The value as finite numbers of this shape; None if it is something else."""
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

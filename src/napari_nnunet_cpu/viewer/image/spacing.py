@@ -1,4 +1,4 @@
-"""The spacing of a layer's image in millimetres, and how far it can be relied on."""
+"""The spacing of a layer's image in millimetres, and its source."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def data_to_world(layer: Image) -> npt.NDArray[np.float64]:
     return np.column_stack([*columns, origin])
 
 
-def layer_spacing(layer: Image, axes: Axes, history: SourceGeometry | None) -> tuple[Spacing, SpacingSource, str]:
-    """Spacing (Z, Y, X) in mm of the file, how far it can be relied on, and where it comes from."""
+def layer_spacing(layer: Image, axes: Axes, geometry: SourceGeometry | None) -> tuple[Spacing, SpacingSource, str]:
+    """The file's spacing (Z, Y, X) in mm, its source, and a note on the source for the user."""
     linear = data_to_world(layer)[np.ix_(axes.space, axes.space)]
     units = [layer.units[number] for number in axes.space]
     lengths = np.linalg.norm(linear, axis=0)
@@ -30,17 +30,17 @@ def layer_spacing(layer: Image, axes: Axes, history: SourceGeometry | None) -> t
     if any(str(unit) != "pixel" for unit in units):
         lengths = np.linalg.norm(linear * [[_millimetres(unit, layer.name)] for unit in units], axis=0)
         note = f"from the layer's scale, in {units[-1]}"
-    elif history is not None:
-        lengths = lengths * history.to_mm
-        if history.nifti is not None and axes.names == history.names:
-            if history.keeps(lengths):
-                stated = history.nifti.spacing_stated
+    elif geometry is not None:
+        lengths = lengths * geometry.to_mm
+        if geometry.nifti is not None and axes.names == geometry.names:
+            if geometry.keeps(lengths):
+                stated = geometry.nifti.spacing_stated
                 source = SpacingSource.STATED if stated else SpacingSource.ASSUMED
-                return history.nifti.itk.spacing, source, "from the file's header"
+                return geometry.nifti.itk.spacing, source, "from the file's header"
             source, note = SpacingSource.USER, "from the layer's scale, which is not that of its file"
     elif np.allclose(lengths, 1):
         source, note = SpacingSource.ASSUMED, ""
-    if history is None and note:
+    if geometry is None and note:
         source = SpacingSource.PIXEL_SIZE
     a, b, c = (float(length) for length in [1.0, *lengths][-3:])
     return axes.order.unpermute((a, b, c)), source, note

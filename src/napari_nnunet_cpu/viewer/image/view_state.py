@@ -1,4 +1,4 @@
-"""What the viewer shows of an image: the point and the slice, the time point, the part that is in view."""
+"""The part of an image that the viewer shows: point and slice, time point, box in view."""
 
 from __future__ import annotations
 
@@ -19,25 +19,10 @@ if TYPE_CHECKING:
 
 
 def at_time(image: LayerImage, time: int | str, viewer: ViewerModel, layer: Image) -> LayerImage:
-    """The image for a run on what was chosen of its time points.
+    """The image with the chosen time points.
 
-    Parameters
-    ----------
-    image : LayerImage
-        With all of them.
-    time : int or {"current", "all"}
-        One by its number, the one that the viewer shows, or all.
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Whose slider is asked.
-    layer : Image
-        What `image` is a snapshot of.
-
-    Raises
-    ------
-    CaseError
-        When there is no such time point.
-    SettingsError
-        When `time` is something else.
+    `time` is the number of a time point, "current" for the one on screen, or "all"; `layer` is the source of `image`.
+    Raises `CaseError` if there is no such time point, and `SettingsError` for another value.
     """
     axis = image.axes.time
     if time != "all" and time != "current" and (isinstance(time, bool) or not isinstance(time, int)):
@@ -56,16 +41,9 @@ def at_time(image: LayerImage, time: int | str, viewer: ViewerModel, layer: Imag
 
 
 def focus_of(viewer: ViewerModel, layer: Layer, image: LayerImage) -> Focus:
-    """What is looked at of an image: the middle of the canvas, on the slice that is shown if there is one.
+    """The focus of a viewer on an image: the middle of the canvas, and the slice on screen, if any.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Whose sliders and camera are asked.
-    layer : Layer
-        On the grid of the image; it need not be in the viewer any more.
-    image : LayerImage
-        Says which axis is which.
+    `layer` lies on the grid of the image. It may have been removed from the viewer.
     """
     point = voxel_shown(viewer, layer, centre=True)
     part = [(place, place + 1) for place in (round(point[axis]) for axis in image.axes.space)]
@@ -81,12 +59,9 @@ def focus_of(viewer: ViewerModel, layer: Layer, image: LayerImage) -> Focus:
 
 
 def box_in_view(viewer: ViewerModel, layer: Image, image: LayerImage) -> Bounds:
-    """The part of an image that is in view, in file order: of the slice that is shown, or of the volume.
+    """The box of an image that is in view, in file order: of the slice on screen, or in 3D of the volume.
 
-    Raises
-    ------
-    CaseError
-        When none of it is.
+    Raises `CaseError` if nothing of it is in view.
     """
     low, high = np.asarray(layer.corner_pixels, dtype=float)
     point = voxel_shown(viewer, layer)
@@ -106,20 +81,16 @@ def box_in_view(viewer: ViewerModel, layer: Image, image: LayerImage) -> Bounds:
 
 
 def box_of_shapes(shapes: Layer, layer: Image, image: LayerImage) -> Bounds:
-    """The box around the shapes of a layer, the selected ones if there are any, in file order.
+    """The box around the shapes of a layer, in file order; only the selected shapes, if any are selected.
 
-    Along an axis in which they are flat it reaches through the whole image.
-
-    Raises
-    ------
-    CaseError
-        When there are none, or none on the image.
+    Along axes in which the shapes are flat, it covers the whole image. Raises `CaseError` if there are no shapes, or
+    none on the image.
     """
     chosen = sorted(shapes.selected_data) or range(len(shapes.data))
     corners = [np.asarray(shapes.data_to_world(vertex)) for number in chosen for vertex in shapes.data[number]]
     if not corners:
         raise CaseError(f"{shapes.name} has no shapes; draw a rectangle around what is to be segmented")
-    missing = layer.ndim - shapes.ndim  # axes of the image that the shapes do not have: they go through them
+    missing = layer.ndim - shapes.ndim  # axes that only the image has; the shapes extend through them
     points = np.array([layer.world_to_data([*[0.0] * max(missing, 0), *corner][-layer.ndim :]) for corner in corners])
     part = []
     for axis in image.axes.space:
@@ -135,7 +106,7 @@ def box_of_shapes(shapes: Layer, layer: Image, image: LayerImage) -> Bounds:
 
 
 def voxel_shown(viewer: ViewerModel, layer: Layer, centre: bool = False) -> Sequence[float]:
-    """The voxel of a layer at which the viewer's sliders stand; along axes on the canvas, its middle if `centre`."""
+    """The voxel of a layer at the viewer's sliders; with `centre`, at the middle of the canvas along its axes."""
     places = [float(value) for value in viewer.dims.point]
     if centre:
         middle = viewer.scene.camera.center[-len(viewer.dims.displayed) :]
@@ -143,7 +114,7 @@ def voxel_shown(viewer: ViewerModel, layer: Layer, centre: bool = False) -> Sequ
             places[axis] = float(place)
     last = places[-layer.ndim :]
     point = [0.0] * (layer.ndim - len(last)) + last
-    # The viewer may count in another unit than the layer; napari then agrees on one for all layers.
+    # Converted, because the viewer has one unit for all layers, which may differ from the layer's.
     units = viewer.dims.units
     if units is not None and len(units) >= layer.ndim:
         point = [

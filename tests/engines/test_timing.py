@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_nnunet_cpu import TrainedModel
-from napari_nnunet_cpu.engines.timing import Pace, measure_pace, read_pace
+from napari_nnunet_cpu.engines.timing import EngineTiming, measure_timing, read_timing
 
 
 class Timed:
@@ -37,35 +37,35 @@ def files(cache: Path) -> list[Path]:
 
 def test_the_second_pass_counts(model: TrainedModel, cache: Path) -> None:
     openvino, torch = Timed(0.5), Timed(0.25)
-    pace = measure_pace(model, 2, openvino, torch)
-    assert pace == Pace(openvino=0.5, torch=0.25)
+    pace = measure_timing(model, 2, openvino, torch)
+    assert pace == EngineTiming(openvino=0.5, torch=0.25)
     assert openvino.shapes == torch.shapes == [(1, 8, 8, 8)] * 2
 
 
 def test_a_pass_of_two_at_a_time_counts_half(model: TrainedModel, cache: Path) -> None:
     two = Timed(0.5)
     two.streams = 2
-    pace = measure_pace(model, 2, two, Timed(0.375))
-    assert pace == Pace(openvino=0.25, torch=0.375)
+    pace = measure_timing(model, 2, two, Timed(0.375))
+    assert pace == EngineTiming(openvino=0.25, torch=0.375)
     assert pace.faster == "openvino"
 
 
 def test_it_is_remembered_for_the_network_and_the_threads(model: TrainedModel, cache: Path) -> None:
-    assert read_pace(model, 2) is None
-    pace = measure_pace(model, 2, Timed(0.5), Timed(0.25))
-    assert read_pace(model, 2) == pace
-    assert read_pace(model, 1) is None
-    assert read_pace(replace(model, channel_names=("CT", "PET")), 2) is None
+    assert read_timing(model, 2) is None
+    pace = measure_timing(model, 2, Timed(0.5), Timed(0.25))
+    assert read_timing(model, 2) == pace
+    assert read_timing(model, 1) is None
+    assert read_timing(replace(model, channel_names=("CT", "PET")), 2) is None
     other_weights = replace(model, checkpoint_sha256=model.checkpoint_sha256[::-1])
-    assert read_pace(other_weights, 2) == pace
+    assert read_timing(other_weights, 2) == pace
 
 
 def test_another_computer_measures_for_itself(
     model: TrainedModel, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure_pace(model, 1, Timed(0.5), Timed(0.25))
+    measure_timing(model, 1, Timed(0.5), Timed(0.25))
     monkeypatch.setattr(platform, "node", lambda: "another")
-    assert read_pace(model, 1) is None
+    assert read_timing(model, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -82,25 +82,26 @@ def test_another_computer_measures_for_itself(
     ],
 )
 def test_what_is_broken_is_measured_again(model: TrainedModel, cache: Path, content: str) -> None:
-    pace = measure_pace(model, 1, Timed(0.5), Timed(0.25))
+    pace = measure_timing(model, 1, Timed(0.5), Timed(0.25))
     (file,) = files(cache)
     file.write_bytes(content.encode(errors="surrogateescape"))
-    assert read_pace(model, 1) is None
-    assert measure_pace(model, 1, Timed(0.5), Timed(0.25)) == read_pace(model, 1) == pace
+    assert read_timing(model, 1) is None
+    assert measure_timing(model, 1, Timed(0.5), Timed(0.25)) == read_timing(model, 1) == pace
 
 
 def test_there_may_be_no_place_to_remember_it(model: TrainedModel, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    assert measure_pace(model, 1, Timed(0.5), Timed(0.25)) == Pace(0.5, 0.25)
-    assert read_pace(model, 1) is None
+    assert measure_timing(model, 1, Timed(0.5), Timed(0.25)) == EngineTiming(0.5, 0.25)
+    assert read_timing(model, 1) is None
 
 
 @pytest.mark.parametrize(
-    ("pace", "faster"), [(Pace(1.0, 1.5), "openvino"), (Pace(1.5, 1.0), "torch"), (Pace(1.0, 1.0), "openvino")]
+    ("pace", "faster"),
+    [(EngineTiming(1.0, 1.5), "openvino"), (EngineTiming(1.5, 1.0), "torch"), (EngineTiming(1.0, 1.0), "openvino")],
 )
-def test_the_faster_one(pace: Pace, faster: str) -> None:
+def test_the_faster_one(pace: EngineTiming, faster: str) -> None:
     assert pace.faster == faster
 
 
 def test_what_people_read() -> None:
-    assert str(Pace(1.23456, 0.5)) == "measured on this computer: openvino 1.23 s a pass, torch 0.5 s"
+    assert str(EngineTiming(1.23456, 0.5)) == "measured on this computer: openvino 1.23 s a pass, torch 0.5 s"

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from random_model import RandomModel, smooth_image
 from typer.testing import CliRunner
 
-from napari_nnunet_cpu.bench.cases import BenchCase, RandomCase
-from napari_nnunet_cpu.bench.model_folder import RandomModel
+from napari_nnunet_cpu.bench.case import BenchCase, own_case
+from napari_nnunet_cpu.cases import Case, write_labels
 from napari_nnunet_cpu.cli import app
 
-TINY = RandomCase(
-    "a tiny volume", (24, 30, 28), (2.0, 1.5, 1.5), RandomModel((16, 16, 16), (2.0, 2.0, 2.0), (4, 8, 12), 4)
-)
+LABELS = {"background": 0, "class 1": 1, "class 2": 2, "class 3": 3}
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> BenchCase:
-    return TINY.write("tiny", tmp_path_factory.mktemp("tiny"))
+    folder = tmp_path_factory.mktemp("tiny")
+    image = Case(smooth_image((24, 30, 28)), (2.0, 1.5, 1.5), name="image")
+    path = write_labels(folder / "image_0000.nii.gz", image.channels[0].astype("int16") + 400, image)
+    return own_case(RandomModel(spacing=(2.0, 2.0, 2.0), labels=LABELS, folds=("0", "1")).write(folder), (path,))
 
 
 @pytest.fixture

@@ -30,10 +30,10 @@ def processes(monkeypatch):
 
 def test_medians_after_a_run_that_fills_the_cache(tiny, processes, tmp_path):
     case = replace(tiny, options=("--agreement", "0"))
-    (row,) = live.live_rows(case, ["exact"], 3, tmp_path, lambda _: None)
+    (row,) = live.live_rows(case, ["exact"], "torch", 3, tmp_path, lambda _: None)
     assert len(processes) == 4
-    chosen = [str(tiny.images[0]), str(tiny.model.folder), "exact", "--agreement", "0"]
-    assert processes[0][0][1:] == ["-m", live._PROGRAM, *chosen]
+    chosen = ["--preset", "exact", "--engine", "torch", "--agreement", "0"]
+    assert processes[0][0][1:] == ["-m", live._PROGRAM, str(tiny.model.folder), "0", str(tiny.images[0]), *chosen]
     assert {environment["NAPARI_NNUNET_CPU_CACHE"] for _, environment in processes} == {str(tmp_path)}
     assert (row["first"], row["final"], row["whole"], row["gap"]) == (2.0, 4.0, 10.0, 0.04)
     assert (row["first_share"], row["final_share"], row["tiles"]) == (0.2, 0.4, 8)
@@ -43,7 +43,7 @@ def test_without_a_display_one_is_made(tiny, processes, tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(live.sys, "platform", "linux")
-    live.live_rows(tiny, ["exact"], 1, tmp_path, lambda _: None)
+    live.live_rows(tiny, ["exact"], "auto", 1, tmp_path, lambda _: None)
     assert processes[0][0][: len(live._DISPLAY)] == list(live._DISPLAY)
     monkeypatch.setattr(live.shutil, "which", lambda _: None)
     with pytest.raises(ViewerError, match="there is no display and no xvfb-run"):
@@ -53,7 +53,7 @@ def test_without_a_display_one_is_made(tiny, processes, tmp_path, monkeypatch):
 def test_a_failure_is_a_row(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(live, "run_process", lambda *_: Ended(1.0, "", "no window", 0.0))
     monkeypatch.setenv("DISPLAY", ":0")
-    rows = live.live_rows(tiny, ["exact", "fast"], 2, tmp_path, lambda _: None)
+    rows = live.live_rows(tiny, ["exact", "fast"], "auto", 2, tmp_path, lambda _: None)
     assert [(row["preset"], row["failure"], row["first"]) for row in rows] == [
         ("exact", "no window", None),
         ("fast", "no window", None),

@@ -12,7 +12,7 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, read_case, segment
 from napari_nnunet_cpu.bench.agreement import agreement
-from napari_nnunet_cpu.bench.cases import BenchCase, own_case
+from napari_nnunet_cpu.bench.case import BenchCase, own_case
 from napari_nnunet_cpu.bench.measured import STAGES
 from napari_nnunet_cpu.bench.theirs import Theirs
 from napari_nnunet_cpu.cases import Case, write_labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from conftest import messages
+from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import load_model
+from napari_nnunet_cpu.cases import Case, write_labels
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer import live_times
 from napari_nnunet_cpu.viewer.image.layers import image_from_layers
@@ -56,6 +59,33 @@ def test_a_slice_is_final_with_the_last_of_it_that_is_decided(viewer, gated, mod
     assert first < last < len(seen) - 1  # other slices came after it
     assert (watch.first, watch.final) == (first + 1, last + 1)
     assert messages() == []
+
+
+def test_a_fold_is_measured_on_all_channels_as_the_command_gives_them(
+    monkeypatch, capsys, make_napari_viewer, tmp_path
+) -> None:
+    model = RandomModel(channels=("T1", "T2"), folds=("0", "1")).write(tmp_path)
+    files = [tmp_path / "scan_0000.nii.gz", tmp_path / "scan_0001.nii.gz"]
+    for file, channel in zip(files, smooth_image((20, 18, 17), channels=2), strict=True):
+        write_labels(file, (channel + 400).astype(np.int16), Case(channel[None], (1.0, 1.0, 1.0), name="scan"))
+    folds = []
+    measured = live_times.live_times
+
+    def note_folds(images, model, settings):
+        folds.append(model.folds)
+        return measured(images, model, settings)
+
+    monkeypatch.setattr(live_times, "live_times", note_folds)
+    monkeypatch.setattr(live_times, "_REST_SECONDS", 0.01)
+    monkeypatch.setattr(live_times.napari, "Viewer", make_napari_viewer)
+    command = [str(model), "1", *map(str, files), "--preset", "exact", "--engine", "torch", "--memory", "2GB"]
+    monkeypatch.setattr(sys, "argv", ["live_times", *command])
+    live_times.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < found["first"] <= found["final"] <= found["whole"]
+    assert found["gap"] > 0
+    assert folds == [("1",)]
+    assert (found["tiles"], found["precision"]) == (2 * 2 * 2, "f32")
 
 
 def test_what_napari_makes_once_is_made_before_a_run() -> None:

@@ -1,1 +1,1 @@
-"""Side by side with nnU-Net: cases made here, both programs in fresh processes, their cost and their labels."""
+"""Side by side with nnU-Net: both programs on one model and image, in fresh processes, their cost and their labels."""

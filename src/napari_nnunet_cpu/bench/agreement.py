@@ -1,4 +1,4 @@
-"""Two labellings of one image, compared, and how much of one is boundary."""
+"""The agreement of two labellings of one image, and the share of boundary in one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,9 @@ Labels = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two labellings are.
+    """The share of voxels with the same label, and the smallest Dice of a label with that label, background left out.
 
-    Attributes
-    ----------
-    equal : float
-        Share of voxels with the same label.
-    worst_dice : float or None
-        The smallest Dice of a label but background that either has; None where neither has one.
-    worst_label : int or None
-        Whose it is.
+    The last two are None where both labellings are background alone.
     """
 
     equal: float
@@ -49,12 +42,7 @@ def agreement(ours: Labels, theirs: Labels) -> Agreement:
 def boundary_share(labels: Labels, shape: Sequence[int]) -> float:
     """Share of voxels with another label across one of their faces, on a grid of `shape` over the same image.
 
-    Parameters
-    ----------
-    labels : numpy.ndarray
-        Shape (Z, Y, X).
-    shape : sequence of int
-        Of the grid: Z, Y, X, that of the prepared image, on which the export decides.
+    Labels and `shape` are (Z, Y, X); `shape` is the prepared image's, because the export decides there.
     """
     nearest = [((np.arange(n) + 0.5) * length / n).astype(int) for n, length in zip(shape, labels.shape, strict=True)]
     grid = labels[np.ix_(*nearest)]

@@ -1,23 +1,32 @@
-"""A whole bench: the cases one after another, with what they ran on, as one document."""
+"""The figures of cases, and the computer that they were measured on, as one document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import platform
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_nnunet_cpu.bench.cases import BenchCase, own_case, write_case
+from napari_nnunet_cpu.bench.case import BenchCase
 from napari_nnunet_cpu.bench.live import check_window, live_rows
-from napari_nnunet_cpu.bench.machine import describe_machine, versions
 from napari_nnunet_cpu.bench.ours import Ours
 from napari_nnunet_cpu.bench.pairs import Pairs
 from napari_nnunet_cpu.bench.theirs import Theirs
+from napari_nnunet_cpu.resources import installed_version, processor_name, usable_cores
+
+_CPUINFO = Path("/proc/cpuinfo")
+# Speed depends on the width of f32 arithmetic, and on instructions for int8 and bf16.
+_FLAGS = {
+    "avx2": ("avx2",),
+    "avx512": ("avx512f",),
+    "vnni": ("avx512_vnni", "avx_vnni"),
+    "amx": ("amx_int8", "amx_bf16"),
+}
+_PACKAGES = ("napari-nnunet-cpu", "torch", "openvino", "nncf", "numpy", "scipy", "scikit-image", "nibabel")
 
 
-def bench(
-    cases: Sequence[str],
-    model: Path | None,
-    images: Sequence[Path],
+def measure_pairs(
+    cases: Iterable[BenchCase],
     *,
     presets: Sequence[str],
     streams: Sequence[int],
@@ -28,89 +37,54 @@ def bench(
     on_run: Callable[[str], None],
     on_case: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Measure the cases by name, then the user's own model and images if there is one.
+    """Measure each case `pairs` times in all ways of the presets and with nnU-Net: plain values, ready for JSON.
 
-    Parameters
-    ----------
-    cases : sequence of str
-        Names of `cases.WRITERS`.
-    model, images : Path or None, sequence of Path
-        The user's own.
-    presets, engine : sequence of str, str
-        As `segment` takes them.
-    streams : sequence of int
-        Also so many passes at a time, of each preset.
-    theirs : Theirs
-        nnU-Net's side.
-    pairs : int
-        Rounds of every case.
-    work : Path
-        Folder for images, models, labels and caches.
-    on_run, on_case : callable
-        Told of every process before it starts, and of every case when it is measured.
-
-    Returns
-    -------
-    dict
-        "machine", "versions", "reference", "settings" and "cases": plain values, ready for JSON.
-
-    Raises
-    ------
-    SettingsError, ModelError, CaseError
-        When there is no such case, or the user's own can't be opened.
+    `work` is the folder for labels and caches. `on_run` is called before every process, `on_case` after every case.
     """
     ways = [way for preset in presets for way in Ours.ways(preset, engine, streams)]
     measured = []
-
-    def measure(case: BenchCase) -> None:
+    for case in cases:
         folder = work / case.name / "runs"
         folder.mkdir(parents=True, exist_ok=True)
         measured.append(Pairs(case, ways, theirs, folder, on_run).run(pairs))
         on_case(measured[-1])
-
-    for name in cases:
-        on_run(f"{name}: making image and model")
-        measure(write_case(name, work))
-    if model is not None:
-        measure(own_case(model, tuple(images)))
-    return {
-        "machine": describe_machine(),
-        "versions": versions(),
-        "reference": theirs.describe(),
-        "settings": {"pairs": pairs, "engine": engine, "presets": list(presets)},
-        "cases": measured,
-    }
+    settings = {"pairs": pairs, "engine": engine, "presets": list(presets)}
+    return _computer() | {"reference": theirs.describe(), "settings": settings, "cases": measured}
 
 
-def bench_live(
-    cases: Sequence[str],
-    model: Path | None,
-    images: Sequence[Path],
-    *,
+def measure_live(
+    cases: Iterable[BenchCase],
     presets: Sequence[str],
+    engine: str,
     times: int,
     work: Path,
     on_run: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure runs in a window, see `live_rows`: parameters as of `bench`.
-
-    Returns
-    -------
-    dict
-        "machine", "versions" and "live", a row for every case and preset: plain values, ready for JSON.
+    """Measure runs in a window, see `live_rows`: plain values, ready for JSON.
 
     Raises
     ------
-    SettingsError, ModelError, CaseError
-        When there is no such case, or the user's own can't be opened.
     ViewerError
         When no window can be opened.
     """
     check_window()
-    made = [write_case(name, work) for name in cases]
-    if model is not None:
-        made.append(own_case(model, tuple(images)))
-    rows = []
-    for case in made:
-        rows += live_rows(case, presets, times, work / "live-cache", on_run)
-    return {"machine": describe_machine(), "versions": versions(), "live": rows}
+    cache = work / "live-cache"
+    rows = [row for case in cases for row in live_rows(case, presets, engine, times, cache, on_run)]
+    return _computer() | {"live": rows}
+
+
+def _computer() -> dict[str, Any]:
+    """Processor, usable cores, instructions, system, and the versions of our packages."""
+    text = _CPUINFO.read_text(encoding="utf-8", errors="replace") if _CPUINFO.is_file() else ""
+    lines = dict(
+        [part.strip() for part in line.split(":", 1)] for line in reversed(text.splitlines()) if ":" in line
+    )  # the first core's
+    flags = lines.get("flags", lines.get("Features", "")).split()
+    machine = {
+        "cpu": processor_name(),
+        "cores": usable_cores(),
+        "flags": {name: any(flag in flags for flag in either) for name, either in _FLAGS.items()},
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    return {"machine": machine, "versions": {name: installed_version(name) for name in _PACKAGES}}

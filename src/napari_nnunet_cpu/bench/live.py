@@ -1,4 +1,4 @@
-"""A run in a window: how soon labels are on the slice that is looked at, and how long the window is held up."""
+"""A run in a window: how soon labels are on the slice on screen, and for how long the window does not answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_nnunet_cpu.bench.cases import BenchCase
+from napari_nnunet_cpu.bench.case import BenchCase
 from napari_nnunet_cpu.bench.process import run_process
 from napari_nnunet_cpu.bench.ratios import middle
 from napari_nnunet_cpu.errors import ViewerError
@@ -30,29 +30,12 @@ def check_window() -> None:
 
 
 def live_rows(
-    case: BenchCase, presets: Sequence[str], times: int, cache: Path, on_run: Callable[[str], None]
+    case: BenchCase, presets: Sequence[str], engine: str, times: int, cache: Path, on_run: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Segment the case in a window of its own process, so many times with each preset.
+    """Segment the case in a window, each time in a new process: first to fill the cache, then `times` with each preset.
 
-    Parameters
-    ----------
-    case : BenchCase
-        What is segmented; its middle slice along the first axis is on screen.
-    presets : sequence of str
-        As `segment` takes them.
-    times : int
-        How often each is measured, after a run of the same image that fills the cache.
-    cache : Path
-        Folder for converted networks.
-    on_run : callable
-        Told of every process before it starts.
-
-    Returns
-    -------
-    list of dict
-        For each preset "preset", "failure", "tiles", and medians: seconds until the "first" labels and the "final"
-        ones are on the slice, and of the "whole" run, these two also as "first_share" and "final_share" of it; the
-        longest "gap" in which the window did not answer, and "gap_idle", that of a window at rest.
+    A row for each preset has medians in seconds: until the "first" and the "final" labels are on the slice, of the
+    "whole" run, the longest "gap" in which the window did not answer, and "gap_idle", that of a window at rest.
     """
     rows = []
     for preset in presets:
@@ -60,8 +43,8 @@ def live_rows(
         failure = None
         for number in range(times + 1):
             on_run(f"{case.name}, {preset}, {'cache' if not number else f'{number} of {times}'}")
-            chosen = [str(case.images[0]), str(case.model.folder), preset, *case.options]
-            command = [sys.executable, "-m", _PROGRAM, *chosen]
+            chosen = [str(case.model.folder), case.model.folds[0], *map(str, case.images), "--preset", preset]
+            command = [sys.executable, "-m", _PROGRAM, *chosen, "--engine", engine, *case.options]
             if _needs_display():
                 command = [*_DISPLAY, *command]
             ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})
@@ -76,8 +59,8 @@ def live_rows(
         for name in ("first", "final"):
             known = row[name] is not None and row["whole"]
             row[f"{name}_share"] = row[name] / row["whole"] if known else None
-        row["tiles"] = found[0]["tiles"] if found else None
-        row["precision"] = found[0]["precision"] if found else None
+        for name in ("tiles", "precision"):
+            row[name] = found[0][name] if found else None
         rows.append(row)
     return rows
 

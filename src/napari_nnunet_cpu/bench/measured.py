@@ -1,4 +1,4 @@
-"""What one run of either side took."""
+"""The time and memory of one run of either program."""
 
 from __future__ import annotations
 
@@ -11,34 +11,15 @@ STAGES = ("load", "prepare", "predict", "export")
 
 @dataclass(frozen=True)
 class Measured:
-    """One run, in a fresh process.
+    """One run, in a fresh process; `failure` is one line on why it failed."""
 
-    Attributes
-    ----------
-    seconds : float
-        Of the whole process, from start to exit.
-    stages : dict of str to float
-        Seconds of each of `STAGES`; empty where the run failed.
-    over_idle_mb : float or None
-        Most memory held, less what the process held when its libraries were loaded; None where the system does
-        not tell.
-    first_final_seconds : float or None
-        From the start of the process to the first slice whose labels are final; None where the run does not say.
-    labels : Path or None
-        The file written; None where the run failed.
-    failure : str or None
-        One line on why it failed.
-    details : dict
-        What else the run said of itself: plain values.
-    """
-
-    seconds: float
-    stages: dict[str, float] = field(default_factory=dict)
-    over_idle_mb: float | None = None
-    first_final_seconds: float | None = None
+    seconds: float  # of the process, from start to exit
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of each of STAGES; empty after a failure
+    over_idle_mb: float | None = None  # peak memory less that of the loaded libraries; None where no system tells
+    first_final_seconds: float | None = None  # from the start of the process to the first slice with final labels
     labels: Path | None = None
     failure: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)  # the rest of the run's report: plain values
 
     @property
     def stage_seconds(self) -> float:

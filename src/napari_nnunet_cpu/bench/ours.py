@@ -1,4 +1,4 @@
-"""Our side: the command as users type it, in a fresh process."""
+"""Our side: `nnunet-cpu segment` as users type it, in a fresh process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_nnunet_cpu.bench.cases import BenchCase
+from napari_nnunet_cpu.bench.case import BenchCase
 from napari_nnunet_cpu.bench.measured import STAGES, Measured
 from napari_nnunet_cpu.bench.process import run_process
 from napari_nnunet_cpu.engines.int8.known_agreement import AGREEMENTS
@@ -36,26 +36,16 @@ print(peak_memory_bytes())
 
 @dataclass(frozen=True)
 class Ours:
-    """One way of running our command.
-
-    Attributes
-    ----------
-    preset, engine : str
-        As `segment` takes them. Nothing is mirrored, as on the other side.
-    kind : {"first", "same image", "cached"}
-        Whether the cache is empty, was filled by a run of the same image, or by one of another image.
-    streams : int, optional
-        Passes at a time; as many as `segment` takes of its own when None.
-    """
+    """One way of running our command, without mirroring, as on the other side."""
 
     preset: str
     engine: str
-    kind: str
-    streams: int | None = None
+    kind: str  # the cache is empty ("first"), filled by a run of the "same image", or by one of another ("cached")
+    streams: int | None = None  # tiles at a time; None leaves the number to `segment`
 
     @classmethod
     def ways(cls, preset: str, engine: str, streams: Sequence[int] = ()) -> list[Ours]:
-        """Those of a preset, in the order in which the cache comes to be as they need it; last with these streams."""
+        """The ways of a preset, each of which leaves in the cache what the next one needs; last with these streams."""
         plain = [cls(preset, engine, kind) for kind in ("first", *["same image"] * _in_int8(preset), "cached")]
         return [*plain, *(cls(preset, engine, "cached", number) for number in streams)]
 

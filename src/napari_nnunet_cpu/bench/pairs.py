@@ -1,4 +1,4 @@
-"""Rounds of fresh processes, ours and theirs in turn, and what they add up to."""
+"""Rounds of fresh processes, ours and theirs in turn, and the medians over them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_nnunet_cpu.bench.agreement import Agreement, agreement, boundary_share
-from napari_nnunet_cpu.bench.cases import BenchCase
+from napari_nnunet_cpu.bench.case import BenchCase
 from napari_nnunet_cpu.bench.measured import STAGES, Measured
 from napari_nnunet_cpu.bench.ours import Ours
 from napari_nnunet_cpu.bench.ratios import middle, ratio
@@ -20,27 +20,16 @@ REFERENCE = "nnU-Net"
 
 @dataclass
 class Round:
-    """What each way of running took, by its name, and how ours agrees with nnU-Net."""
+    """One run of each way, by its name, and the agreement of ours with nnU-Net's labels."""
 
     runs: dict[str, Measured] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
 
 
 class Pairs:
-    """Runs one case in all ways, round after round.
+    """Runs one case in all ways, round after round, and with nnU-Net where it is installed.
 
-    Parameters
-    ----------
-    case : BenchCase
-        What is segmented.
-    ways : sequence of Ours
-        How we are run: those of each preset one after the other, which leaves in the cache what the next needs.
-    theirs : Theirs
-        nnU-Net; left out where it is not installed.
-    work : Path
-        Folder for labels and caches.
-    on_run : callable
-        Told what is run, before it is.
+    `work` is the folder for labels and caches; `on_run` is called before every process.
     """
 
     def __init__(
@@ -73,7 +62,7 @@ class Pairs:
             self.rounds.append(found)
         return {
             "name": self.case.name,
-            "what": self.case.what,
+            "what": self.case.description,
             "options": list(self.case.options),
             "image": {"shape": list(image.shape), "spacing_mm": list(image.spacing_mm)},
             "patch": list(self.case.model.configuration.patch_size),

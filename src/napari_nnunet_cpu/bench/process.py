@@ -1,4 +1,4 @@
-"""A process from start to exit: its seconds, what it said, how it ended, and the memory of its children."""
+"""A process from start to exit: its seconds, its output, its failure, and the memory of its children."""
 
 from __future__ import annotations
 
@@ -20,46 +20,27 @@ _LOOK_EVERY = 0.1  # seconds
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended.
+    """A process that has ended; `failure` is one line on why it failed."""
 
-    Attributes
-    ----------
-    seconds : float
-        From start to exit.
-    output : str
-        What it wrote to stdout.
-    failure : str or None
-        One line on why it failed; None when it did not.
-    children_mb : float
-        Most memory that its children, and theirs, were seen to hold at one time.
-    """
-
-    seconds: float
-    output: str
+    seconds: float  # from start to exit
+    output: str  # of stdout
     failure: str | None
-    children_mb: float
+    children_mb: float  # peak memory of its children and theirs together
 
 
 def run_process(
     command: Sequence[str], environment: Mapping[str, str], timeout: float = threading.TIMEOUT_MAX
 ) -> Ended:
-    """Run a command and wait for it; after `timeout` seconds it is killed.
+    """Run a command and wait for it; kill it after `timeout` seconds.
 
-    Parameters
-    ----------
-    command : sequence of str
-        Program and arguments.
-    environment : mapping of str to str
-        Variables on top of this process's own.
-    timeout : float, optional
-        In seconds.
+    `environment` holds variables on top of this process's own.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**os.environ, **environment}
         )
-        # wait(timeout) would look twenty times a second only, and that is what the shortest runs differ by.
+        # wait(timeout) would look twenty times a second only, and the shortest runs differ by less.
         limit = threading.Timer(timeout, process.kill)
         children = _Children(process.pid)
         try:

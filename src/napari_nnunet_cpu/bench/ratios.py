@@ -11,29 +11,15 @@ Figure = float | None
 
 @dataclass(frozen=True)
 class Ratio:
-    """Theirs over ours: above 1 we win.
-
-    Attributes
-    ----------
-    medians : float
-        Ratio of the medians.
-    least, most : float
-        Of the ratios of the pairs.
-    """
+    """Theirs over ours: above 1 we win."""
 
     medians: float
-    least: float
+    least: float  # of the ratios of the pairs
     most: float
 
 
 def ratio(theirs: Sequence[Figure], ours: Sequence[Figure]) -> Ratio | None:
-    """The ratio over the pairs in which both sides have a figure and ours is above 0; None where there is none.
-
-    Parameters
-    ----------
-    theirs, ours : sequence of float or None
-        A figure per pair.
-    """
+    """The ratio over the pairs in which both sides have a figure and ours is above 0; None where there is none."""
     pairs = [(a, b) for a, b in zip(theirs, ours, strict=True) if a is not None and b is not None and b > 0]
     if not pairs:
         return None
@@ -42,6 +28,6 @@ def ratio(theirs: Sequence[Figure], ours: Sequence[Figure]) -> Ratio | None:
 
 
 def middle(figures: Sequence[Figure]) -> Figure:
-    """The median of those that are there; None where none is."""
+    """The median of the figures that are not None; None where all are."""
     there = [figure for figure in figures if figure is not None]
     return median(there) if there else None

@@ -1,4 +1,4 @@
-"""A case's rows as text: for the terminal and for Markdown the same cells."""
+"""Figures as text: the same cells for the terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ HEADER = (
     "way", "whole", "load", "prepare", "predict", "export", "first final", "memory",
     "times faster", "stages alone", "times less memory", "labels equal", "worst class",
 )  # fmt: skip
-_NUMBERS = range(1, len(HEADER) - 1)  # columns that are set to the right
 _ABSENT = "–"
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """The cells of one row of `Pairs.rows`, in the order of `HEADER`; with a failure, what was measured before it."""
+    """The cells of one row of `Pairs.rows`, in the order of `HEADER`; after a failure, the figures before it."""
     return (
         row["way"] if row["failure"] is None else f"{row['way']}, failed: {row['failure']}",
         _seconds(row["seconds"]),
@@ -30,7 +29,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def title(case: dict[str, Any]) -> str:
-    """What the case is, in one line."""
+    """The case in one line."""
     boundary = "" if case["boundary_share"] is None else f", {100 * case['boundary_share']:.0f} % boundary"
     options = f", {' '.join(case['options'])}" if case["options"] else ""
     return (
@@ -40,19 +39,14 @@ def title(case: dict[str, Any]) -> str:
     )
 
 
-def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table of the rows."""
-    lines = [HEADER, *(tuple(cell.replace("|", "\\|") for cell in cells(row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [
-        "| " + " | ".join(
-            cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ) + " |"
-        for line in lines
-    ]  # fmt: skip
-    rule = "|".join("-" * (width + 1) + (":" if column in _NUMBERS else "-") for column, width in enumerate(widths))
-    return "\n".join([padded[0], f"|{rule}|", *padded[1:]]) + "\n"
+def reference_line(reference: dict[str, Any]) -> str:
+    """The versions of the other side, or why there is none, for people."""
+    if reference["nnunetv2"] is None:
+        return (
+            f"nnU-Net was not measured: nnunetv2 is not installed in {reference['where']}; "
+            "name an interpreter that has it with --reference."
+        )
+    return f"nnU-Net: nnunetv2 {reference['nnunetv2']}, torch {reference['torch']}."
 
 
 def _seconds(figure: float | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_nnunet_cpu.bench.cases import BenchCase
+from napari_nnunet_cpu.bench.case import BenchCase
 from napari_nnunet_cpu.bench.measured import Measured
 from napari_nnunet_cpu.bench.process import run_process
 from napari_nnunet_cpu.errors import SettingsError
@@ -22,22 +22,12 @@ _ENVIRONMENT = {"PYTHONSAFEPATH": "1"}
 
 @dataclass(frozen=True)
 class Theirs:
-    """nnU-Net in another interpreter.
-
-    Attributes
-    ----------
-    python : str
-        The interpreter.
-    version, torch : str or None
-        Of nnunetv2 and its torch; None where it is not installed there.
-    timeout : float
-        Seconds after which a run is given up.
-    """
+    """nnU-Net in another interpreter; the versions of nnunetv2 and torch are None where it is not installed there."""
 
     python: str
     version: str | None
     torch: str | None
-    timeout: float
+    timeout: float  # seconds
 
     @classmethod
     def find(cls, python: str, timeout: float) -> Theirs:
@@ -56,7 +46,7 @@ class Theirs:
         return cls(python, version, torch, timeout)
 
     def describe(self) -> dict[str, Any]:
-        """Versions, and where it was looked for: plain values without the paths of this machine."""
+        """Versions, and where nnunetv2 was looked for: plain values without the paths of this machine."""
         where = "this interpreter" if self.python == sys.executable else "the interpreter named"
         return {"nnunetv2": self.version, "torch": self.torch, "where": where}
 

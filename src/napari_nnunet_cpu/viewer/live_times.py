@@ -1,10 +1,11 @@
-"""Measure when labels appear in a window, and how long the window freezes: for `nnunet-cpu bench --live`."""
+"""How soon labels appear in a window, and for how long it does not answer: the program of `nnunet-cpu bench --live`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import napari
@@ -12,17 +13,19 @@ from qtpy.QtCore import QEventLoop, Qt, QTimer
 
 from napari_nnunet_cpu.cases import read_case
 from napari_nnunet_cpu.models import load_model
+from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.settings import Settings, parse_memory
 from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 from napari_nnunet_cpu.viewer.image.sample import case_layer
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 
-_EVERY_MS = 5  # because a timer that is always due would take a core from the run
+_EVERY_MS = 5  # a timer that is always due would keep one core from the run
+_REST_SECONDS = 2.0
 
 
 class LoopWatch:
-    """Measures the longest gap between two rounds of the event loop, in seconds: a few ms at rest."""
+    """The longest gap between two rounds of the event loop: a few ms at rest."""
 
     def __init__(self) -> None:
         self._timer = QTimer()
@@ -33,7 +36,7 @@ class LoopWatch:
         self._timer.start(_EVERY_MS)
 
     def longest(self) -> float:
-        """The longest gap since the last call."""
+        """Seconds of the longest gap since the last call."""
         self._tick()
         found, self._longest = self._longest, 0.0
         return found
@@ -45,9 +48,9 @@ class LoopWatch:
 
 
 class SliceWatch:
-    """Measures when the slice on screen gets its first and its last labels.
+    """The times of the first and of the last labels on the slice on screen.
 
-    Voxels around the cropped image are background from the start, so no event reports them.
+    Voxels that were cropped away are background from the start, and no event tells of them.
     """
 
     def __init__(self, shown: int) -> None:
@@ -57,7 +60,7 @@ class SliceWatch:
         self.final: float | None = None
 
     def see(self, event: FinalLabels) -> None:
-        """Note the time of labels that were painted; each voxel is painted once."""
+        """Note the time, where the labels painted are on the slice; none of them comes twice."""
         rows = event.place[0]
         if not isinstance(rows, slice) or not rows.start <= self._shown < rows.stop:
             return
@@ -66,26 +69,22 @@ class SliceWatch:
             self.first = self.final
 
 
-def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
-    """Segment an image with one channel in a window that shows the middle slice along the first axis.
+def live_times(images: Sequence[str], model: TrainedModel, settings: Settings) -> dict[str, Any]:
+    """Segment an image, a file per channel, in a window with the middle slice along the first axis on screen.
 
-    Returns seconds from the start of the run: "first" and "final" labels on this slice (None if it lies outside the
-    cropped image), and the "whole" run. Further "gap", the longest gap of the event loop in the run, "gap_idle", the
-    same in a window at rest, and "tiles".
+    In seconds from the start: the "first" and the "final" labels on that slice (None where all of it was cropped
+    away) and the "whole" run; the longest "gap" of the event loop meanwhile, and "gap_idle" in a window at rest.
     """
-    case = read_case(image)
-    trained = load_model(model)
     viewer = napari.Viewer()
-    layer = viewer.add_layer(case_layer(case))
-    shown = case.shape[0] // 2
+    layers = [viewer.add_layer(case_layer(read_case(image))) for image in images]
+    shown = layers[0].data.shape[0] // 2
     viewer.dims.set_current_step(0, shown)
     loop = LoopWatch()
-    _process_events(2.0)  # until the window is drawn
+    _process_events(_REST_SECONDS)  # the window draws itself
     loop.longest()
-    _process_events(2.0)
+    _process_events(_REST_SECONDS)
     idle = loop.longest()
-    snapshot = image_from_layers([layer])
-    run = LiveRun(viewer, layer, snapshot, trained, settings)
+    run = LiveRun(viewer, layers[0], image_from_layers(layers), model, settings)
     watch = SliceWatch(shown)
     run.painted.connect(watch.see)
     start = time.perf_counter()
@@ -102,7 +101,6 @@ def live_times(image: str, model: str, settings: Settings) -> dict[str, Any]:
         "gap": gap,
         "gap_idle": idle,
         "tiles": record.get("tiles"),
-        "engine": record.get("engine"),
         "precision": record.get("precision"),
     }
 
@@ -116,15 +114,17 @@ def _process_events(seconds: float) -> None:
 def main() -> None:
     """Print the result of `live_times` as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("image")
     parser.add_argument("model")
-    parser.add_argument("preset")
+    parser.add_argument("fold")
+    parser.add_argument("images", nargs="+")
+    parser.add_argument("--preset", required=True)
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--agreement", type=float)
     parser.add_argument("--memory", type=parse_memory)
     arguments = parser.parse_args()
-    chosen = {"agreement": arguments.agreement, "memory": arguments.memory}
+    chosen = {name: getattr(arguments, name) for name in ("engine", "agreement", "memory")}
     settings = Settings.from_preset(arguments.preset, device="cpu", mirror=False, **chosen)
-    print(json.dumps(live_times(arguments.image, arguments.model, settings)))
+    print(json.dumps(live_times(arguments.images, load_model(arguments.model, folds=[arguments.fold]), settings)))
 
 
 if __name__ == "__main__":

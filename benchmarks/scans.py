@@ -18,19 +18,7 @@ _NOISE = 25.0
 def scan(shape: Sequence[int], spacing_mm: Sequence[float], seed: int) -> npt.NDArray[np.int16]:
     """An image of organs: thresholded smooth fields, each with its own intensity, over a texture, with noise.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Z, Y, X.
-    spacing_mm : sequence of float
-        Z, Y, X in mm.
-    seed : int
-        Another image for every number, always the same one for the same.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (Z, Y, X).
+    `shape` and the result are (Z, Y, X); a seed always gives the same image.
     """
     rng = np.random.default_rng(seed)
     image = 60 * _smooth_field(shape, spacing_mm, _TEXTURE_MM, rng)

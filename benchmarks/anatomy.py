@@ -1,8 +1,8 @@
 """Random networks whose labels look like anatomy: compact regions, every class with its share.
 
-The arithmetic of a network does not depend on its weights, but the export does depend on the labels: where all corners
-of a voxel agree, little is left to do. Weights drawn freely give noise, in which nothing agrees. So the kernels
-that shape the regions are smooth, the fine scales whisper, and the last layer is shifted until every class has its
+The time of a network does not depend on its weights, but the time of the export depends on the labels: where all
+corners of a voxel agree, little is left to do. Weights drawn freely give noise, in which nothing agrees. So the kernels
+that shape the regions are smooth, the fine scales are faint, and the last layer is shifted until every class has its
 share.
 """
 
@@ -14,9 +14,11 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 import torch
+from random_model import RandomModel
+from scipy.ndimage import zoom
 from torch import Tensor, nn
 
-from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models.network.networks import build_network
 from napari_nnunet_cpu.predict.passes.accumulate import gaussian_window
 from napari_nnunet_cpu.predict.tiles.grid import Grid
@@ -30,38 +32,21 @@ _SAMPLES = 40_000  # voxels that the shares are counted in
 _ROUNDS = 200
 
 
-def balanced_weights(
-    architecture: Architecture, heads: int, image: npt.NDArray[np.float32], patch: Sequence[int], seed: int
-) -> dict[str, Tensor]:
-    """Weights with which the background wins most voxels of an image, and every other head about as many.
+def anatomical_weights(model: RandomModel, case: Case, seed: int) -> dict[str, Tensor]:
+    """The state dict with which the background wins most voxels of an image, and every other class about as many.
 
-    Parameters
-    ----------
-    architecture : Architecture
-        Of a U-Net of plain convolutions with one input channel.
-    heads : int
-        Output channels.
-    image : numpy.ndarray
-        A normalized image (Z, Y, X).
-    patch : sequence of int
-        As the plans have it: two lengths for a network in two dimensions.
-    seed : int
-        Other weights for every number, always the same ones for the same.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        The state dict, with nnU-Net's names.
+    The network is a U-Net of plain convolutions with one input channel.
     """
+    architecture, heads = model.network_architecture, model.heads
     generator = torch.Generator().manual_seed(seed)
-    network = build_network(architecture, 1, heads)
+    network = build_network(architecture, model.input_channels, heads)
     with torch.inference_mode():
         for name, parameter in network.named_parameters():
             parameter.copy_(_drawn(name, parameter, generator))
         for level in range(architecture.n_stages - 1):
             joined = network.get_parameter(f"decoder.stages.{level}.convs.0.conv.weight")
             joined[:, joined.shape[1] // 2 :] *= _SKIP ** (level + 1)
-        logits = _blended_logits(network, image, patch, heads, generator)
+        logits = _blended_logits(network, _normalized(model, case), model.patch, heads, generator)
         scale = _SPREAD / logits.std(1)
         scale[0] = 0  # the background's logit is flat: it wins where no class stands out
         last = f"decoder.seg_layers.{architecture.n_stages - 2}"
@@ -76,19 +61,9 @@ def balanced_weights(
 
 
 def shift_to(shares: npt.NDArray[np.float64], logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What to add to each row of the logits so that it is the largest of its column in about this share of them.
+    """The number to add to each head's logits so that the head wins about its share of the voxels.
 
-    Parameters
-    ----------
-    shares : numpy.ndarray
-        Shape (heads,), their sum is 1.
-    logits : numpy.ndarray
-        Shape (heads, voxels).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (heads,).
+    `shares` has the shape (heads,) and the sum 1; `logits` has the shape (heads, voxels).
     """
     heads, voxels = logits.shape
     shift = best = np.zeros(heads, dtype=np.float32)
@@ -100,6 +75,16 @@ def shift_to(shares: npt.NDArray[np.float64], logits: npt.NDArray[np.float32]) -
         # The logarithm pulls a head that wins nothing back at the same pace, however small its share.
         shift = shift - (step * np.clip(np.log(reached + 1e-3), -1, 1)).astype(np.float32)
     return best
+
+
+def _normalized(model: RandomModel, case: Case) -> npt.NDArray[np.float32]:
+    """The image nearly as the network will see it: normalized, and at the model's spacing, (Z, Y, X)."""
+    spacing_mm = (*case.spacing_mm[: 3 - len(model.patch)], *model.spacing)
+    image = case.channels[0].astype(np.float32)
+    image = (image - image.mean()) / image.std()
+    factors = [old / new for old, new in zip(case.spacing_mm, spacing_mm, strict=True)]
+    normalized: npt.NDArray[np.float32] = zoom(image, factors, order=1)
+    return normalized
 
 
 def _blended_logits(

@@ -1,18 +1,20 @@
-"""Writes model folders as nnU-Net does, with tiny random networks: what the tests run on."""
+"""Writes model folders as nnU-Net does, with random networks: the tests and the benchmarks run on them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from napari_nnunet_cpu.models.documents import parse
-from napari_nnunet_cpu.models.labels import labels_from_dataset
+from napari_nnunet_cpu.models.labels import Labels, labels_from_dataset
+from napari_nnunet_cpu.models.network.architecture import Architecture
 from napari_nnunet_cpu.models.network.networks import build_network
 from napari_nnunet_cpu.models.plans import Plans
 
@@ -69,11 +71,29 @@ class RandomModel:
     def folder_name(self) -> str:
         return f"{self.trainer}__{self.plans_name}__{self.configuration}"
 
+    def folder(self, root: Path) -> Path:
+        """The model folder under `root`."""
+        return root / DATASET / self.folder_name
+
     @property
     def input_channels(self) -> int:
         """Of the network: the image's and, in a cascade, one per label of the first stage."""
-        labels = labels_from_dataset(self.labels, self.regions_class_order, "dataset")
-        return len(self.channels) + (len(labels.foreground) if self.first_stage else 0)
+        return len(self.channels) + (len(self._labels.foreground) if self.first_stage else 0)
+
+    @property
+    def heads(self) -> int:
+        """Output channels of the network."""
+        return self._labels.heads
+
+    @property
+    def network_architecture(self) -> Architecture:
+        """Of the network, as the plans describe it."""
+        architecture = parse(Plans, self.plans(), "plans").configuration(self.configuration, "plans").architecture
+        return architecture.with_batch_norm() if self.trainer == "nnUNetTrainerBN" else architecture
+
+    @property
+    def _labels(self) -> Labels:
+        return labels_from_dataset(self.labels, self.regions_class_order, "dataset")
 
     def configurations(self) -> dict[str, Any]:
         """The plans' configurations: this one, those it inherits from, and its first stage's."""
@@ -108,11 +128,13 @@ class RandomModel:
         }
         for kind, order in (("data", 3), ("seg", 1), ("probabilities", 1)):
             configuration[f"resampling_fn_{kind}"] = self.resampling
-            configuration[f"resampling_fn_{kind}_kwargs"] = {
+            by_function: dict[str, dict[str, Any]] = {
                 "resample_data_or_seg_to_shape": options | {"order": order, "is_seg": kind == "seg"},
                 "resample_torch_fornnunet": {"is_seg": kind == "seg", "force_separate_z": self.force_separate_z},
                 "no_resampling_hack": {},
-            }[self.resampling] | self.resampling_options.get(kind, {})
+            }
+            extra = self.resampling_options.get(kind, {})
+            configuration[f"resampling_fn_{kind}_kwargs"] = by_function[self.resampling] | extra
         per_stage = "n_conv_per_stage" if self.family == "PlainConvUNet" else "n_blocks_per_stage"
         if self.old_layout:
             configuration |= {
@@ -186,29 +208,32 @@ class RandomModel:
             document["regions_class_order"] = self.regions_class_order
         return document
 
-    def write(self, root: Path, plans: dict[str, Any] | None = None) -> Path:
-        """Make the folder under `root` and return it; `plans` are those of a cascade that this is part of."""
+    def write(self, root: Path, plans: dict[str, Any] | None = None, weights: Weights | None = None) -> Path:
+        """Make the folder under `root` and return it.
+
+        `plans` are those of a cascade that this is part of; `weights` are `even_weights` unless given.
+        """
         plans = plans or self.plans()
         if self.first_stage is not None:
             self.first_stage.write(root, plans)
-        folder = root / DATASET / self.folder_name
+        folder = self.folder(root)
         folder.mkdir(parents=True)
         (folder / "plans.json").write_text(json.dumps(plans))
         (folder / "dataset.json").write_text(json.dumps(self.dataset()))
         for number, fold in enumerate(self.folds):
             path = folder / f"fold_{fold}" / self.checkpoint_name
             path.parent.mkdir()
-            torch.save(self.checkpoint(number), path)
+            torch.save(self.checkpoint(number, weights), path)
         if self.postprocessing is not None:
             path = folder / f"crossval_results_folds_{'_'.join(self.folds)}" / "postprocessing.json"
             path.parent.mkdir()
             path.write_text(json.dumps(postprocessing_document(self.postprocessing)))
         return folder
 
-    def checkpoint(self, number: int = 0) -> dict[str, Any]:
+    def checkpoint(self, number: int = 0, weights: Weights | None = None) -> dict[str, Any]:
         """What nnU-Net's trainer saves, its numpy scalars included."""
         return {
-            "network_weights": self._balanced_weights(self.seed + number),
+            "network_weights": (weights or even_weights)(self, self.seed + number),
             "optimizer_state": {},
             "grad_scaler_state": None,
             "logging": {"train_losses": [np.float32(-0.5)], "ema_fg_dice": [np.float64(0.5)]},
@@ -219,46 +244,47 @@ class RandomModel:
             "inference_allowed_mirroring_axes": None if self.mirror_axes is None else tuple(self.mirror_axes),
         }
 
-    def _balanced_weights(self, seed: int) -> dict[str, torch.Tensor]:
-        """Random weights whose heads have equal mean and spread, or one class would win everywhere."""
-        plans = parse(Plans, self.plans(), "plans")
-        architecture = plans.configuration(self.configuration, "plans").architecture
-        if self.trainer == "nnUNetTrainerBN":
-            architecture = architecture.with_batch_norm()
-        heads = labels_from_dataset(self.labels, self.regions_class_order, "dataset").heads
-        generator = torch.Generator().manual_seed(seed)
-        network = build_network(architecture, self.input_channels, heads)
-        with torch.no_grad():
-            for name, parameter in network.named_parameters():
-                if parameter.ndim > 1:
-                    center, spread = 0.0, (2 / parameter[0].numel()) ** 0.5
-                else:
-                    center, spread = 1.0 if name.endswith("weight") else 0.0, 0.1  # a norm's factor, or a bias
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + center)
-            for name, buffer in network.named_buffers():  # batch normalization's statistics
-                if name.endswith("running_mean"):
-                    buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
-                elif name.endswith("running_var"):
-                    buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
-            flat = network(self._example(generator))[0].flatten(1)
-            last = network.get_submodule("decoder.seg_layers")[-1]
-            scale = self.spread / flat.std(1)
-            last.weight.mul_(scale.view(-1, *[1] * (last.weight.ndim - 1)))
-            last.bias.sub_(flat.mean(1)).mul_(scale)
-        return network.state_dict()
 
-    def _example(self, generator: torch.Generator) -> torch.Tensor:
-        """An input as the network will see them: a smooth image and, in a cascade, the labels of a first stage."""
-        coarse = [max(n // 4, 1) for n in self.patch]
-        mode = "trilinear" if len(self.patch) == 3 else "bilinear"
-        image = torch.randn((1, len(self.channels), *coarse), generator=generator)
-        image = torch.nn.functional.interpolate(image, size=tuple(self.patch), mode=mode)
-        labels = self.input_channels - len(self.channels)
-        if not labels:
-            return image
-        blocks = torch.randint(labels + 1, (1, *coarse), generator=generator)
-        one_hot = torch.stack([(blocks == label + 1).float() for label in range(labels)], dim=1)
-        return torch.cat([image, torch.nn.functional.interpolate(one_hot, size=tuple(self.patch))], dim=1)
+Weights = Callable[[RandomModel, int], dict[str, torch.Tensor]]  # the state dict of a model, for a seed
+
+
+def even_weights(model: RandomModel, seed: int) -> dict[str, torch.Tensor]:
+    """Random weights whose heads have equal mean and spread, or one class would win everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    network = build_network(model.network_architecture, model.input_channels, model.heads)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.ndim > 1:
+                center, spread = 0.0, (2 / parameter[0].numel()) ** 0.5
+            else:
+                center, spread = 1.0 if name.endswith("weight") else 0.0, 0.1  # a norm's factor, or a bias
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + center)
+        for name, buffer in network.named_buffers():  # batch normalization's statistics
+            if name.endswith("running_mean"):
+                buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
+            elif name.endswith("running_var"):
+                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+        flat = network(_example(model, generator))[0].flatten(1)
+        last = [module for name, module in network.named_modules() if name.startswith("decoder.seg_layers.")][-1]
+        scale = model.spread / flat.std(1)
+        weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
+        weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
+        bias.sub_(flat.mean(1)).mul_(scale)
+    return network.state_dict()
+
+
+def _example(model: RandomModel, generator: torch.Generator) -> torch.Tensor:
+    """An input as the network will see it: a smooth image and, in a cascade, the labels of a first stage."""
+    coarse = [max(n // 4, 1) for n in model.patch]
+    mode = "trilinear" if len(model.patch) == 3 else "bilinear"
+    image = torch.randn((1, len(model.channels), *coarse), generator=generator)
+    image = torch.nn.functional.interpolate(image, size=tuple(model.patch), mode=mode)
+    labels = model.input_channels - len(model.channels)
+    if not labels:
+        return image
+    blocks = torch.randint(labels + 1, (1, *coarse), generator=generator)
+    one_hot = torch.stack([(blocks == label + 1).float() for label in range(labels)], dim=1)
+    return torch.cat([image, torch.nn.functional.interpolate(one_hot, size=tuple(model.patch))], dim=1)
 
 
 def postprocessing_document(removed: Sequence[Any]) -> dict[str, Any]:
@@ -269,7 +295,7 @@ def postprocessing_document(removed: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def smooth_image(shape: Sequence[int], seed: int = 0, channels: int = 1) -> np.ndarray:
+def smooth_image(shape: Sequence[int], seed: int = 0, channels: int = 1) -> npt.NDArray[np.float32]:
     """An image (C, Z, Y, X) like a scan: smooth structures, some noise, a zero margin; float32."""
     from scipy.ndimage import gaussian_filter
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from napari_nnunet_cpu.bench.table import markdown_table, title
+from napari_nnunet_cpu.bench.table import HEADER, cells, reference_line, title
 
+_NUMBERS = range(1, len(HEADER) - 1)  # columns that are set to the right
 _INTRODUCTION = """\
 # Benchmarks
 
@@ -15,8 +17,8 @@ How long does an image take, and how much memory, next to nnU-Net on the same co
 {command}
 ```
 
-and so are your own figures: `nnunet-cpu bench -m MODEL --image IMAGE` measures your model on your image, and
-`--reference PYTHON` names an interpreter that has nnunetv2.
+in a checkout of the repository. `nnunet-cpu bench -m MODEL --image IMAGE` measures your model on your image in the same
+way. In both, `--reference PYTHON` names an interpreter that has nnunetv2.
 
 ## How it was measured
 
@@ -68,14 +70,19 @@ def page(document: dict[str, Any], command: str) -> str:
     return introduction + computer + "".join(sections)
 
 
-def reference_line(reference: dict[str, Any]) -> str:
-    """What the other side is, or why there is none, for people."""
-    if reference["nnunetv2"] is None:
-        return (
-            f"nnU-Net was not measured: nnunetv2 is not installed in {reference['where']}; "
-            "name an interpreter that has it with --reference."
-        )
-    return f"nnU-Net: nnunetv2 {reference['nnunetv2']}, torch {reference['torch']}."
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table of the rows."""
+    lines = [HEADER, *(tuple(cell.replace("|", "\\|") for cell in cells(row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        "| " + " | ".join(
+            cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ) + " |"
+        for line in lines
+    ]  # fmt: skip
+    rule = "|".join("-" * (width + 1) + (":" if column in _NUMBERS else "-") for column, width in enumerate(widths))
+    return "\n".join([padded[0], f"|{rule}|", *padded[1:]]) + "\n"
 
 
 def _versions(found: dict[str, str | None]) -> str:

@@ -25,9 +25,9 @@ from small_models import MODELS, load_models
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.boxes import inside, slices
 from napari_nnunet_cpu.errors import CaseError, SettingsError
-from napari_nnunet_cpu.predict import Segmentation, run_to_end, segment
-from napari_nnunet_cpu.predict import run as run_module
+from napari_nnunet_cpu.predict import Segmentation, run_to_end, segment, setup
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
+from napari_nnunet_cpu.predict.resume import RunSaver
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
@@ -120,13 +120,13 @@ def wholes(models: dict[str, TrainedModel], case: Case) -> dict[str, Run]:
 @pytest.fixture
 def no_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends saves what it has; one that is killed does not."""
-    whole = run_module.RunSaver.save
+    whole = RunSaver.save
 
     def only_when_due(self: Any) -> None:
         if sys._getframe(1).f_code.co_name == "note":
             whole(self)
 
-    monkeypatch.setattr(run_module.RunSaver, "save", only_when_due)
+    monkeypatch.setattr(RunSaver, "save", only_when_due)
 
 
 @pytest.mark.usefixtures("no_last_save")
@@ -337,7 +337,7 @@ def test_a_run_that_can_not_be_made_locks_no_one_out(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "Patches", fails)
+        patch.setattr(setup, "Patches", fails)
         with pytest.raises(CaseError) as kept:
             run_as("dense", case, models["3d"], tmp_path)
     run, _ = run_as("dense", case, models["3d"], tmp_path)

@@ -1,4 +1,4 @@
-"""Corrected labels into the folder of a session: a raw dataset that nnU-Net can train on next."""
+"""Save corrected labels in a session folder, a raw dataset that nnU-Net can train on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.models.labels import LabelValue
     from napari_nnunet_cpu.viewer.image.layers import LayerImage
 
-_GIVE = "save it with the image it was made from"
+_ADVICE = "save it with the image it was made from"
 
 
 def save_corrected(
@@ -34,35 +34,28 @@ def save_corrected(
     model: TrainedModel,
     spacing_mm: Spacing | None = None,
 ) -> tuple[str, ...]:
-    """Save the labels of a layer with their image, in file order, as cases of a raw dataset.
+    """Save the labels of a layer with their image, in file order, as cases of a raw dataset; return the identifiers.
 
-    Channels, labels and reader are the model's, and so is what it takes for the spacing: a model of
-    voxels (Tiff3DIO, NaturalImage2DIO) is trained further on voxels.
+    Channels, labels and reader are the model's, and so is the spacing that this reader finds: a model of
+    voxels (Tiff3DIO, NaturalImage2DIO) is trained further on voxels. Time points before one that fails
+    are saved.
 
     Parameters
     ----------
     folder : path
-        As `RawDataset` takes it. Saving the same image again replaces its labels.
+        See `RawDataset`. Saving the same image again replaces its labels.
     labels_layer : Labels
-        On the grid that this package gives the labels of the image.
+        On the grid of labels of the image.
     image : LayerImage
-        Of a series, its time points are those of the labels; where the labels layer names its own
-        in its metadata, as results do, these are taken.
-    model : TrainedModel
-        Whose labels were corrected.
+        For a series, its time points are those of the labels, unless the metadata of the labels name others.
     spacing_mm : tuple of float, optional
         Spacing (Z, Y, X) that the user states.
-
-    Returns
-    -------
-    tuple of str
-        The identifiers: one, or one for each time point. Those before a time point that fails are saved.
 
     Raises
     ------
     CaseError, OutputError, SettingsError
-        As `RawDataset.add`, and when the layer does not lie on the image's grid, or was made from another image,
-        or with a model of other labels.
+        As in `RawDataset.add`; also when the layer does not lie on the image's grid, or was made from
+        another image or with a model of other labels.
     ModelError
         When the model's folder is gone.
     """
@@ -71,7 +64,7 @@ def save_corrected(
     origin = origin_of(labels_layer)
     if origin is not None and origin.preview:
         raise CaseError(f"{labels_layer.name} is still computed; keep what is finished, or wait for the end")
-    check_image(labels_layer, image, _GIVE)
+    check_image(labels_layer, image, _ADVICE)
     check_model(labels_layer, model)
     if getattr(labels_layer, "multiscale", False):
         raise CaseError(f"{labels_layer.name} has several scales; make a layer of the finest one")
@@ -81,7 +74,7 @@ def save_corrected(
     for number, time in enumerate(image.times):
         labels = image.from_labels(painted, number)
         case = image.case(spacing_mm, time)
-        check_checksums(labels_layer, image, [checksum(case)], _GIVE)
+        check_checksums(labels_layer, image, [checksum(case)], _ADVICE)
         case = _as_model_sees(case, model)
         name = _name(image, time)
         reader = model.plans.image_reader_writer
@@ -90,18 +83,15 @@ def save_corrected(
 
 
 def label_values(model: TrainedModel) -> tuple[dict[str, LabelValue], tuple[int, ...] | None]:
-    """The "labels" and "regions_class_order" for a dataset that holds labels as the model gives them.
+    """The "labels" and "regions_class_order" of a dataset with labels of this model.
 
-    Raises
-    ------
-    ModelError
-        When the model's dataset.json can't be read any more.
+    Raises `ModelError` if the model's dataset.json can't be read any more.
     """
     path = model.folder / "dataset.json"
     dataset = parse(Dataset, read_json(path), str(path))
     if model.labels.region_values is not None:
         return dataset.labels, model.labels.region_values
-    # Values as the model paints them, which are without gaps also where its training data had some.
+    # The values that the model paints, because they have no gaps, even if those of its training data had.
     values: dict[str, LabelValue] = {"background": 0}
     values |= {name: value for value, name in model.labels.names.items() if value}
     if "ignore" in dataset.labels:
@@ -122,8 +112,8 @@ def _at_times_of(layer: Labels, image: LayerImage) -> LayerImage:
 
 
 def _as_model_sees(case: Case, model: TrainedModel) -> Case:
-    """The case at the spacing that the model's reader gives it; a plane's is not read where it does not matter."""
-    reader_order(case, model)  # a model that turns images has to know how they lie in the body
+    """The case with the spacing that the model's reader finds, unless the case is a plane."""
+    reader_order(case, model)  # raises if the model needs an orientation and the case has none
     spacing = spacing_seen_by_reader(case, model)
     if case.planar or spacing == case.seen_by(model.plans.image_reader_writer).spacing_mm:
         return case
@@ -131,7 +121,7 @@ def _as_model_sees(case: Case, model: TrainedModel) -> Case:
 
 
 def _name(image: LayerImage, time: int) -> str:
-    """The image's name, with the time point where there are several."""
+    """The name of the image, with the time point if it is a series."""
     if image.axes.time is None:
         return image.name
     last = image.placement.shape[image.axes.time] - 1

@@ -1,4 +1,4 @@
-"""What labels were made from: it travels with their layer, whatever layers are called later."""
+"""The origin of labels: their image and model, which stay known when layers are renamed."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Origin:
     Attributes
     ----------
     image : LayerImage
-        A snapshot, at the time points of the labels. It keeps the arrays, so that the right pair can be saved
-        after the image was removed or its data replaced.
+        A snapshot at the time points of the labels. It holds the arrays, so that labels can be saved with
+        their image even after its layer was removed or got other data.
     model : TrainedModel
-        Of an ensemble the first one: all have the same channels and labels.
+        For an ensemble, the first model: all have the same channels and labels.
     spacing_mm : tuple of float or None
         Spacing (Z, Y, X) that the user stated.
     provenance : dict
-        How the labels were made; `metadata["nnunet"]` of their layer.
+        The provenance of the labels, also in `metadata["nnunet"]` of their layer.
     preview : bool
         Whether the labels are still being computed.
     """
@@ -50,7 +50,7 @@ class Origin:
     preview: bool = False
 
     def image_now(self) -> LayerImage:
-        """The image with the scale and name that its layers have now; the snapshot where they hold other data."""
+        """The image with the present scale and name of its layers; the snapshot if they hold other data."""
         layers = _sources(self.image)
         if len(layers) < len(self.image.sources) or _data_replaced(self.image):
             return self.image
@@ -60,19 +60,19 @@ class Origin:
         return replace(now, times=self.image.times)
 
 
-# By the layer itself, since it and its image may be renamed. The layer's metadata have the same in words, for copies of
-# the layer and for files that keep metadata.
+# By layer object, because layers and images may be renamed. The metadata of the layer hold the same as plain values,
+# for copies of the layer and for file formats that keep metadata.
 _ORIGINS: WeakKeyDictionary[Layer, Origin] = WeakKeyDictionary()
 
 
 def bind(layer: Layer, origin: Origin | None) -> None:
-    """Note what a layer was made from."""
+    """Set the origin of a layer."""
     if origin is not None:
         _ORIGINS[unwrapped(layer)] = origin
 
 
 def origin_of(layer: Layer) -> Origin | None:
-    """What a layer, or the layer that it is a copy of, was made from; None where nobody knows."""
+    """The origin of a layer, or of the layer that it was copied from; None if it is unknown."""
     found = _ORIGINS.get(unwrapped(layer))
     number = provenance_of(layer).get("id")
     if found is None and number is not None:
@@ -82,17 +82,14 @@ def origin_of(layer: Layer) -> Origin | None:
 
 
 def provenance_of(layer: Layer) -> Mapping[str, Any]:
-    """How the labels of a layer were made, as its metadata say; empty where they are not of this package."""
+    """The provenance in a layer's metadata; empty for a layer that this package did not make."""
     about = layer.metadata.get("nnunet")
     known = isinstance(about, dict) and isinstance(about.get("image"), dict) and isinstance(about.get("runs"), list)
     return about if known else {}
 
 
 def check_image(layer: Layer, image: LayerImage, instead: str) -> None:
-    """Raise `CaseError` when a layer was made from another image than this one.
-
-    `instead` says what to do.
-    """
+    """Raise `CaseError` if a layer was made from another image; `instead` says what to do."""
     origin = origin_of(layer)
     if origin is None or _same(origin.image, image):
         return
@@ -103,9 +100,9 @@ def check_image(layer: Layer, image: LayerImage, instead: str) -> None:
 
 
 def check_checksums(layer: Layer, image: LayerImage, checksums: Sequence[str], instead: str) -> None:
-    """Raise `CaseError` when the metadata of a layer say that it was made from other intensities.
+    """Raise `CaseError` if a layer was made from other intensities, by the checksums in its metadata.
 
-    For layers of which no more is known: those that were saved and opened again.
+    It is for layers with an unknown origin, which were saved and opened again.
     """
     about = provenance_of(layer).get("image", {})
     recorded = about.get("checksums")
@@ -114,7 +111,7 @@ def check_checksums(layer: Layer, image: LayerImage, checksums: Sequence[str], i
 
 
 def check_model(layer: Layer, model: TrainedModel) -> None:
-    """Raise `CaseError` when the labels in a layer mean something else than those of a model."""
+    """Raise `CaseError` if the labels in a layer have other names than those of a model."""
     runs = provenance_of(layer).get("runs")
     made_with = runs[-1].get("model", {}) if runs else {}
     names = {str(value): name for value, name in model.labels.names.items()}
@@ -126,7 +123,7 @@ def check_model(layer: Layer, model: TrainedModel) -> None:
 
 
 def changes_of(image: LayerImage) -> str | None:
-    """What became of an image's layers since the snapshot, for people; None where nothing did, or they are gone."""
+    """How an image's layers have changed since the snapshot, for the user; None if they have not, or were removed."""
     if _data_replaced(image):
         return "got other data"
     for layer in _sources(image):
@@ -139,44 +136,44 @@ def changes_of(image: LayerImage) -> str | None:
 
 
 def state_of(layer: Image) -> tuple[Any, ...]:
-    """Values that are others once the layer has other data or lies elsewhere."""
+    """Values that change when the layer gets other data or is moved."""
     place = (layer.scale, layer.translate, layer.rotate, layer.shear, layer.affine.affine_matrix)
     return id(layer), id(_array(layer)), layer.units, *(np.asarray(numbers).tobytes() for numbers in place)
 
 
 def checksum(case: Case) -> str:
-    """A number for the intensities of a case, as text."""
+    """A checksum of the intensities of a case, as text."""
     found = zlib.crc32(f"{case.channels.dtype.str} {case.channels.shape}".encode())
     for channel in case.channels:
-        for plane in channel:  # one at a time, since they may have to be copied
+        for plane in channel:  # one at a time, because planes may have to be copied
             found = zlib.crc32(np.ascontiguousarray(plane).data, found)
     return f"{found:08x}"
 
 
 def title(image: LayerImage) -> str:
-    """What the image is called now."""
+    """The present name of the image."""
     layers = _sources(image)
     return str(layers[0].name) if layers else image.name
 
 
 def _same(one: LayerImage, other: LayerImage) -> bool:
-    """Whether two snapshots share a channel: labels of a CT lie on a CT with its PET, too."""
+    """Whether two snapshots share a channel, because labels of a CT also lie on the CT with its PET."""
     return any(array is another for array in one.arrays for another in other.arrays)
 
 
 def _sources(image: LayerImage) -> list[Image]:
-    """The layers of an image that are still there."""
+    """The layers of an image that still exist."""
     return [layer for layer in (source() for source in image.sources) if layer is not None]
 
 
 def _data_replaced(image: LayerImage) -> bool:
-    """Whether a layer that is still there holds another array than in the snapshot."""
+    """Whether an existing layer holds another array than in the snapshot."""
     held = [(source(), array) for source, array in zip(image.sources, image.arrays, strict=False)]
     return any(layer is not None and _array(layer) is not array for layer, array in held)
 
 
 def _array(layer: Image) -> Any:
-    """What the layer holds, of several scales the finest."""
+    """The array of a layer; of a multiscale layer, the finest."""
     return layer.data[0] if layer.multiscale else layer.data
 
 

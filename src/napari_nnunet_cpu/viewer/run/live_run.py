@@ -1,4 +1,4 @@
-"""A run on a layer of a viewer: computed in a thread while its labels appear, stopped and gone on with."""
+"""A run on a layer of a viewer, computed in a thread while its labels appear."""
 
 from __future__ import annotations
 
@@ -37,57 +37,56 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.cases.case import Spacing
 
 
-# Those that go on: nobody else need hold them.
+# Keeps runs alive while they compute, because nobody else may hold them.
 _RUNNING: set[LiveRun] = set()
 
 
 class LiveRun:
-    """Segments a layer in a thread. What is looked at comes first, and labels are shown once they are final.
+    """Segments a layer in a thread: the slice on screen first, with labels shown as soon as they are final.
 
-    Everything is to be called on the main thread, and every signal comes there.
+    All methods must be called on the main thread, and all signals arrive there.
 
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layers are.
+        Holds the layers.
     layer : Image
-        What `image` is a snapshot of; the labels lie on it.
+        The source of `image`.
     image : LayerImage
-        What to segment.
+        The image to segment.
     model, settings, spacing_mm, first_stage, folder
-        As `LayerSegmentation` takes them.
+        See `LayerSegmentation`.
     target : MergeTarget, optional
-        The layer into which the labels go; a new one when None, or when that one does not take them any more.
+        The layer that takes the labels. Without one, or if it can't take them any more, they get a new layer.
     priority : int
-        Below 0 for a run in the background, which pauses while another one wants the computer.
+        Below 0 for a background run, which pauses while another run needs the computer.
     asked_for : callable, optional
-        Whether the user still looks at what this run is for; asked at its end.
+        Whether the user still works on the image of this run; called at its end.
 
     Attributes
     ----------
     progressed : psygnal.Signal
-        With every event of the run: `Waiting`, `StageStarted`, `TileDone`.
+        Emitted with every event of the run: `Waiting`, `StageStarted`, `TileDone`.
     painted : psygnal.Signal
-        With `FinalLabels`, once they are in the preview.
+        Emitted with `FinalLabels` that were painted into the preview.
     ended : psygnal.Signal
-        With the labels layer; with None when the run was cancelled, and can be started again to go on.
+        Emitted with the labels layer, or with None if the run was cancelled. Then `start` resumes it.
     failed : psygnal.Signal
-        With the exception; what was computed is kept, and the run can be started again.
+        Emitted with the exception. Computed tiles are kept, and the run can be started again.
     image : LayerImage
-        What is segmented.
+        The image to segment.
     preview : Preview
-        Where final labels appear before the end.
+        Shows final labels before the end.
     target : MergeTarget or None
-        Where the labels of the next result go.
+        The layer that takes the labels of the next result.
     result : LayerResult or None
-        What was delivered last.
+        The last result.
     labels : Labels or None
-        The layer that holds it.
+        The layer of the last result.
     uncertainty : Image or None
-        The layer of its uncertainty, where that was asked for.
+        The layer of its uncertainty, if the settings ask for it.
     remark : str
-        What is to be known of the last result, for people: that it came in the background, or that the image has
-        changed since the run began.
+        A remark on the last result for the user: for example, that the image has changed since the run began.
     """
 
     progressed = Signal(object)
@@ -131,48 +130,48 @@ class LiveRun:
         self._foreground = Foreground(viewer)
         self._asked_to_stop = False
         self._abandoned = False
-        self._told: str | None = None
+        self._reported_problem: str | None = None
         self._tiles_done = 0
 
     @property
     def running(self) -> bool:
-        """Whether it goes on, or waits for another run to end."""
+        """Whether the run computes, or waits for another run."""
         return self._worker is not None
 
     @property
     def unfinished(self) -> bool:
-        """Whether it was stopped half-way, by the user or by an error, and can be gone on with."""
+        """Whether the user or an error stopped the run half-way, so that it can be resumed."""
         return (self._tiles_done > 0 or self.preview.painted) and not self.running
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was asked to stop."""
+        """Whether the run was asked to stop."""
         return self._asked_to_stop or (self._worker is not None and self._worker.cancelled)
 
     @property
     def _closing(self) -> bool:
-        """Whether the window, or the program, is being closed, so that nothing can be shown any more."""
+        """Whether the window or the program closes, so that nothing can be shown any more."""
         if self._worker is None:
             return False
         return self._worker.window_closed or (self._worker.cancelled and not self._asked_to_stop)
 
     @property
     def saving_problem(self) -> str | None:
-        """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
+        """Why the run is no longer saved, for the user; None if it is saved, or was not to be saved."""
         return self._segmentation.saving_problem
 
     def start(self) -> None:
-        """Begin, or go on; nothing happens while it is running."""
+        """Start or resume the run; does nothing while it is running."""
         if self._worker is not None:
             return
         self._asked_to_stop = False
         self._foreground = Foreground(self._viewer)
-        doing = f"segmenting {self.image.name}"
-        self._worker = worker = make_worker(self._segmentation.steps, self._viewer, doing, self._priority)
+        task = f"segmenting {self.image.name}"
+        self._worker = worker = make_worker(self._segmentation.steps, self._viewer, task, self._priority)
         ActivityProgress(worker, f"nnU-Net: {self.image.name}", self.cancel)
 
         def of_this(slot: Callable[..., None]) -> Callable[..., None]:
-            """The slot for this start: signals of an earlier one may come late."""
+            """Let a slot ignore signals of an earlier start, which may arrive late."""
             return lambda *what: slot(*what) if worker is self._worker else None
 
         worker.yielded.connect(of_this(self._on_event))
@@ -182,39 +181,28 @@ class LiveRun:
         _RUNNING.add(self)
         self._watch.start()
         guard_contexts()
-        # before the worker begins: making a layer ignores warnings for a moment, as loading an engine does in the
-        # worker, and until Python 3.14 each of two threads that do so at once may undo what the other ignores
+        # Before the worker starts, because making a layer suppresses warnings for a moment, as loading an engine does
+        # in the worker. Until Python 3.14, two threads that do so at the same time may undo each other's filters.
         self.preview.show()
         worker.start()
 
     def cancel(self) -> None:
-        """Stop before the next pass through the network; what is computed is kept."""
+        """Stop before the next pass; computed tiles are kept."""
         if self._worker is not None:
             self._asked_to_stop = True
             self._worker.quit()
 
     def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
-        """Choose the tiles anew for the next start, see `Segmentation.choose`; what is computed counts.
+        """Choose other tiles for the next start, see `Segmentation.choose`; computed tiles are kept.
 
-        Raises
-        ------
-        SettingsError
-            When they can't be chosen.
+        Raises `SettingsError` if they can't be chosen.
         """
         self._segmentation.choose(box, cover)
 
     def wait(self) -> Labels | None:
-        """Let the window live until the run has ended.
+        """Process events of the window until the run has ended; return the layer, or None if it was cancelled.
 
-        Returns
-        -------
-        Labels or None
-            The layer; None when the run was cancelled.
-
-        Raises
-        ------
-        NNUNetCPUError
-            What the run failed with.
+        Raises the `NNUNetCPUError` that the run failed with.
         """
         loop, found = QEventLoop(), []
 
@@ -233,19 +221,19 @@ class LiveRun:
         return found[0] if found else self.labels
 
     def keep(self) -> Labels | None:
-        """Make a layer of what is final, select it, and take the preview away; None where nothing is."""
+        """Turn the preview's final labels into a selected layer and return it; None if there are none."""
         result = None if self.running else self._segmentation.partial()
         return None if result is None else self._as_new_layer(result, select=True)
 
     def close(self) -> None:
-        """Take the preview away and let others have what is saved: the run is not gone on with."""
+        """Remove the preview and unlock the run file, because the run will not be resumed."""
         self.cancel()
         self.preview.remove()
         if not self.running:
             self._segmentation.close()
 
     def abandon(self) -> None:
-        """Stop for good. What is final becomes a layer, and a warning says so where something was going on."""
+        """Stop for good, keep final labels as a layer, and warn if the run was not finished."""
         if self.running:
             self._abandoned = True
             self.cancel()
@@ -255,7 +243,7 @@ class LiveRun:
             self.close()
 
     def _leave(self) -> None:
-        """Keep what is final, and tell of it."""
+        """Keep the final labels as a layer, and tell the user."""
         result = self._segmentation.partial() if self.preview.painted else None
         kept = None if result is None else self._as_new_layer(result, select=False)
         left = "nothing was finished" if kept is None else f"what was finished is in {kept.name}"
@@ -263,7 +251,7 @@ class LiveRun:
         show_warning(f"{title(self.image)}: the run was cancelled because its panel was closed; {left}")
 
     def _delivered(self, result: LayerResult, background: bool) -> Labels:
-        target, self.target = self.target, None  # it knows the layer as it was before this run
+        target, self.target = self.target, None  # because it remembers the layer from before this run
         if target is None:
             return self._as_new_layer(result, select=not background)
         try:
@@ -275,7 +263,7 @@ class LiveRun:
         return target.layer
 
     def _as_new_layer(self, result: LayerResult, select: bool) -> Labels:
-        """The layer of a result. It is as visible as the preview was; without one, hidden if it is not selected."""
+        """Add the layer of a result, as visible as the preview; without a preview, hidden unless selected."""
         image = self.image if result.origin is None else result.origin.image
         add_first_stage(self._viewer, result, image)
         layer = self.preview.become(result) if image.times == self.image.times else None
@@ -285,14 +273,14 @@ class LiveRun:
             layer = labels_layer(result, image)
             layer.visible = visible
             add_with_names(self._viewer, layer, result.label_names)
-        if result.first_stage is not None:  # which came on top of the preview
+        if result.first_stage is not None:  # because its layer was added above the preview
             self._viewer.layers.move(self._viewer.layers.index(layer), len(self._viewer.layers))
         if select:
             self._viewer.layers.selection.active = layer
         return layer
 
     def _remark(self, labels: Labels, background: bool, merged: bool) -> str:
-        """What is to be known of the result, for people."""
+        """The remark on a result, for the user."""
         remarks = []
         if merged:
             remarks.append(f"merged into {labels.name}")
@@ -306,7 +294,7 @@ class LiveRun:
     def _on_event(self, event: LayerEvent) -> None:
         if self._closing:
             return
-        self._tell_unsaved()
+        self._report_problem()
         if isinstance(event, FinalLabels):
             self.preview.paint(event)
             self.painted.emit(event)
@@ -318,12 +306,12 @@ class LiveRun:
     def _on_result(self, result: LayerResult | None) -> None:
         if result is None or self._worker is None or self._worker.cancelled:
             return
-        behind = self._priority < 0 or not self._asked_for() or self._foreground.left_for(self.preview.layer)
+        background = self._priority < 0 or not self._asked_for() or self._foreground.left_for(self.preview.layer)
         target = self.target
-        self.result, self.labels = result, self._delivered(result, behind)
+        self.result, self.labels = result, self._delivered(result, background)
         if result.uncertainty is not None:
-            self.uncertainty = add_uncertainty(self._viewer, result, self.image, visible=not behind)
-        self.remark = self._remark(self.labels, behind, target is not None and self.labels is target.layer)
+            self.uncertainty = add_uncertainty(self._viewer, result, self.image, visible=not background)
+        self.remark = self._remark(self.labels, background, target is not None and self.labels is target.layer)
         self._segmentation.forget_saved()
         self._tiles_done = 0
         self._end()
@@ -331,10 +319,10 @@ class LiveRun:
 
     def _on_error(self, error: Exception) -> None:
         if self._closing:
-            return  # the end is told when it has finished
+            return  # because `_on_finished` will report the end
         self._end()
         self._stop_showing()
-        self._tell_unsaved()
+        self._report_problem()
         self.failed.emit(error)
 
     def _on_finished(self) -> None:
@@ -342,11 +330,11 @@ class LiveRun:
         self._end()
         if not closing:
             self._stop_showing()
-            self._tell_unsaved()  # the last save came after the last event
+            self._report_problem()  # again, because the last save comes after the last event
         self.ended.emit(None)
 
     def _stop_showing(self) -> None:
-        """Leave what was painted on the screen, if anything was; of an abandoned run make a layer of it."""
+        """Leave a painted preview on screen; for an abandoned run, turn it into a layer."""
         if self._abandoned:
             self._leave()
         elif self.preview.painted:
@@ -362,9 +350,9 @@ class LiveRun:
     def _look(self, focus: Focus | None) -> None:
         self._segmentation.focus = focus
 
-    def _tell_unsaved(self) -> None:
-        """Say once that the run is not saved any more, and why."""
+    def _report_problem(self) -> None:
+        """Warn once that the run is no longer saved, and why."""
         problem = self.saving_problem
-        if problem != self._told and problem is not None:
+        if problem != self._reported_problem and problem is not None:
             show_warning(f"{self.image.name}: {problem}")
-        self._told = problem
+        self._reported_problem = problem

@@ -1,4 +1,4 @@
-"""Which image: a layer for every channel of the model, its axes, its spacing and its time points."""
+"""Choose the image: a layer for each channel of the model, its axes, spacing and time points."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.cases.case import Spacing
     from napari_nnunet_cpu.models import TrainedModel
 
-# What a layer tells when its shape, its place or what is known of it changes.
+# Events of a layer that may change its shape, position, or the geometry in its metadata.
 _PLACE = ("scale", "translate", "units", "affine", "rotate", "shear", "data", "axis_labels", "metadata")
 _AXES_HELP = (
     "What the layer's axes are, in their order: T (time), C (channel) and Z, Y, X of the files that the model\n"
@@ -39,23 +39,23 @@ _AXES_HELP = (
 
 
 class ChannelPicker(Container[Widget]):
-    """A box of image layers for every channel of the model, and what is to be known of the image.
+    """A box of image layers for each channel of the model, and notes on the image.
 
-    The layers are guessed, again whenever one comes, goes or is renamed, until the user chooses one by hand, or types
-    axes or a spacing for them. Where there is one channel the selected image is taken.
+    The layers are guessed again whenever a layer is added, removed or renamed, until the user chooses one, or types
+    axes or a spacing. With a single channel, the selected image is taken.
 
     Attributes
     ----------
     boxes : list of ComboBox
-        One per channel, labelled with its name. A layer that holds all channels is chosen in all of them.
+        One per channel, labelled with its name. A layer with all channels is chosen in all boxes.
     axes : TypedLine
-        "T, C, Z, Y, X"; what is found or guessed, or what the user types.
+        "T, C, Z, Y, X": detected, guessed, or typed by the user.
     spacing : TypedLine
-        "Z, Y, X" in mm; what the layers say, or what the user types.
+        "Z, Y, X" in mm: from the layers, or typed by the user.
     time : ComboBox
-        Which time points; shown for a time series.
+        The time points to segment; shown for a time series.
     note : Label
-        Where axes and spacing come from; placed by the widget.
+        The sources of axes and spacing; the widget places it.
     """
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
@@ -91,7 +91,7 @@ class ChannelPicker(Container[Widget]):
         self.set_model(None)
 
     def set_model(self, model: TrainedModel | None) -> None:
-        """Show one box per channel of the model, keeping or guessing sensible layers."""
+        """Show one box per channel of the model, with the chosen or guessed layers."""
         self._model = model
         names = ("image",) if model is None else model.channel_names
         if [box.label for box in self.boxes] != list(names):
@@ -110,12 +110,7 @@ class ChannelPicker(Container[Widget]):
     def image(self) -> LayerImage:
         """A snapshot of the chosen layers, with all time points.
 
-        Raises
-        ------
-        CaseError
-            When they are not images of one grid.
-        SettingsError
-            When they can't have the axes that the user typed.
+        Raises `CaseError` if they are not images on one grid, and `SettingsError` if they can't have the typed axes.
         """
         layers = [box.value for box in self.boxes if box.value is not None]
         if len(layers) < 2 or any(layer is not layers[0] for layer in layers):
@@ -134,28 +129,19 @@ class ChannelPicker(Container[Widget]):
         return image
 
     def image_to_run(self) -> LayerImage:
-        """A snapshot of the chosen layers at the chosen time points.
+        """A snapshot of the chosen layers with the chosen time points.
 
-        Raises
-        ------
-        CaseError, SettingsError
-            As `image`, and when the viewer shows none of the time points.
+        Raises the errors of `image`, and `CaseError` if the viewer shows none of the time points.
         """
         return at_time(self.image(), self.time.value, self._viewer, self.boxes[0].value)
 
     def stated_spacing(self) -> Spacing | None:
-        """The spacing the user typed, or None where the layer's own holds.
-
-        Raises
-        ------
-        SettingsError
-            When it is not three positive numbers.
-        """
+        """The spacing that the user typed, or None; raises `SettingsError` if it is not three positive numbers."""
         typed = self.spacing.typed
         return None if typed is None else parse_spacing(typed)
 
     def reset_choices(self, *_: Any) -> None:
-        """Follow the viewer's layers; a choice by hand holds until its layer is gone."""
+        """Follow the viewer's layers. A choice of the user holds until its layer is removed."""
         with self._own_choice():
             super().reset_choices()
         if any(layer is not None and layer not in self._viewer.layers for layer in self._chosen):
@@ -174,7 +160,7 @@ class ChannelPicker(Container[Widget]):
         return image_from_layers(layers, axes=axes, channels=channels, planar=planar)
 
     def _fill(self) -> None:
-        """Put the guessed layers into the boxes."""
+        """Put the guessed layers into the boxes, unless the user has chosen."""
         if self._by_hand or self.axes.typed is not None or self.spacing.typed is not None:
             return
         guessed = self._guess([box.label for box in self.boxes])
@@ -185,7 +171,7 @@ class ChannelPicker(Container[Widget]):
 
     @contextmanager
     def _own_choice(self) -> Iterator[None]:
-        """What is chosen meanwhile is not the user's choice."""
+        """Choices in this block are not the user's."""
         self._guessing = True
         try:
             yield
@@ -198,7 +184,7 @@ class ChannelPicker(Container[Widget]):
             self._layer_changed()
 
     def _selected(self, _: Any) -> None:
-        """Follow the selected image where there is one channel."""
+        """Follow the selected image if there is a single channel."""
         if isalive(self.native) and len(self.boxes) == 1:
             self._fill()
             if self.boxes[0].value not in self._chosen:
@@ -208,23 +194,23 @@ class ChannelPicker(Container[Widget]):
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
     def _guess(self, names: Sequence[str]) -> list[Image | None]:
-        """For one channel the selected layer, or the one before.
+        """Guess the layer of each channel.
 
-        For several those whose names hold the channel's name; one with all channels; those that are selected, where
-        these are as many; the others in order.
+        For a single channel: the selected layer, or the previous one. For several: layers with the channel's name in
+        theirs, or a layer with all channels, or the selected layers if their number fits, or else the layers in order.
         """
-        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # an uncertainty is no image
+        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # without uncertainty layers
         selected = [layer for layer in offered if layer in self._viewer.layers.selection]
         before = [layer for layer in self._chosen if layer in offered]
         if len(names) == 1 and (selected or before):
             return [*selected, *before][:1]
-        if len(selected) != len(names):  # as of layers that were opened one by one: the last one
+        if len(selected) != len(names):  # for example if only the layer opened last is selected
             selected = []
         layers = [*selected, *(layer for layer in offered if layer not in selected)]
         left = list(layers)
         found: dict[str, Image] = {}
         for name in sorted(names, key=len, reverse=True):
-            # As a word of its own: T1 is not in "T1ce", nor CT in "reconstruction".
+            # As a whole word, because T1 must not match "T1ce", nor CT "reconstruction".
             word = re.compile(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", re.IGNORECASE)
             match = next((layer for layer in left if word.search(layer.name)), None)
             if match is not None:
@@ -237,7 +223,7 @@ class ChannelPicker(Container[Widget]):
         return [found[name] if name in found else (left.pop(0) if left else None) for name in names]
 
     def _holds_all(self, layer: Image) -> bool:
-        """Whether one layer seems to have all of several channels."""
+        """Whether a single layer seems to hold all of several channels."""
         try:
             return 1 < len(self.boxes) == self._image([layer]).channels
         except NNUNetCPUError:
@@ -264,7 +250,7 @@ class ChannelPicker(Container[Widget]):
         self._on_change()
 
     def _axes_note(self, image: LayerImage) -> str:
-        """Where the axes come from, and what the model makes of them."""
+        """The source of the axes, and what the model still needs to know of them."""
         reader = None if self._model is None else self._model.plans.image_reader_writer
         if reader not in REORIENTING_READERS or image.affine is not None:
             return image.axes_source
@@ -275,9 +261,9 @@ class ChannelPicker(Container[Widget]):
         )
 
     def _spacing_of(self, image: LayerImage) -> tuple[str, str]:
-        """The image's own spacing as the model sees it, and where it comes from."""
+        """The spacing that the model's reader finds, and its source, as texts."""
         reader = None if self._model is None else self._model.plans.image_reader_writer
-        # A plane's has a thickness that nnU-Net made up.
+        # Not for a plane, because nnU-Net invents its thickness.
         seen = image.spacing_mm if reader is None or image.axes.planar else image.outline().seen_by(reader).spacing_mm
         shown = ", ".join(f"{length:g}" for length in seen)
         if self.spacing.typed is not None:
@@ -291,7 +277,7 @@ class ChannelPicker(Container[Widget]):
         return shown, image.spacing_note or "unknown: 1 mm is assumed; type Z, Y, X in mm"
 
     def _follow(self, chosen: list[Image | None]) -> None:
-        """Hear of changes of the chosen layers' place, and no longer of those chosen before."""
+        """Listen to events of the chosen layers, and no longer to those of the previous ones."""
         for layers, connect in ((self._chosen, False), (chosen, True)):
             for layer in {id(layer): layer for layer in layers if layer is not None}.values():
                 for name in _PLACE:

@@ -26,7 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr("napari_nnunet_cpu.engines.devices._gpu_driver", lambda: gpu is not None)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu == "cuda")
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "CheckpointSummary")
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Card")
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: gpu == "mps")
         if not openvino:
             monkeypatch.setitem(sys.modules, "openvino", None)

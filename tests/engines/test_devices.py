@@ -10,7 +10,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"CheckpointSummary {index}")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
@@ -32,8 +32,8 @@ def test_without_a_gpu() -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_with_gpus() -> None:
     assert [(device.name, device.label) for device in available_devices()][1:] == [
-        ("cuda:0", "GPU 0, CheckpointSummary 0"),
-        ("cuda:1", "GPU 1, CheckpointSummary 1"),
+        ("cuda:0", "GPU 0, Card 0"),
+        ("cuda:1", "GPU 1, Card 1"),
     ]
     assert resolve_device("auto") == resolve_device("cuda") == "cuda:0"
     assert resolve_device("cuda:1") == "cuda:1"

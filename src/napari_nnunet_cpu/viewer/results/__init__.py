@@ -1,1 +1,1 @@
-"""What a run leaves in the viewer: Labels layers, uncertainty, merged and corrected labels."""
+"""The results of a run in the viewer: Labels layers, uncertainty, merged and corrected labels."""

@@ -1,11 +1,11 @@
-"""The result as a Labels layer: on the image, with names, colours and its history."""
+"""The result as a Labels layer on its image, with names, colours and provenance."""
 
 from __future__ import annotations
 
 import colorsys
 from typing import TYPE_CHECKING
 
-import pandas as pd  # here, for napari would read it on the first layer, and hold up the window
+import pandas as pd  # here, because napari imports it for the first layer and would freeze the window
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
@@ -17,19 +17,13 @@ from napari_nnunet_cpu.viewer.results.origin import bind
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-# Turning the hue by this share of the circle keeps any number of colours far apart (golden ratio).
+# A hue step by the golden ratio keeps any number of colours far apart.
 _HUE_STEP = 0.618033988749895
 _UNNAMED = (0.6, 0.6, 0.6, 1.0)
 
 
 def add_result(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> Labels:
-    """Add the layer of a result to a viewer, selected, and, of a cascade, that of its first stage.
-
-    Returns
-    -------
-    Labels
-        The layer of the result.
-    """
+    """Add the layer of a result to a viewer and select it; for a cascade, also add the labels of its first stage."""
     add_first_stage(viewer, result, image)
     layer = add_with_names(viewer, labels_layer(result, image), result.label_names)
     viewer.layers.selection.active = layer
@@ -37,7 +31,7 @@ def add_result(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> L
 
 
 def add_first_stage(viewer: ViewerModel, result: LayerResult, image: LayerImage) -> None:
-    """Add the layer of a cascade's first stage, where it was run: hidden, to be used again."""
+    """Add the labels of a cascade's first stage as a hidden layer, if the run computed them."""
     if result.first_stage is not None:
         first = labels_layer(result.first_stage, image)
         stage = result.first_stage.provenance["runs"][0]["model"]["configuration"]
@@ -46,10 +40,10 @@ def add_first_stage(viewer: ViewerModel, result: LayerResult, image: LayerImage)
 
 
 def add_with_names(viewer: ViewerModel, layer: Labels, names: dict[int, str]) -> Labels:
-    """Add a layer to a viewer, not selected, with the names of its labels, which the status bar shows.
+    """Add a layer to a viewer, unselected, with the names of its labels for the status bar.
 
-    The names come last: in 3D napari looks for the one under the cursor at once, and fails where that has not been
-    on the canvas yet.
+    The names are set after adding it, because in 3D napari looks up the label under the cursor at once, and fails
+    before the layer is on the canvas.
     """
     add_unselected(viewer, layer)
     layer.features = pd.DataFrame({"index": list(names), "name": list(names.values())})
@@ -57,20 +51,7 @@ def add_with_names(viewer: ViewerModel, layer: Labels, names: dict[int, str]) ->
 
 
 def labels_layer(result: LayerResult, image: LayerImage) -> Labels:
-    """Make the layer of a result.
-
-    Parameters
-    ----------
-    result : LayerResult
-        Labels on the grid of the image layer.
-    image : LayerImage
-        What they were made from: the layer lies exactly on it.
-
-    Returns
-    -------
-    Labels
-        Settings and versions are in `metadata["nnunet"]`; not added to a viewer yet.
-    """
+    """Make the layer of a result, exactly on its image, without adding it; provenance is in `metadata["nnunet"]`."""
     names = result.label_names
     layer = Labels(
         result.labels,
@@ -84,15 +65,15 @@ def labels_layer(result: LayerResult, image: LayerImage) -> Labels:
 
 
 def labels_name(image: LayerImage) -> str:
-    """Of the layer of an image's labels."""
+    """The name of the layer with the labels of an image."""
     return f"{image.name} labels"
 
 
 def label_colors(names: dict[int, str]) -> DirectLabelColormap:
-    """Distinct colours for the named labels; labels painted later that have no name are grey."""
+    """Distinct colours for the named labels; labels without a name are grey."""
     colors: dict[int | None, tuple[float, ...] | str] = {None: _UNNAMED, 0: "transparent"}
     for number, value in enumerate(value for value in names if value):
-        # A second lightness for every other label tells neighbours on the hue circle apart.
+        # Two alternating lightnesses, so that neighbours on the hue circle differ.
         red, green, blue = colorsys.hls_to_rgb(number * _HUE_STEP % 1, 0.5 if number % 2 else 0.6, 0.85)
         colors[value] = (red, green, blue, 1.0)
     return DirectLabelColormap(color_dict=colors)

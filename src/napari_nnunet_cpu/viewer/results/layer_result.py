@@ -1,4 +1,4 @@
-"""Labels of a layer, put together from those of its time points."""
+"""The labels of a layer, assembled from those of its time points."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from napari_nnunet_cpu.viewer.results.origin import Origin, checksum
 
 @dataclass(frozen=True, eq=False)
 class LayerResult:
-    """Labels of a layer.
+    """The labels of a layer.
 
     Attributes
     ----------
     labels : numpy.ndarray
-        On the layer's own grid: its axes of space, with time where it has one, without channels.
+        On the layer's grid: its spatial axes, with time if it has one, without channels.
     label_names : dict of int to str
-        Name of every value, background included.
+        Name of every value, including background.
     provenance : dict
-        As in `Result`; of several time points the tiles, seconds and runs of all.
+        As in `Result`; for several time points, with the tiles, seconds and runs of all of them.
     first_stage : LayerResult or None
-        Of a cascade: what its first stage gave, where it was run.
+        For a cascade: the result of its first stage, if the run computed it.
     uncertainty : numpy.ndarray or None
-        Where the settings asked for it: the uncertainty of each voxel, uncalibrated, on the grid of the labels;
+        If the settings ask for it: the uncertainty of each voxel, uncalibrated, on the grid of the labels;
         float32 in [0, 1].
     origin : Origin or None
-        What they were made from.
+        The image and model of the labels.
     """
 
     labels: npt.NDArray[Any]
@@ -45,13 +45,7 @@ class LayerResult:
 
 
 class LayerLabels:
-    """Results of time points, put together on the layer's grid.
-
-    Parameters
-    ----------
-    image : LayerImage
-        What they are made from.
-    """
+    """Assembles the results of time points on the grid of their layer."""
 
     def __init__(self, image: LayerImage) -> None:
         self._image = image
@@ -64,16 +58,16 @@ class LayerLabels:
 
     @property
     def count(self) -> int:
-        """Time points that were added."""
+        """Number of added time points."""
         return len(self._provenance)
 
     @property
     def image(self) -> LayerImage:
-        """The image at the time points that were added."""
+        """The image with the added time points."""
         return replace(self._image, times=self._image.times[: self.count])
 
     def add(self, result: Result) -> None:
-        """Take the labels (Z, Y, X), in file order, and the uncertainty of the next time point."""
+        """Add labels (Z, Y, X) and uncertainty of the next time point, in file order."""
         placement, number = self._image.placement, len(self._provenance)
         if self._labels is None:
             self._labels = np.zeros(placement.labels_shape(self._image.times), dtype=result.labels.dtype)
@@ -90,13 +84,7 @@ class LayerLabels:
             self._first_stage.add(result.first_stage)
 
     def result(self) -> LayerResult:
-        """The labels of the time points that were added, one at least.
-
-        Raises
-        ------
-        CaseError
-            When none was added.
-        """
+        """The result of the added time points; raises `CaseError` if there are none."""
         if self._labels is None:
             raise CaseError(f"{self._image.name} has no time points; choose another layer")
         provenance = dict(self._provenance[0])

@@ -1,4 +1,4 @@
-"""Found labels into a layer of the user's, who may have painted in it while they were computed."""
+"""Merge labels into a layer of the user, who may have painted in it during the run."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from napari_nnunet_cpu.viewer.results.origin import bind, check_checksums, check
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-# Voxels that are packed and written at once: bounds what is copied on the way, and is enough to be fast.
+# Voxels that are compressed or written at once, which bounds the memory for copies.
 _SLAB_VOXELS = 2**20
 
 
 @dataclass(frozen=True)
 class MergeRule:
-    """What of the found labels is written, and over what.
+    """Which of the found labels are written, and which voxels they may overwrite.
 
     Attributes
     ----------
     values : tuple of int or None
-        Only these; None for all but the background. With 0 among them, and `overwrite`, labels are
-        erased where background was found.
+        Only these labels; None for all except background. If 0 is among them and `overwrite` is set,
+        labels are erased where the run found background.
     overwrite : bool
-        Also over labels that were there when the run began. Otherwise only where there were none.
+        Also overwrite labels that the layer held when the run began. Otherwise only background.
 
     Raises
     ------
     SettingsError
-        When these can't be labels.
+        When these values can't be labels.
     """
 
     values: tuple[int, ...] | None = None
@@ -50,31 +50,24 @@ class MergeRule:
 
 
 class MergeTarget:
-    """A Labels layer, and what was in it when a run began.
+    """A Labels layer, and its content when a run began.
 
-    For the main thread only. A voxel that holds something else when the run has ended was edited by the user, in
-    whatever way, and is left as it is. One that was edited and holds again what it did counts as untouched.
+    For the main thread only. A voxel that has another value after the run was edited by the user, and stays as it is.
+    A voxel that was edited and changed back counts as untouched.
 
     Parameters
     ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layer is.
     layer : Labels
-        On the grid of the labels of `image`, or on that of all time points where the run is on one of them.
+        On the grid of the labels of `image`, or of all time points if the run is on one of them.
     image : LayerImage
-        What is segmented.
+        The image that the run segments.
     rule : MergeRule
-        What is written.
+        Which labels are written.
 
     Raises
     ------
     CaseError
         When the layer can't take labels of this image.
-
-    Attributes
-    ----------
-    layer : Labels
-        As given.
     """
 
     def __init__(self, viewer: ViewerModel, layer: Labels, image: LayerImage, rule: MergeRule) -> None:
@@ -82,7 +75,7 @@ class MergeTarget:
         self._viewer = viewer
         self._image = image
         self._rule = rule
-        self._times: Sequence[int] = image.times  # of the layer
+        self._times: Sequence[int] = image.times  # time points of the layer
         series = _all_times(image)
         if len(image.times) == 1 and layer.data.shape == image.placement.labels_shape(series):
             self._times = series
@@ -93,22 +86,10 @@ class MergeTarget:
         ]
 
     def merge(self, result: LayerResult) -> int:
-        """Write what the rule allows, as one step that the user can undo.
+        """Write the labels that the rule allows, as one step that the user can undo; return the number of voxels.
 
-        Parameters
-        ----------
-        result : LayerResult
-            Of a run on the image, on the grid of its labels. Where the run had a box, nothing is written around it.
-
-        Returns
-        -------
-        int
-            Voxels that were changed. Where there are none, the user's history is as it was.
-
-        Raises
-        ------
-        CaseError
-            When the layer can't take these labels any more; nothing is written then.
+        If the run had a box, nothing is written outside it. Without changed voxels, the undo history stays as it is.
+        Raises `CaseError`, before writing anything, if the layer can't take these labels any more.
         """
         self._check()
         checksums = result.provenance.get("image", {}).get("checksums", ())
@@ -116,9 +97,9 @@ class MergeTarget:
         box = result.provenance["settings"]["box"]
         part = None if box is None else self._image.box_in_layer(box)
         self._check_found(result, part)
-        # Of a hidden layer napari keeps the slice, and the dtype, of when it was last shown.
+        # Needed for a hidden layer, because napari keeps its old slice and dtype.
         self.layer.set_view_slice()
-        self._end_step()  # a stroke that is being drawn, as far as it has come
+        self._end_step()  # also of a stroke that the user is drawing
         try:
             with self.layer.block_history():
                 written = sum(self._write(result, part))
@@ -133,19 +114,19 @@ class MergeTarget:
         return written
 
     def _note(self, result: LayerResult) -> None:
-        """Note in a layer of the user's what its labels are made from by now."""
+        """Note the origin of the labels in the user's layer."""
         if result.origin is None or provenance_of(self.layer):
             return
         image, about = replace(self._image, times=tuple(self._times)), dict(result.provenance["image"])
         if image.times != self._image.times:
             about["time_points"] = list(image.times)
-            del about["checksums"]  # of the time points of the run alone
+            del about["checksums"]  # because they cover only the time points of the run
         provenance = result.provenance | {"image": about}
         bind(self.layer, replace(result.origin, image=image, provenance=provenance))
         self.layer.metadata = self.layer.metadata | {"nnunet": provenance}
 
     def _end_step(self) -> bool:
-        """Make a step of the user's history of what is not one yet; False where there is nothing."""
+        """Complete a pending step of the undo history; False if there is none."""
         steps: list[Any] = []
         self.layer.events.paint.connect(steps.append)
         try:
@@ -156,13 +137,13 @@ class MergeTarget:
         return bool(steps)
 
     def _places(self) -> Iterator[tuple[tuple[int | slice, ...], tuple[int | slice, ...]]]:
-        """Of each time point of the run: its index in the layer, and in the result."""
+        """Yield the index of each time point of the run in the layer, and in the result."""
         placement = self._image.placement
         for number, time in enumerate(self._image.times):
             yield placement.index(self._times.index(time)), placement.index(number)
 
     def _write(self, result: LayerResult, part: tuple[slice, ...] | None) -> Iterator[int]:
-        """Write slab by slab, and give the count of each."""
+        """Write slab by slab, and yield the number of voxels in each."""
         data = self.layer.data
         kinds = [np.min_scalar_type(length - 1) for length in data.shape]
         for (place, number), packed in zip(self._places(), self._packed, strict=True):
@@ -177,7 +158,7 @@ class MergeTarget:
                 inner = np.nonzero(wanted)
                 if not len(inner[0]):
                     continue
-                # napari keeps the indices for as long as the step can be undone: 8 bytes per axis would be most of it.
+                # In small types, because napari keeps the indices for undo, and 8 bytes per axis would be most of it.
                 space = iter((inner[0] + slab.start, *inner[1:]))
                 indices = tuple(
                     (next(space) if isinstance(side, slice) else np.full(len(inner[0]), side)).astype(kind)
@@ -192,7 +173,7 @@ class MergeTarget:
         return np.isin(found, self._rule.values)
 
     def _check(self) -> None:
-        """Raise `CaseError` when the layer can't take labels of the image, or is gone."""
+        """Raise `CaseError` if the layer can't take labels of the image, or was removed."""
         layer, name = self.layer, self.layer.name
         if layer not in self._viewer.layers:
             raise CaseError(f"{name} is not in the viewer any more; use a new layer")
@@ -202,7 +183,7 @@ class MergeTarget:
             raise CaseError(f"{name} is {kind}; labels can be merged into a layer that is in memory, use a new one")
         if not np.issubdtype(data.dtype, np.integer):
             raise CaseError(f"{name} holds {data.dtype}; labels are whole numbers, use a new layer")
-        if not data.dtype.isnative:  # napari's data_setitem swaps the bytes of what is on the screen
+        if not data.dtype.isnative:  # because napari's data_setitem swaps the bytes of voxels on screen
             raise CaseError(f"{name} holds {data.dtype.str}, of another byte order; use a new layer")
         if not layer.editable or not data.flags.writeable:
             raise CaseError(f"{name} can't be edited; use a new layer")
@@ -218,7 +199,7 @@ class MergeTarget:
             self._check_value(max(self._rule.values))
 
     def _check_found(self, result: LayerResult, part: tuple[slice, ...] | None) -> None:
-        """Raise `CaseError` when the layer can't hold one of the values that were found."""
+        """Raise `CaseError` if the layer can't hold one of the found values."""
         if self._rule.values is None:
             for _, number in self._places():
                 self._check_value(int(result.labels[number][part or ...].max(initial=0)))
@@ -232,17 +213,14 @@ class MergeTarget:
 
 @dataclass(frozen=True, eq=False)
 class _Packed:
-    """A slab as it was, compressed: whether there were labels, or which.
-
-    `bits` says that it is only whether, one bit per voxel.
-    """
+    """A compressed slab: its values, or with `bits` only one bit per voxel for whether it held a label."""
 
     bits: bool
     dtype: np.dtype[Any]
     content: bytes
 
     def untouched(self, now: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Where a slab is as it was; with bits alone, where it was empty and is."""
+        """The mask of voxels that have not changed; with `bits`, of those that were and are background."""
         begun = np.frombuffer(zlib.decompress(self.content), self.dtype)
         if self.bits:
             labelled = np.unpackbits(begun, count=now.size).reshape(now.shape).view(np.bool_)
@@ -251,7 +229,7 @@ class _Packed:
 
 
 def _pack(slab: npt.NDArray[Any], values: bool) -> _Packed:
-    """Compress a slab.
+    """Compress a slab, with its values or only one bit per voxel.
 
     Level 1 takes 0.1 s and 1 to 2 MB for the bits of 300 x 512 x 512 voxels, 0.4 to 0.7 s and 4 to 7 MB for
     their values, whatever the layer's dtype.
@@ -265,14 +243,14 @@ def _pack(slab: npt.NDArray[Any], values: bool) -> _Packed:
 
 
 def _slabs(array: npt.NDArray[Any]) -> Iterator[slice]:
-    """Cut an array along its first axis."""
+    """Cut an array along its first axis into slabs."""
     step = max(1, _SLAB_VOXELS * len(array) // max(array.size, 1))
     for start in range(0, len(array), step):
         yield slice(start, min(start + step, len(array)))
 
 
 def _inside(shape: tuple[int, ...], start: int, part: tuple[slice, ...]) -> npt.NDArray[np.bool_]:
-    """Where a slab of this shape, which starts at `start` along the first axis, lies in a part of the array."""
+    """The mask of a part of the array, in a slab of this shape that begins at `start` along the first axis."""
     inside = np.zeros(shape, dtype=bool)
     first = slice(max(part[0].start - start, 0), max(part[0].stop - start, 0))
     inside[(first, *part[1:])] = True
@@ -280,14 +258,14 @@ def _inside(shape: tuple[int, ...], start: int, part: tuple[slice, ...]) -> npt.
 
 
 def _all_times(image: LayerImage) -> Sequence[int]:
-    """The time points of the image's layer, whichever the run is on."""
+    """All time points of the image's layer."""
     return (0,) if image.axes.time is None else range(image.placement.shape[image.axes.time])
 
 
 def _lies_on(layer: Labels, image: LayerImage, times: Sequence[int]) -> bool:
-    """Whether the corners of a layer are where those of labels of these time points would be.
+    """Whether the corners of a layer lie where those of labels of these time points would.
 
-    A layer of the same shape may be of another time point, or run the other way.
+    A layer of the same shape may lie at another time point, or run backwards.
     """
     like = Labels(np.zeros((1,) * layer.ndim, dtype=np.uint8), **image.placement.labels_transforms(times))
     ends = np.vstack([np.zeros(layer.ndim), np.diag(np.array(layer.data.shape) - 1.0)])

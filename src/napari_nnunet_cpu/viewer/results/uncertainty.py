@@ -1,4 +1,4 @@
-"""Uncertainty in the viewer: a layer on the labels, and the way through its slices, the most uncertain first."""
+"""Uncertainty in the viewer: its layer, and a walk through its slices, the most uncertain first."""
 
 from __future__ import annotations
 
@@ -19,36 +19,17 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-# A slice is as uncertain as this share of its voxels that is most so.
+# The uncertainty of a slice is the mean over this share of its voxels, the most uncertain ones.
 _SHARE = 0.01
 
-# What is gone through: the axis of the uncertainty layer, and where the other sliders stand.
+# The axis of the uncertainty layer to walk along, and the positions of the other sliders.
 View = tuple[int, tuple[int, ...]]
 
 
 def add_uncertainty(viewer: ViewerModel, result: LayerResult, image: LayerImage, visible: bool = True) -> Image:
-    """Add the uncertainty of a result to a viewer, on top, not selected.
+    """Add the uncertainty of a result to a viewer, on top, unselected: transparent where labels are certain.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layers are.
-    result : LayerResult
-        With uncertainty.
-    image : LayerImage
-        What it was made from: the layer lies exactly on it.
-    visible : bool
-        Whether the layer is shown.
-
-    Returns
-    -------
-    Image
-        Dark and see-through where labels are sure.
-
-    Raises
-    ------
-    CaseError
-        When the result has no uncertainty.
+    Raises `CaseError` if the result has no uncertainty.
     """
     if result.uncertainty is None:
         raise CaseError(f'{image.name} was segmented without uncertainty; run with Settings(uncertainty="margin")')
@@ -68,30 +49,22 @@ def add_uncertainty(viewer: ViewerModel, result: LayerResult, image: LayerImage,
 
 
 def uncertainty_layer_of(viewer: ViewerModel, layer: Layer | None) -> Image | None:
-    """The layer of uncertainty that was made together with these labels, or is this one; None where there is none."""
+    """The uncertainty layer with the same origin as a layer of labels (or that layer itself); None without one."""
     origin = None if layer is None else origin_of(layer)
     shown = (other for other in viewer.layers if isinstance(other, Image))
     return None if origin is None else next((other for other in shown if origin_of(other) is origin), None)
 
 
 class UncertainSlices:
-    """The slices of an uncertainty layer along the axis that the viewer's slider moves along, the most uncertain first.
+    """The slices of an uncertainty layer along the viewer's slider, the most uncertain first.
 
-    How uncertain a slice is, is the mean of the hundredth of its voxels that is most so. That needs no labels, so that
-    what was missed counts; sure background does not count, however much of it there is; and one voxel alone is not
-    enough to come first. All slices are judged by as many voxels, and of two with small objects the one with more
+    The uncertainty of a slice is the mean of its most uncertain hundredth of voxels. It needs no labels, so missed
+    objects count. Certain background does not count, however large it is, and a single voxel is not enough to come
+    first. All slices are judged by the same number of voxels, so of two slices with small objects the one with more
     uncertain voxels comes first.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Whose slider is moved. Slices on which it stands are visited, whoever moved it there.
-    layer : Image
-        Of `add_uncertainty`.
-
-    Notes
-    -----
-    What is visited is remembered for each axis, and for each time point of a series.
+    A slice counts as visited whenever the slider stands on it, whoever moved it there. Visits are remembered per axis
+    and per time point.
     """
 
     def __init__(self, viewer: ViewerModel, layer: Image) -> None:
@@ -105,39 +78,25 @@ class UncertainSlices:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The slices along the slider's axis, most uncertain first; without those without any uncertainty.
+        """The slices along the slider's axis that have any uncertainty, the most uncertain first.
 
-        Raises
-        ------
-        CaseError
-            When the layer is shown whole, so that there are no slices.
+        Raises `CaseError` if the layer is shown as a whole, so that there are no slices.
         """
         return tuple(self._order(self._view_or_refuse()))
 
     @property
     def left(self) -> int:
-        """How many of them are not visited; 0 says that all are.
+        """The number of slices that were not visited yet.
 
-        Raises
-        ------
-        CaseError
-            When the layer is shown whole, so that there are no slices.
+        Raises `CaseError` if the layer is shown as a whole, so that there are no slices.
         """
         view = self._view_or_refuse()
         return len(set(self._order(view)) - self._visited.get(view, set()))
 
     def next(self) -> int | None:
-        """Move the slider to the most uncertain slice that is not visited yet.
+        """Move the slider to the most uncertain unvisited slice and return its index; None if all are visited.
 
-        Returns
-        -------
-        int or None
-            Its number in the layer; None, and the slider stays, when all are visited.
-
-        Raises
-        ------
-        CaseError
-            When the layer is shown whole, so that there are no slices.
+        Raises `CaseError` if the layer is shown as a whole, so that there are no slices.
         """
         view = self._view_or_refuse()
         visited = self._visited.setdefault(view, set())
@@ -148,7 +107,7 @@ class UncertainSlices:
         return found
 
     def close(self) -> None:
-        """Hear of the slider no longer."""
+        """Stop listening to the slider."""
         for emitter in self._emitters:
             emitter.disconnect(self._look)
 
@@ -159,11 +118,11 @@ class UncertainSlices:
 
     @property
     def _first(self) -> int:
-        """The viewer's axis that is the layer's first."""
+        """The viewer's axis that corresponds to the layer's first axis."""
         return int(self._viewer.dims.ndim) - int(self._layer.ndim)
 
     def _view(self) -> tuple[View, int] | None:
-        """What is gone through, and the slice of it on which the slider stands; None where there is no slider."""
+        """The present view, and the index of the slice on screen; None without a slider."""
         moved = [axis - self._first for axis in self._viewer.dims.not_displayed if axis >= self._first]
         shape = self._layer.data.shape
         moved = [axis for axis in moved if shape[axis] > 1]
@@ -180,7 +139,7 @@ class UncertainSlices:
         return found[0]
 
     def _look(self, _: Any = None) -> None:
-        """Take note of the slice that is shown."""
+        """Mark the slice on screen as visited."""
         found = self._view()
         if found is not None:
             self._visited.setdefault(found[0], set()).add(found[1])
@@ -193,7 +152,7 @@ class UncertainSlices:
         return self._orders[view]
 
     def _slices(self, view: View) -> npt.NDArray[np.float32]:
-        """The uncertainty with the axis that is gone through first, where the other sliders stand."""
+        """The uncertainty at the positions of the other sliders, with the axis of the view first."""
         axis, places = view
         others = iter(places)
         index: list[int | slice] = []
@@ -205,12 +164,12 @@ class UncertainSlices:
         return np.moveaxis(np.asarray(part), axis - dropped, 0)
 
     def _move(self, axis: int, number: int) -> None:
-        """Let the slider stand on a slice of the layer."""
+        """Move the slider to a slice of the layer."""
         point = np.array(voxel_shown(self._viewer, self._layer), dtype=float)
         point[axis] = number
         place = float(self._layer.data_to_world(point)[axis])
         units = self._viewer.dims.units
-        if units is not None and len(units) >= self._layer.ndim:  # the viewer may count in another unit
+        if units is not None and len(units) >= self._layer.ndim:  # because the viewer may have another unit
             own, world = self._layer.units[axis], units[axis - self._layer.ndim]
             place *= float((1 * own).to(world).magnitude)
         self._viewer.dims.set_point(axis + self._first, place)

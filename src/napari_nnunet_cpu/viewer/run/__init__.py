@@ -1,1 +1,1 @@
-"""Runs in a window: the thread, the preview that grows, the slice on screen first."""
+"""Runs in a window: the thread, the growing preview, and the slice on screen first."""

@@ -1,4 +1,4 @@
-"""Follows what is looked at of an image while the user moves sliders and camera."""
+"""Follow the focus of the viewer while the user moves sliders and camera."""
 
 from __future__ import annotations
 
@@ -16,18 +16,9 @@ if TYPE_CHECKING:
 
 
 class FocusWatch:
-    """Tells what is looked at, at once and whenever that changes, between `start` and `stop`.
+    """Reports the focus at once and whenever it changes, between `start` and `stop`.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Whose sliders and camera are followed.
-    layer : Image
-        What `image` is a snapshot of.
-    image : LayerImage
-        Says which axis is which.
-    tell : callable
-        Given the focus, as `focus_of` finds it; None where there is none.
+    `layer` is the source of `image`. `tell` gets the focus from `focus_of`, or None if there is none.
     """
 
     def __init__(
@@ -39,14 +30,14 @@ class FocusWatch:
         self._tell = tell
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Begin to report the focus."""
         self.stop()
         for emitter in self._emitters:
             emitter.connect(self._look)
         self._look()
 
     def stop(self) -> None:
-        """Tell no more."""
+        """Stop reporting it."""
         for emitter in self._emitters:
             emitter.disconnect(self._look)
 
@@ -58,6 +49,6 @@ class FocusWatch:
     def _look(self, _: Any = None) -> None:
         try:
             focus = focus_of(self._viewer, self._layer, self._image)
-        except (ValueError, IndexError, NNUNetCPUError):  # the layer was changed to other axes meanwhile
+        except (ValueError, IndexError, NNUNetCPUError):  # because the layer may have other axes by now
             focus = None
         self._tell(focus)

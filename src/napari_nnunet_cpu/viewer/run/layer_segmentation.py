@@ -1,4 +1,4 @@
-"""The segmentation of a layer: its time points, one after the other, and what of their labels is final."""
+"""The segmentation of a layer: its time points one after the other, and their final labels."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FinalLabels:
-    """Labels of a part of the layer that will not change any more.
+    """Final labels of a part of the layer.
 
     Attributes
     ----------
     place : tuple
         Index of the part in the labels layer.
     labels : numpy.ndarray
-        As many axes as the index has slices.
+        One axis for each slice in the index.
     """
 
     place: tuple[int | slice, ...]
@@ -45,27 +45,21 @@ LayerEvent = Event | FinalLabels
 
 
 class LayerSegmentation:
-    """Segments the time points of an image; only one of them is in memory at a time.
+    """Segments the time points of an image, with only one of them in memory at a time.
 
     Parameters
     ----------
-    image : LayerImage
-        What to segment: its `times`.
-    model, settings
-        As `Segmentation` takes them; the box, too, is in the axes of the file.
+    model, settings, any_order, folder
+        See `Segmentation`; a box is in file order.
     spacing_mm : tuple of float or None
         Spacing (Z, Y, X) that the user states.
     first_stage : numpy.ndarray, optional
         For cascades: labels of the first stage on the grid of the labels layer, instead of running it.
-    any_order : bool
-        See `Segmentation`.
-    folder : Path, optional
-        See `Segmentation`.
 
     Attributes
     ----------
     focus : Focus or None
-        What is looked at, in the axes of the file; it may be set at any time, by any thread.
+        The focus, in file order; any thread may set it at any time.
     """
 
     def __init__(
@@ -88,12 +82,12 @@ class LayerSegmentation:
         self._folder = folder
         self._focus: Focus | None = None
         self._parts = LayerLabels(image)
-        self._active: Segmentation | None = None  # of the time point that comes next
-        self._files: list[RunFile] = []  # of those before
+        self._active: Segmentation | None = None  # of the next time point
+        self._files: list[RunFile] = []  # of earlier time points
 
     @property
     def focus(self) -> Focus | None:
-        """What is looked at."""
+        """The focus, in file order."""
         return self._focus
 
     @focus.setter
@@ -104,45 +98,25 @@ class LayerSegmentation:
 
     @property
     def saving_problem(self) -> str | None:
-        """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
+        """Why the run is no longer saved, for the user; None if it is saved, or was not to be saved."""
         files = [*self._files, *(() if self._active is None else self._active.files)]
         return next((file.problem for file in files if file.problem is not None), None)
 
     def choose(self, box: Bounds | None, cover: bool) -> None:
-        """Choose the tiles anew, see `Segmentation.choose`: of the time points that are not done.
+        """Choose other tiles for unfinished time points, see `Segmentation.choose`.
 
-        Raises
-        ------
-        SettingsError
-            When they can't be chosen.
+        Raises `SettingsError` if they can't be chosen.
         """
         if self._active is not None:
             self._active.choose(box, cover)
         self._settings = replace(self._settings, box=box, cover=cover)
 
     def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Generator[LayerEvent, None, LayerResult | None]:
-        """Compute what is not computed yet, step by step.
+        """Compute the remaining time points and tiles, and return the result; None if it was stopped.
 
-        Parameters
-        ----------
-        should_stop : callable, optional
-            Asked before every pass through the network. What is done stays, and another call goes on.
-
-        Yields
-        ------
-        LayerEvent
-            What `Segmentation.steps` yields, and labels once they are final. Where there are several time
-            points, each event says of which.
-
-        Returns
-        -------
-        LayerResult or None
-            None when it was stopped.
-
-        Raises
-        ------
-        CaseError, ModelError, DeviceError, EngineError
-            When something does not fit or fails.
+        `should_stop` is asked before every pass. Finished tiles are kept, so a further call goes on from there. Yields
+        the events of `Segmentation.steps`, and labels that became final. With several time points, each event names
+        its time point. Raises `CaseError`, `ModelError`, `DeviceError` or `EngineError`.
         """
         image = self.image
         several = len(image.times) > 1
@@ -157,64 +131,64 @@ class LayerSegmentation:
                     any_order=self._any_order,
                     folder=self._folder,
                 )
-                del given  # and with it the labels of this time point, before the next are read
+                del given  # so that these labels are freed before the next time point is read
             active = self._active
             active.focus = self._focus
             result = yield from self._part(active, should_stop, number, several)
             if result is None:
                 return None
-            if not several:  # more of its tiles may be chosen later
+            if not several:  # because more of its tiles may be chosen later
                 return self._single(result)
             self._parts.add(result)
-            self._files += active.files  # its labels are in memory only
+            self._files += active.files  # kept, because the labels are only in memory
             self._active = None
             del active, result
-        return self._known(self._parts)
+        return self._with_origin(self._parts)
 
     def partial(self) -> LayerResult | None:
-        """What is final of the one time point, or those of several that are done; None before there is anything."""
+        """The final labels of a single time point, or the finished ones of several; None before there are any."""
         if len(self.image.times) > 1:
-            return self._known(self._parts) if self._parts.count else None
+            return self._with_origin(self._parts) if self._parts.count else None
         found = None if self._active is None else self._active.partial()
         return None if found is None else self._single(found)
 
     def forget_saved(self) -> None:
-        """Remove what is saved: the labels are where they should be."""
+        """Remove the run files, because the labels have reached their layer."""
         if self._active is not None:
             self._active.forget_saved()
         for file in self._files:
             file.remove()
 
     def close(self) -> None:
-        """Let others have what is saved."""
+        """Unlock the run files for other runs."""
         if self._active is not None:
             self._active.close()
         for file in self._files:
             file.close()
 
     def _single(self, result: Result) -> LayerResult:
-        """The result of the one time point."""
+        """The result of a single time point."""
         parts = LayerLabels(self.image)
         parts.add(result)
-        return self._known(parts)
+        return self._with_origin(parts)
 
-    def _known(self, parts: LayerLabels) -> LayerResult:
-        """The result, with what it was made from."""
+    def _with_origin(self, parts: LayerLabels) -> LayerResult:
+        """The result, with its origin."""
 
-        def known(result: LayerResult, model: TrainedModel) -> LayerResult:
+        def with_origin(result: LayerResult, model: TrainedModel) -> LayerResult:
             provenance = result.provenance | {"id": uuid4().hex}
             origin = Origin(parts.image, model, self._spacing_mm, provenance)
             return replace(result, provenance=provenance, origin=origin)
 
         result, model = parts.result(), members_of(self._model)[0]
         if result.first_stage is not None and model.first_stage is not None:
-            result = replace(result, first_stage=known(result.first_stage, model.first_stage))
-        return known(result, model)
+            result = replace(result, first_stage=with_origin(result.first_stage, model.first_stage))
+        return with_origin(result, model)
 
     def _part(
         self, active: Segmentation, should_stop: Callable[[], bool], number: int, several: bool
     ) -> Generator[LayerEvent, None, Result | None]:
-        """The steps of one time point, with the labels that are final."""
+        """The steps of one time point, with its final labels."""
         name = f"time point {number + 1} of {len(self.image.times)}" if several else ""
         steps = active.steps(should_stop)
         try:

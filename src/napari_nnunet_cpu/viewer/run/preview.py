@@ -1,4 +1,4 @@
-"""The plugin's own layer, in which labels appear as they become final: nobody paints in it."""
+"""The preview: a read-only layer in which labels appear as they become final."""
 
 from __future__ import annotations
 
@@ -22,40 +22,38 @@ if TYPE_CHECKING:
 
     from napari_nnunet_cpu.viewer.results.origin import Origin
 
-# A refresh of a large slice takes half of this.
+# Refreshing a large slice takes half of this time.
 _REFRESH_MS = 300
-# vispy makes the patterns of such lines with the first one and keeps them. The first layer has one: made here it does
-# not hold up the window.
+# vispy prepares such lines when the first one is made. It is made here, because the first layer makes one and would
+# freeze the window.
 LineVisual(np.zeros((2, 2)), method="agg")
 
 
 class Preview:
-    """Paints final labels into a layer of its own, which is refreshed a few times a second.
+    """Paints final labels into a layer of its own, and refreshes it a few times per second.
 
-    For the main thread only. A new layer takes napari a good part of a second, and much longer while the network
-    computes. So it is made before that, and at the end becomes the layer of the result.
+    For the main thread only. Adding a layer takes napari a good part of a second, and much longer while the network
+    computes. So the layer is added before the run, and becomes the layer of the result.
 
     Parameters
     ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layer is.
     image : LayerImage
-        What is segmented: the layer lies on it.
+        The image on which the layer lies.
     names : dict of int to str
-        Of the labels.
+        Names of the labels.
     dtype : numpy.dtype
-        Of the labels.
+        Type of the labels.
     origin : Origin, optional
-        What the labels are made from.
+        Origin of the labels.
     visible : bool
-        Whether the layer is shown before the user shows it.
+        Whether the layer is visible at first.
 
     Attributes
     ----------
     layer : Labels or None
-        None where there is none.
+        None before `show`, and after `become` or `remove`.
     painted : bool
-        Whether there are labels in it.
+        Whether the layer holds labels.
     """
 
     def __init__(
@@ -79,29 +77,29 @@ class Preview:
         self._refresh = qthrottled(self._refresh_now, timeout=_REFRESH_MS)
 
     def show(self) -> None:
-        """Make the layer, if there is none."""
+        """Add the layer, if it is not in the viewer."""
         if self.layer is None or not self.shown:
             self.layer, self.painted = self._made(), False
 
     def paint(self, final: FinalLabels) -> None:
-        """Show labels that are final. A layer that the user removed is left alone."""
+        """Paint final labels, unless the user removed the layer."""
         if self.layer is None:
             return
         self.layer.data[final.place] = final.labels
         self.painted = True
         if self._stale or self._in_view(final):
             self._stale = True
-            if self._viewer.dims.ndisplay == 2:  # in 3D all of it would be sent to the screen again, in seconds
+            if self._viewer.dims.ndisplay == 2:  # because in 3D napari uploads the whole volume, which takes seconds
                 self._refresh()
 
     def finish(self) -> None:
-        """Show all that was painted."""
+        """Show all painted labels."""
         self._refresh.cancel()
         if self._stale:
             self._refresh_now()
 
     def become(self, result: LayerResult) -> Labels | None:
-        """Turn the layer into that of the result; None where the user has removed it."""
+        """Turn the layer into that of the result; None if the user removed it."""
         self._refresh.cancel()
         layer, self.layer, self.painted = self.layer, None, False
         if layer is None or layer not in self._viewer.layers:
@@ -115,7 +113,7 @@ class Preview:
         return layer
 
     def remove(self) -> None:
-        """Take the layer away: its labels are elsewhere, or there are none."""
+        """Remove the layer."""
         self._refresh.cancel()
         if self.layer is not None and self.shown:
             self._viewer.layers.remove(self.layer)
@@ -140,10 +138,10 @@ class Preview:
         return add_with_names(self._viewer, layer, self._names)
 
     def _in_view(self, final: FinalLabels) -> bool:
-        """Whether the slice that is shown goes through the part."""
+        """Whether the slice on screen shows a part of these labels."""
         if self.layer is None or self._viewer.dims.ndisplay == 3:
             return True
-        if not self.layer.visible:  # napari slices it anew once it is shown
+        if not self.layer.visible:  # because napari slices it again when it becomes visible
             return False
         point = voxel_shown(self._viewer, self.layer)
         first = self._viewer.dims.ndim - self.layer.ndim

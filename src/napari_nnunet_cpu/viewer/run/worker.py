@@ -1,4 +1,4 @@
-"""A run in a thread: napari's worker, made to stop within one pass and to lose no error."""
+"""Run in a thread: napari's worker, which stops within one pass and loses no error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Steps = Callable[[Callable[[], bool]], Generator[LayerEvent, None, LayerResult |
 
 
 def while_open(widget: Widget, slot: Callable[..., None]) -> Callable[..., None]:
-    """The slot, doing nothing once the widget is gone: workers may end after their window."""
+    """The slot, without effect once the widget is closed, because workers may outlive their window."""
 
     def guarded(*arguments: Any) -> None:
         if isalive(widget.native):
@@ -38,10 +38,10 @@ def while_open(widget: Widget, slot: Callable[..., None]) -> Callable[..., None]
 
 
 class RunWorker(GeneratorWorker):
-    """Computes a run in a thread; `quit` takes effect before the next pass through the network.
+    """Computes a run in a thread; `quit` takes effect before the next pass.
 
-    Signals are those of napari's workers: `yielded` carries the run's events, `returned` its
-    `LayerResult`, `errored` an exception, `finished` comes last, always.
+    Its signals are those of napari's workers: `yielded` carries events of the run, `returned` its
+    `LayerResult`, `errored` an exception; `finished` always comes last.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RunWorker(GeneratorWorker):
         super().quit()
 
     def quit_with_window(self) -> None:
-        """Ask the run to stop because its window is being closed, where nothing can be shown any more."""
+        """Ask the run to stop because its window closes, after which nothing can be shown."""
         self.window_closed = True
         self.quit()
 
@@ -67,10 +67,10 @@ class RunWorker(GeneratorWorker):
         return self.stop.is_set()
 
     def work(self) -> Any:
-        """Run in the thread; the base class leaves the generator open when told to quit."""
+        """Run in the thread, and close the generator at the end, which the base class omits."""
         pool = QThreadPool.globalInstance()
-        # The pool has a thread for each core. Runs, of which all but one wait, are none of its count:
-        # else they would keep models from being read, and each other from saying that they wait.
+        # The pool has one thread per core. Runs do not count, because all but one of them only wait, and would keep
+        # other workers from reading models, and each other from reporting that they wait.
         pool.releaseThread()
         try:
             return super().work()
@@ -80,7 +80,7 @@ class RunWorker(GeneratorWorker):
 
 
 class ActivityProgress(cancelable_progress):
-    """The run's bar in napari's activity dock; its cancel button calls `cancel`."""
+    """The progress bar of a run in napari's activity dock; its cancel button calls `cancel`."""
 
     def __init__(self, worker: RunWorker, description: str, cancel: Callable[[], None]) -> None:
         self._cancel = cancel
@@ -99,44 +99,31 @@ class ActivityProgress(cancelable_progress):
             self.update(event.done - self.n)
 
 
-def make_worker(steps: Steps, viewer: ViewerModel, doing: str, priority: int = 0) -> RunWorker:
-    """Make the worker of a run, not yet started. Call it on the main thread.
+def make_worker(steps: Steps, viewer: ViewerModel, task: str, priority: int = 0) -> RunWorker:
+    """Make the worker of a run, without starting it. For the main thread only.
 
-    Parameters
-    ----------
-    steps : callable
-        Takes `should_stop` and goes through the run, as `LayerSegmentation.steps`.
-    viewer : napari.Viewer or napari.components.ViewerModel
-        The run is a task of its window, as `belong_to` says.
-    doing : str
-        What the run does, for people.
-    priority : int
-        Below 0 for a run that pauses while another one wants the computer.
-
-    Returns
-    -------
-    RunWorker
-        Nobody tells of an error but who listens to `errored`.
+    `steps` takes `should_stop`, as `LayerSegmentation.steps` does. `task` is the name of the run for the user, and a
+    `priority` below 0 lets it pause for other runs. Errors are only reported to slots of `errored`.
     """
     worker: RunWorker = create_worker(
         _events, steps, priority, _start_thread=False, _ignore_errors=True, _worker_class=RunWorker
     )
-    belong_to(viewer, worker, doing, worker.quit_with_window)
+    belong_to(viewer, worker, task, worker.quit_with_window)
     return worker
 
 
-def belong_to(viewer: ViewerModel, worker: WorkerBase[Any], doing: str, leave: Callable[[], None]) -> None:
-    """Make a worker a task of the viewer's window, which asks before it is closed, and then calls `leave`.
+def belong_to(viewer: ViewerModel, worker: WorkerBase[Any], task: str, leave: Callable[[], None]) -> None:
+    """Make a worker a task of the viewer's window, which asks before it closes, and then calls `leave`.
 
-    napari's own `create_worker` takes whichever window is in front, so that closing another one would quit the worker.
+    napari's own `create_worker` uses the window in front, so closing an unrelated window would quit the worker.
     """
     window = window_of(unwrapped(viewer))
     if window is None:
         return
-    task = window._register_task_status("napari-nnunet-cpu", Status.BUSY, doing, cancel_callback=leave)
+    status = window._register_task_status("napari-nnunet-cpu", Status.BUSY, task, cancel_callback=leave)
 
     def over(_: None = None) -> None:
-        window._update_task_status(task, Status.COMPLETED, doing)
+        window._update_task_status(status, Status.COMPLETED, task)
 
     worker.finished.connect(over)
 
@@ -144,10 +131,10 @@ def belong_to(viewer: ViewerModel, worker: WorkerBase[Any], doing: str, leave: C
 def _events(
     steps: Steps, priority: int, should_stop: Callable[[], bool]
 ) -> Generator[LayerEvent, None, LayerResult | None]:
-    """Go through the steps of the run when it is its turn; the body of the thread.
+    """Go through the steps of the run when it is its turn: the body of the thread.
 
-    A RuntimeError that leaves a generator disappears in Qt's worker, which takes it for its own
-    deletion. So none leaves this one.
+    Qt's worker swallows a RuntimeError of a generator, because it takes it for its own deletion. So this generator
+    turns it into an `EngineError`.
     """
     try:
         return (yield from RUN_QUEUE.in_focus_order(steps(should_stop), should_stop, priority))

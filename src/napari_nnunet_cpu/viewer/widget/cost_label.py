@@ -1,4 +1,4 @@
-"""What a run would cost, for every preset, and whether one is saved that can be gone on with."""
+"""Show the cost of a run for each preset, and whether a saved run can be resumed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 from napari_nnunet_cpu.resources import runs_folder
 from napari_nnunet_cpu.settings import PRESETS, Settings
 
-# Runs that are estimated to take longer are saved while they go on.
+# Runs with a longer estimate are saved while they compute.
 _SAVED_FROM_SECONDS = 60
 
 
 class CostLabel(Label):
-    """Says tiles, passes, seconds and memory of each preset."""
+    """Shows tiles, passes, seconds and memory for each preset."""
 
     def __init__(self) -> None:
         super().__init__(value="")
@@ -39,27 +39,10 @@ class CostLabel(Label):
         first_stage: npt.NDArray[Any] | None,
         times: int,
     ) -> None:
-        """Show the cost on an image.
+        """Show the cost for an image with `times` time points; `outline` has the shape and spacing of one of them.
 
-        Parameters
-        ----------
-        outline : Case
-            Shape and spacing of one time point.
-        models : tuple of TrainedModel
-            With what.
-        settings : callable
-            Gives those of a preset by its name.
-        box : tuple of (int, int) or None
-            The part of the image, in file order.
-        first_stage : numpy.ndarray or None
-            As `estimate` takes it.
-        times : int
-            Time points.
-
-        Raises
-        ------
-        NNUNetCPUError
-            As `estimate`.
+        `settings` gives those of a preset by name, `box` is the part in file order, and `first_stage` is as in
+        `estimate`. Raises the errors of `estimate`.
         """
         each = f", for each of {times} time points" if times > 1 else ""
         lines, most = [], 0
@@ -78,7 +61,7 @@ class CostLabel(Label):
 
 
 def saved_run_of(outline: Case, models: tuple[TrainedModel, ...]) -> SavedRun | None:
-    """A saved run that seems to be of this image and one of these models; the run itself looks more closely."""
+    """A saved run that seems to belong to this image and one of these models; the run itself checks it exactly."""
     weights = {model.weights_sha256 for model in models}
     for run in saved_runs(runs_folder()):
         if (run.image, tuple(run.shape)) == (outline.name, outline.shape) and run.weights_sha256 in weights:
@@ -87,7 +70,7 @@ def saved_run_of(outline: Case, models: tuple[TrainedModel, ...]) -> SavedRun | 
 
 
 def folder_for(cost: Estimate, outline: Case, models: tuple[TrainedModel, ...]) -> Path | None:
-    """Where to save a run: nowhere when it is short, unless one is saved that it may go on with."""
+    """The folder to save a run in; None for a short run, unless a saved run may fit it."""
     long = cost.seconds is not None and cost.seconds > _SAVED_FROM_SECONDS
     return runs_folder() if long or saved_run_of(outline, models) is not None else None
 

@@ -1,4 +1,4 @@
-"""What the second stage of a cascade sees: labels of its first stage, run before it, or those of a layer."""
+"""Choose the first stage of a cascade: run it, or take the labels of a layer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,7 @@ _RUN_IT = "run it first"
 
 
 class FirstStagePicker(ComboBox):
-    """Shown for cascades: run the first stage, or take a Labels layer, such as that of an earlier run.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where the layers are.
-    on_change : callable
-        Called when another one is chosen.
-    """
+    """A box, shown for cascades: run the first stage, or take a Labels layer, for example that of an earlier run."""
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
         self._viewer = viewer
@@ -51,14 +43,10 @@ class FirstStagePicker(ComboBox):
         self.reset_choices()
 
     def labels(self, image: LayerImage) -> npt.NDArray[Any] | None:
-        """A copy of the chosen layer's labels, on the grid of the image's; None where the first stage is run.
+        """A copy of the chosen layer's labels, on the grid of the image's labels; None to run the first stage.
 
-        Raises
-        ------
-        CaseError
-            When the layer does not lie on the image, or was made from another one.
-        ModelError
-            When the first stage can be neither run nor read from a layer.
+        Raises `CaseError` if the layer does not lie on the image or was made from another one, and `ModelError` if the
+        first stage can be neither run nor read from a layer.
         """
         if not self._asked_for:
             return None
@@ -72,7 +60,7 @@ class FirstStagePicker(ComboBox):
             return None
         check_image(self.value, image, "choose labels of this image, or run the first stage")
         labels = np.array(self.value.data)
-        image.from_labels(labels, 0)  # raises when it lies elsewhere
+        image.from_labels(labels, 0)  # raises if the labels lie on another grid
         return labels
 
     @property

@@ -1,4 +1,4 @@
-"""Which model, or which ones to average: a path, and what is found there."""
+"""Choose the model, or several models to average: a path, and the models at it."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _SEVERAL = "several models: choose one, or more than one (Ctrl) to average them"
 
 
 class ModelPicker(Container[Widget]):
-    """Path, folds and what is found there.
+    """The path of a model, its folds, and a description of the model.
 
     Attributes
     ----------
     path : PathEdit
         Folder or zip.
     found : Select
-        The models there, where there are several; more than one make an ensemble.
+        The models at the path, shown if there are several. Choosing more than one makes an ensemble.
     also : PathEdit
-        Another folder or zip, to average its model with. `details` hold it, the folds and the
+        A further folder or zip whose model is averaged with the first. `details` hold it, the folds and the
         checkpoint; the widget shows them under "Advanced".
     folds : LineEdit
         "auto", "all", or numbers with commas.
     checkpoint : ComboBox
-        Which of nnU-Net's files in the fold folders.
+        The file in the fold folders.
     info : Label
-        What the model is, or why it can't be used.
+        A description of the model, or why it can't be used.
     chosen : tuple of Path
-        Folders of those that were chosen of `found`; empty where there is no choice.
+        Folders of the models chosen in `found`; empty without a choice.
     models : tuple of TrainedModel
-        The model, or the members of an ensemble, once they are read; empty before.
+        The model, or the members of an ensemble; empty until they are loaded.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ class ModelPicker(Container[Widget]):
         )
         self.chosen: tuple[Path, ...] = ()
         self._offered: list[tuple[str, Path]] = []
-        # A function, which magicgui asks again whenever layers come or go: a list would take the choice away.
+        # A function, because magicgui resets the choices whenever layers change, and a list would reset the value.
         self.found = Select(label="of these", choices=lambda _: self._offered, tooltip=_SEVERAL, visible=False)
         self.also = PathEdit(
             label="average with", mode=mode, nullable=True, value=None, tooltip="Another model: an ensemble of both"
@@ -83,11 +83,11 @@ class ModelPicker(Container[Widget]):
 
     @property
     def model(self) -> TrainedModel | None:
-        """The first of `models`; those of an ensemble have the same channels and labels."""
+        """The first of `models`; the members of an ensemble have the same channels and labels."""
         return self.models[0] if self.models else None
 
     def read(self) -> None:
-        """Read the model in a thread; `models` and `info` follow, and `on_change` is called."""
+        """Load the model in a thread, then update `models` and `info` and call `on_change`."""
         self._request += 1
         request = self._request
         boxes: list[Any] = [self.path.value, self.also.value]
@@ -124,21 +124,16 @@ class ModelPicker(Container[Widget]):
     def begin_with(
         self, path: Path | None, chosen: tuple[Path, ...], also: Path | None, folds: str, checkpoint: str
     ) -> None:
-        """Choose these at once; what is no longer there `info` says, as of any other path.
+        """Fill in all fields at once; `chosen` are the models to take if `path` holds several.
 
-        Parameters
-        ----------
-        path, also, folds, checkpoint
-            Values of the fields.
-        chosen : tuple of Path
-            Of the models at `path`, where there are several.
+        If a file no longer exists, `info` says so, as for any other path.
         """
         self._offer(_Found(chosen, chosen, False, ()))
         self.also.value, self.folds.value, self.checkpoint.value = also, folds, checkpoint
         self.path.value = path  # last, so that the model is read once
 
     def _offer(self, found: _Found) -> None:
-        """Let the user choose among several models; the choice is kept while they stay the same."""
+        """Offer the models at the path; a choice is kept while these stay the same."""
         self._offered = list(zip(found.names(), found.folders, strict=True))
         with self.found.changed.blocked():
             self.found.reset_choices()
@@ -165,9 +160,9 @@ class ModelPicker(Container[Widget]):
 
 @dataclass(frozen=True)
 class _Found:
-    """Model folders, those of them that were chosen, and their models.
+    """The model folders at the paths, the chosen ones, and their models.
 
-    `choice` says whether a path holds several, so that the user has to choose.
+    `choice` says whether a path holds several models, so that the user must choose.
     """
 
     folders: tuple[Path, ...]
@@ -176,7 +171,7 @@ class _Found:
     models: tuple[TrainedModel, ...]
 
     def names(self) -> list[str]:
-        """What to call the folders: by configuration, or whole where that says too little."""
+        """Names of the folders: the configuration if it is unique, else the whole path."""
         short = [folder.name.split("__")[-1] for folder in self.folders]
         return short if len(set(short)) == len(short) else [str(folder) for folder in self.folders]
 
@@ -189,7 +184,7 @@ def _look(paths: Sequence[Path], chosen: tuple[Path, ...], folds: str | tuple[st
         wanted = tuple(folder for folder in folders if folder in chosen) if choice else folders
         models = tuple(load_model(folder, folds=folds, checkpoint=checkpoint) for folder in wanted)
         return _Found(folders, wanted, choice, members_of(models) if models else ())
-    except RuntimeError as error:  # would vanish in a Qt worker
+    except RuntimeError as error:  # because a Qt worker would swallow it
         raise ModelError(f"{paths[0]} can't be read: {error}") from error
 
 

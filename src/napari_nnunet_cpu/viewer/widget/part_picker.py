@@ -1,4 +1,4 @@
-"""Which part of the image: all of it, what is in view, what a shape is drawn around, or typed bounds."""
+"""Choose the part of the image to segment: all, the part in view, the box of a shape, or typed bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.boxes import Bounds
     from napari_nnunet_cpu.viewer.image.layers import LayerImage
 
-# No None: the box tells nobody when it comes to hold that.
+# Not None, because the ComboBox emits no event when its value becomes None.
 _ALL, _VIEW, _TYPED = "everything", "view", "typed"
 _HELP = (
     "Segment only a part: its labels are those of a run on the whole image, and a larger part, or all of it,\n"
@@ -27,14 +27,14 @@ _HELP = (
 
 
 class PartPicker(Container[Widget]):
-    """Shows a line for typed bounds where that is chosen.
+    """A box for the part of the image, and a line for typed bounds.
 
     Attributes
     ----------
     kind : ComboBox
         "everything", "view", "typed", or a Shapes layer.
     bounds : LineEdit
-        "z0:z1, y0:y1, x0:x1", in voxels of the axes that the widget shows.
+        "z0:z1, y0:y1, x0:x1" in voxels, along the axes that the widget shows; visible for "typed".
     """
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
@@ -49,12 +49,9 @@ class PartPicker(Container[Widget]):
         self.bounds.changed.connect(lambda _: on_change())
 
     def box(self, layer: Image | None, image: LayerImage) -> Bounds | None:
-        """The chosen part in file order; None for all of it.
+        """The chosen box in file order; None for the whole image.
 
-        Raises
-        ------
-        CaseError, SettingsError
-            When the part is none of the image.
+        Raises `CaseError` or `SettingsError` if the box does not lie on the image.
         """
         kind = self.kind.value
         if layer is None or kind is None:

@@ -1,7 +1,7 @@
-"""What the widget opens with: what the last run was started with, kept in napari's settings of the plugin.
+"""Remember the inputs of the last run in napari's plugin settings, so that the widget opens with them.
 
-napari holds them in a YAML file of ours beside its own, shows them in its Preferences, and leaves to us only that
-nothing in that file can do harm. What they are is said in napari.yaml, under `configurations`.
+napari stores them in a YAML file and shows them in its Preferences. napari.yaml defines them under `configurations`.
+The file may hold anything, so the code below makes sure that no value can do harm.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What the widget opens with.
+    """The inputs that the widget opens with.
 
     Attributes
     ----------
     model : Path or None
-        Folder or zip; it may be gone.
+        Folder or zip, which may no longer exist.
     of_these : tuple of Path
-        The models that were chosen, where there are several at `model`.
+        The chosen models, if there are several at `model`.
     average_with : Path or None
-        Another folder or zip.
+        A further folder or zip.
     folds : str
         "auto", "all", or numbers with commas.
     checkpoint : str
-        One of nnU-Net's files in the fold folders.
+        The file in the fold folders.
     device, preset, step, mirror, threads, postprocess
-        As in `Settings`; where `mirror` is None the preset says, and where `threads` is None the widget.
+        See `Settings`. If `mirror` is None, the preset decides; if `threads` is None, the widget.
     """
 
     model: Path | None = None
@@ -67,15 +67,15 @@ class Preferences:
 
     @property
     def advanced(self) -> bool:
-        """Whether something under "Advanced" is not as it is by default."""
+        """Whether an input under "Advanced" differs from its default."""
         plain = {name: getattr(self, name) for name in ("model", "of_these", "device", "preset")}
         return replace(Preferences(), **plain) != self
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Preferences:
-        """Those of plain values, which napari has checked against napari.yaml.
+        """Read plain values that napari has checked against napari.yaml.
 
-        A value that makes no sense all the same, or none on this computer, is as by default.
+        Values that are invalid all the same, or do not fit this computer, become the defaults.
         """
         return cls(
             model=_path(stored["model"]),
@@ -92,7 +92,7 @@ class Preferences:
         )
 
     def as_stored(self) -> dict[str, str | int | float | bool]:
-        """Plain values, as napari.yaml names them."""
+        """Plain values, with the names in napari.yaml."""
         mirroring = {value: name for name, value in _MIRRORING.items()}
         return {
             "model": str(self.model or ""),
@@ -110,25 +110,25 @@ class Preferences:
 
 
 def read() -> Preferences:
-    """What is remembered; the defaults where nothing is, or where it can't be read."""
+    """The remembered inputs, or the defaults if there are none or they can't be read."""
     try:
         stored = getattr(get_plugin_settings(_PLUGIN), _GROUP).model_dump()
-    except Exception as error:  # noqa: BLE001  # whatever is in the files, of any plugin: the widget opens
+    except Exception as error:  # noqa: BLE001  # because the widget must open, whatever is in any plugin's settings
         _log.info("what the widget opens with can't be read: %r", error)
         return Preferences()
     return Preferences.from_stored(stored)
 
 
 def remember(preferences: Preferences) -> None:
-    """Keep them for the next session; napari writes the file at once, unless the disk refuses."""
+    """Remember the inputs for the next session; napari writes the file at once, if the disk allows it."""
     try:
         getattr(get_plugin_settings(_PLUGIN), _GROUP).update(preferences.as_stored())
-    except Exception as error:  # noqa: BLE001  # a run that has begun must not fail for a file that can't be written
+    except Exception as error:  # noqa: BLE001  # because a run must not fail if this file can't be written
         _log.info("what the widget opens with can't be kept: %r", error)
 
 
 def chosen(model: ModelPicker, options: RunOptions) -> Preferences:
-    """What the widgets show, to be remembered."""
+    """The present inputs of the widget."""
     threads = options.threads.value
     return Preferences(
         model=_whole(model.path),
@@ -146,12 +146,12 @@ def chosen(model: ModelPicker, options: RunOptions) -> Preferences:
 
 
 def begin_with(preferences: Preferences, model: ModelPicker, options: RunOptions) -> None:
-    """Show in the widgets what was remembered; the model is read as if the user had chosen it."""
+    """Fill in remembered inputs; the model is loaded as if the user had chosen it."""
     options.begin_with_device(preferences.device)
     options.preset.value, options.step.value = preferences.preset, preferences.step
     options.mirror.value, options.postprocess.value = preferences.mirror, preferences.postprocess
     options.threads.value = preferences.threads or options.default_threads
-    options.advanced.value = preferences.advanced  # so that nothing unusual is out of sight
+    options.advanced.value = preferences.advanced  # so that no unusual input is hidden
     model.begin_with(
         preferences.model, preferences.of_these, preferences.average_with, preferences.folds, preferences.checkpoint
     )
@@ -163,7 +163,7 @@ def _whole(field: FileEdit) -> Path | None:
 
 
 def _path(text: str) -> Path | None:
-    """The path, if it is whole: only such ones are written."""
+    """The path if it is absolute, because only absolute paths are written."""
     return Path(text) if "\0" not in text and Path(text).is_absolute() else None
 
 

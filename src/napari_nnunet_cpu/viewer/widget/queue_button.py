@@ -1,4 +1,4 @@
-"""The button that starts a run in the background, counts those that are there, and says what arrived."""
+"""The button for background runs: starts and counts them, and reports their results."""
 
 from __future__ import annotations
 
@@ -21,19 +21,14 @@ _TEXT = "Run in the background"
 
 
 class QueueButton(PushButton):
-    """Starts runs that pause while another one goes on, when it is given them.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where the layers are.
+    """Starts background runs, which pause while another run computes.
 
     Attributes
     ----------
     runs : list of LiveRun
-        Those that wait, or go on while no other does.
+        The background runs that wait or compute.
     note : Label
-        Which results are there and hidden, and what the last run failed with; placed by the widget.
+        The hidden results, and the error of the last run; the widget places it.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -51,7 +46,7 @@ class QueueButton(PushButton):
         viewer.layers.events.removed.connect(self._tell)
 
     def start(self, run: LiveRun) -> None:
-        """Start a run; `note` says how it ended."""
+        """Start a run; `note` reports its end."""
 
         def leave(what: Labels | Exception | None) -> None:
             self.runs.remove(run)
@@ -72,12 +67,12 @@ class QueueButton(PushButton):
         run.start()
 
     def _see(self, event: Any) -> None:
-        """A result that is shown is no news any more."""
+        """Remove a result from the note when it becomes visible."""
         self._arrived = [(labels, remark) for labels, remark in self._arrived if labels is not event.source]
         self._tell()
 
     def _tell(self, _: Any = None) -> None:
-        """Say what is there now."""
+        """Update the count of runs and the note."""
         if not isalive(self.native):
             return
         self.text = _TEXT + (f" ({len(self.runs)} there)" if self.runs else "")

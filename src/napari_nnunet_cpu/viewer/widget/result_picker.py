@@ -1,4 +1,4 @@
-"""Where the labels of a run go: into a new layer, or into one that is there."""
+"""Choose the layer for the labels of a run: a new one, or an existing one to merge into."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_nnunet_cpu.viewer.image.layers import LayerImage
 
-_NEW = "new"  # not None: magicgui does not tell of a change to that
+_NEW = "new"  # not None, because magicgui emits no event when the value becomes None
 _HELP = (
     "Into a layer of yours the labels are written at the end of the run, as one step that can be undone.\n"
     "What you paint or erase in it meanwhile stays."
@@ -23,21 +23,16 @@ _HELP = (
 
 
 class ResultPicker(Container[Widget]):
-    """Shows what is to be merged where a layer is chosen.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where the layers are.
+    """A box for the layer, and the rule for merging.
 
     Attributes
     ----------
     layer : ComboBox
-        "new", or a Labels layer that can be edited: so never a preview.
+        "new", or an editable Labels layer (never a preview).
     values : LineEdit
-        Values or names of labels, with commas between them; empty for all but the background.
+        Values or names of labels, with commas; empty for all except background.
     overwrite : CheckBox
-        Whether labels that were there when the run began are replaced.
+        Replace labels that were in the layer when the run began.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -54,23 +49,10 @@ class ResultPicker(Container[Widget]):
         self.layer.changed.connect(self._show_rule)
 
     def target(self, viewer: ViewerModel, image: LayerImage, names: dict[int, str]) -> MergeTarget | None:
-        """The chosen layer as it is now; None for a new one. To be asked when the run starts.
+        """The chosen layer with its present content; None for a new layer. To be called when the run starts.
 
-        Parameters
-        ----------
-        viewer : napari.Viewer
-            Where the layer is.
-        image : LayerImage
-            What is segmented.
-        names : dict of int to str
-            Name of every value that the model gives.
-
-        Raises
-        ------
-        CaseError
-            When the layer can't take labels of this image.
-        SettingsError
-            When the typed labels are none of the model's.
+        `names` are those of the values of the model. Raises `CaseError` if the layer can't take labels of this image,
+        and `SettingsError` if the model does not have the typed labels.
         """
         layer = self.layer.value
         if not isinstance(layer, Labels):
@@ -88,19 +70,9 @@ class ResultPicker(Container[Widget]):
 
 
 def parse_values(text: str, names: dict[int, str]) -> tuple[int, ...] | None:
-    """Labels as a user types them, "1, liver": values or names, in any case of letters.
+    """Parse labels that a user typed, "1, liver": values or names (in upper or lower case) with commas; None for all.
 
-    Parameters
-    ----------
-    text : str
-        With commas between them; empty for all.
-    names : dict of int to str
-        Name of every value that there is.
-
-    Raises
-    ------
-    SettingsError
-        When one is none of these.
+    Raises `SettingsError` if one of them is not in `names`.
     """
     whole = _value(text.strip(), names)  # a name may have a comma
     if whole is not None:

@@ -1,4 +1,4 @@
-"""How to run: device, preset, and what can be set on top of it."""
+"""The options of a run: device, preset, and options on top of the preset."""
 
 from __future__ import annotations
 
@@ -19,29 +19,22 @@ _PRESET_HELP = (
 
 
 class RunOptions(Container[Widget]):
-    """Device, preset and, under "Advanced", everything else.
-
-    Parameters
-    ----------
-    details : sequence of Widget
-        Others to show under "Advanced", before its own.
-    on_change : callable
-        Called when the cost of a run may be another.
+    """Device, preset and, under "Advanced", all other options.
 
     Attributes
     ----------
     device, preset, step, mirror, threads, uncertainty, postprocess : magicgui widgets
         See `Settings`.
     advanced : CheckBox
-        Shows the rest.
+        Shows the other options, after the `details` of other parts of the widget.
     default_threads : int
-        What `threads` begins with.
+        The initial value of `threads`.
     """
 
     def __init__(self, details: Sequence[Widget], on_change: Callable[[], None]) -> None:
         cores = usable_cores()
         self._devices = [("CPU", "cpu")]
-        # A function, which magicgui asks again whenever layers come or go: a list would bring back the first one.
+        # A function, because magicgui resets the choices when layers change, and a list would restore the first one.
         self.device = ComboBox(label="device", choices=lambda _: self._devices, value="cpu")
         self.preset = ComboBox(label="preset", choices=list(PRESETS), value="fast", tooltip=_PRESET_HELP)
         self.advanced = CheckBox(text="Advanced", value=False)
@@ -49,7 +42,7 @@ class RunOptions(Container[Widget]):
         self.mirror = ComboBox(
             label="mirroring", choices=[("as the preset", None), ("on", True), ("off", False)], value=None
         )
-        # One core is left to the window where there are enough of them.
+        # With enough cores, one is left to the window.
         self.default_threads = cores - 1 if cores >= 4 else cores
         self.threads = SpinBox(label="threads", value=self.default_threads, min=1, max=cores)
         self.postprocess = CheckBox(
@@ -75,7 +68,7 @@ class RunOptions(Container[Widget]):
         create_worker(_device_choices, _connect={"returned": while_open(self, self._set_devices)})
 
     def settings(self, preset: str | None = None) -> Settings:
-        """The settings of a run; with another preset when one is named."""
+        """The settings of a run, optionally with another preset."""
         return Settings.from_preset(
             preset or self.preset.value,
             device=self.device.value,
@@ -87,7 +80,7 @@ class RunOptions(Container[Widget]):
         )
 
     def begin_with_device(self, name: str) -> None:
-        """Choose a device before it is known which ones there are; one that isn't there is left for the CPU then."""
+        """Choose a device before the devices are known; if it turns out not to exist, the CPU takes its place."""
         if name not in self.device.choices:
             self._set_devices([*self._devices, (name, name)])
         self.device.value = name
@@ -99,12 +92,12 @@ class RunOptions(Container[Widget]):
         chosen = self.device.value
         self._devices = choices
         self.device.reset_choices()
-        if chosen in self.device.choices:  # by another label
+        if chosen in self.device.choices:  # possibly with another label
             self.device.value = chosen
 
 
 def _device_choices() -> list[tuple[str, str]]:
-    """Devices for the box, found in a thread because torch, where it has to be asked, takes seconds to import."""
+    """The devices for the box, found in a thread because importing torch takes seconds."""
     from napari_nnunet_cpu.engines import available_devices
 
     return [(device.label, device.name) for device in available_devices()]

@@ -1,4 +1,4 @@
-"""Saving corrected labels: the folder of the session, and a button."""
+"""Save corrected labels in a session folder."""
 
 from __future__ import annotations
 
@@ -33,24 +33,17 @@ Chosen = tuple["LayerImage", "TrainedModel", "Spacing | None"]
 class SessionPicker(Container[Widget]):
     """Saves the selected Labels layer with its image, for nnU-Net to train on.
 
-    The image and the model are those that the labels were made from. Of labels that nobody knows anything of, as those
-    that are painted by hand, they are the chosen ones.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Whose selected layer is saved.
-    chosen : callable
-        Gives the image, the model and the stated spacing; raises `NNUNetCPUError` where something is missing.
+    Image and model are the origin of the labels. For labels without a known origin, such as hand-painted ones,
+    `chosen` gives the image, the model and the stated spacing.
 
     Attributes
     ----------
     folder : FileEdit
-        An nnU-Net raw dataset, or where one is begun.
+        The session folder: a raw dataset of nnU-Net, or an empty folder.
     save_button : PushButton
         Saves.
     note : Label
-        What is being saved, or was last, or why nothing was.
+        The progress, result or error of the last save.
     """
 
     def __init__(self, viewer: ViewerModel, chosen: Callable[[], Chosen]) -> None:
@@ -71,7 +64,7 @@ class SessionPicker(Container[Widget]):
         self.save_button.clicked.connect(self.save)
 
     def save(self) -> None:
-        """Save the selected Labels layer, in a thread: the files may be large."""
+        """Save the selected Labels layer, in a thread because the files may be large."""
         try:
             if self.folder.value is None:
                 raise SettingsError("no session folder is chosen: choose one, or an empty one to begin with")
@@ -109,7 +102,7 @@ class SessionPicker(Container[Widget]):
         worker.start()
 
     def forget(self) -> None:
-        """Say no longer what was saved, or failed to be."""
+        """Clear the note, unless a save is in progress."""
         if self.save_button.enabled:
             self._say("")
 
@@ -130,5 +123,5 @@ def _save(
 ) -> tuple[str, ...]:
     try:
         return save_corrected(folder, layer, image, model, spacing_mm)
-    except RuntimeError as error:  # would vanish in a Qt worker
+    except RuntimeError as error:  # because a Qt worker would swallow it
         raise OutputError(f"{folder}: the labels can't be saved: {error}") from error

@@ -1,4 +1,4 @@
-"""The button that leads through the slices by their uncertainty."""
+"""The button that walks through the slices, the most uncertain first."""
 
 from __future__ import annotations
 
@@ -17,16 +17,10 @@ if TYPE_CHECKING:
 
 
 class UncertaintyButton(PushButton):
-    """Goes to the most uncertain slice that was not on screen yet; shown where uncertainty was measured.
+    """Goes to the most uncertain slice that was not visited; visible if there is an uncertainty layer.
 
-    The uncertainty is that of the labels that are selected; where these have none it stays the one before.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Whose slider is moved.
-    say : callable
-        Told a message, and whether it is an error.
+    The layer is that of the selected labels, or the previous one if these have none. `say` takes a message, and whether
+    it is an error.
     """
 
     def __init__(self, viewer: ViewerModel, say: Callable[[str, bool], None]) -> None:
@@ -40,7 +34,7 @@ class UncertaintyButton(PushButton):
         viewer.layers.events.removed.connect(self._follow)
 
     def show_uncertainty(self, layer: Image | None) -> None:
-        """Lead through this layer of uncertainty from now on; through none when None."""
+        """Walk through this uncertainty layer from now on; None for no layer."""
         if self._slices is not None:
             self._slices.close()
         self._layer = layer
@@ -49,7 +43,7 @@ class UncertaintyButton(PushButton):
         self.visible = layer is not None
 
     def _follow(self, _: Any = None) -> None:
-        """Lead through the uncertainty of the selected labels; through none once the layer is gone."""
+        """Take the uncertainty layer of the selected labels; no layer once it is removed."""
         if not isalive(self.native):
             return
         before = self._layer if self._layer in self._viewer.layers else None

@@ -1,4 +1,4 @@
-"""The dock widget: choose, run, see it happen, get a Labels layer."""
+"""The dock widget: choose an image and a model, run, and get a Labels layer."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ class SegmentWidget(Container[Widget]):
     Parameters
     ----------
     napari_viewer : napari.Viewer
-        Where the layers are.
+        Holds the layers.
 
     Attributes
     ----------
     model, channels, first_stage, part, run_options : Widget
         The inputs.
     run_button : PushButton
-        "Run"; "Cancel" while a run is going on, "Continue" where one with the same inputs was cancelled.
+        "Run"; "Cancel" during a run, "Continue" if a run with the same inputs was cancelled.
     queue_button : QueueButton
-        Starts runs in the background, and has them.
+        Starts background runs and holds them.
     uncertainty_button : UncertaintyButton
-        Goes through the slices by their uncertainty, where that was asked for.
+        Walks through the slices by their uncertainty, if a run measured it.
     keep_button : PushButton
-        Makes a layer of what a cancelled run has finished.
+        Makes a layer of the final labels of a cancelled run.
     progress : ProgressBar
         Counts tiles.
     status : Label
-        What is going on, and the time left.
+        The present stage and the time left.
     live : LiveRun or None
-        The run that is going on, or that can be gone on with.
+        The present run, or a cancelled one that can be resumed.
     """
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037  # napari reads it at run time
@@ -120,17 +120,16 @@ class SegmentWidget(Container[Widget]):
 
     @property
     def running(self) -> bool:
-        """Whether a run is going on."""
+        """Whether a run is active."""
         return self.live is not None and self.live.running
 
     def run(self) -> LiveRun | None:
-        """Start a run with what is chosen, or go on with the last one where that has begun what is asked for.
+        """Start a run with the present inputs, or resume the last run if it began with the same inputs.
 
         Returns
         -------
         LiveRun or None
-            None when something does not fit; the user is told what. The run that is going on,
-            if there is one.
+            The run that is active. None if the inputs do not fit; the user is told why.
         """
         if self.live is not None and self.live.running:
             return self.live
@@ -163,7 +162,7 @@ class SegmentWidget(Container[Widget]):
         return self.live
 
     def run_in_background(self) -> LiveRun | None:
-        """Start a run with what is chosen that pauses while another one goes on; None when something does not fit."""
+        """Start a background run with the present inputs; None if they do not fit."""
         try:
             made = self._made(priority=-1)
         except NNUNetCPUError as error:
@@ -173,13 +172,13 @@ class SegmentWidget(Container[Widget]):
         return made
 
     def cancel(self) -> None:
-        """Stop the run before its next pass through the network."""
+        """Stop the run before its next pass."""
         if self.live is not None and self.live.running:
             self.status.value = "cancelling …"
             self.live.cancel()
 
     def _made(self, priority: int = 0) -> LiveRun:
-        """A run with what is chosen, not yet started."""
+        """Make a run with the present inputs, without starting it."""
         if not self.model.models:
             raise ModelError(self.model.problem)
         image, spacing = self.channels.image_to_run(), self.channels.stated_spacing()
@@ -195,11 +194,11 @@ class SegmentWidget(Container[Widget]):
         )  # fmt: skip
 
     def _layers(self) -> list[Image | None]:
-        """The chosen layers, by channel."""
+        """The chosen layer of each channel."""
         return [box.value for box in self.channels.boxes]
 
     def _settings(self, image: LayerImage) -> Settings:
-        """Of the run options, with the part of the image."""
+        """The settings from the run options, with the box of the chosen part."""
         return replace(self.run_options.settings(), box=self.part.box(self.channels.boxes[0].value, image))
 
     def _target(self, image: LayerImage) -> MergeTarget | None:
@@ -207,7 +206,7 @@ class SegmentWidget(Container[Widget]):
         return self.result.target(self._viewer, image, names)
 
     def _to_save(self) -> Chosen:
-        """What the session folder needs to know of the chosen image."""
+        """The chosen image, model and spacing, for the session folder."""
         if self.model.model is None:
             raise ModelError(self.model.problem)
         return self.channels.image(), self.model.model, self.channels.stated_spacing()
@@ -219,7 +218,7 @@ class SegmentWidget(Container[Widget]):
             self.run()
 
     def _keep(self) -> None:
-        """Make a layer of what is finished; the run can still be gone on with."""
+        """Make a layer of the final labels; the run can still be resumed."""
         if self.live is not None and self.live.keep() is not None:
             self.keep_button.visible = False
 
@@ -242,7 +241,7 @@ class SegmentWidget(Container[Widget]):
             done = f"done in {duration(seconds)} on {history['runs'][-1]['device']}"
             self._say("; ".join(filter(None, (done, self.live.remark))), error=False)
             if history["settings"]["box"] is None and not history["settings"]["cover"]:
-                self.live = None  # all is done: let the memory of its sums go
+                self.live = None  # to free the memory of its sums
         self._idle()
 
     def _on_failure(self, error: Exception) -> None:
@@ -254,7 +253,7 @@ class SegmentWidget(Container[Widget]):
         self._name_button()
 
     def _name_button(self) -> None:
-        """Say what the button does."""
+        """Set the text of the run button."""
         if self.running:
             self.run_button.text = "Cancel"
         elif self.live is not None and self.live.unfinished and self._now() == self._inputs:
@@ -263,7 +262,7 @@ class SegmentWidget(Container[Widget]):
             self.run_button.text = "Run"
 
     def _now(self) -> tuple[Any, ...]:
-        """What a run must have been made with to be gone on with, whichever tiles are asked for now."""
+        """The inputs that must be the same to resume a run; its tiles may differ."""
         settings = replace(self.run_options.settings(), preset="exact", cover=False, box=None)
         layers = tuple(None if layer is None else state_of(layer) for layer in self._layers())
         choices = (self.channels.axes.value, self.channels.spacing.value, self.channels.time.value)
@@ -272,24 +271,24 @@ class SegmentWidget(Container[Widget]):
         return layers, choices, stands if self.channels.time.visible else (), first_stage, self.model.models, settings
 
     def _all_inputs(self) -> tuple[Any, ...]:
-        """All that may be the reason why a run can't be started."""
+        """All inputs that may prevent a run from starting."""
         part, result = self.part, self.result
         return self._now(), part.kind.value, part.bounds.value, result.layer.value, result.values.value
 
     def _forget_status(self, *_: Any) -> None:
-        """What was said of other inputs is not true any more."""
+        """Clear a status that was about other inputs."""
         if self.status.value and not self.running and self._all_inputs() != self._status_inputs:
             self.status.value = ""
 
     def _let_go(self) -> None:
-        """Another run takes the place of the last one."""
+        """Close the last run, because another one takes its place."""
         if self.live is not None:
             self.live.close()
         self.live = None
         self.keep_button.visible = False
 
     def _parent_changed(self, parent: Any) -> None:
-        """Stop the runs of a panel that was closed: nobody could see or stop them."""
+        """Stop the runs of a closed panel, because nobody could see or stop them."""
         if parent is None:
             runs, self.live = [self.live, *self.queue_button.runs], None
             for run in filter(None, runs):
@@ -309,7 +308,7 @@ class SegmentWidget(Container[Widget]):
         self._refresh_cost()
 
     def _refresh_cost(self, *_: Any) -> None:
-        """Say what each preset would cost on this image."""
+        """Show the cost of each preset for this image."""
         if not self._ready:
             return
         self._name_button()
@@ -317,7 +316,7 @@ class SegmentWidget(Container[Widget]):
         try:
             image = self.channels.image()
         except NNUNetCPUError:
-            image = None  # the note of the channels says why
+            image = None  # explained in the note of the channels
         if image is None or not self.model.models:
             self.cost.value = ""
             return

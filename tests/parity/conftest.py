@@ -69,7 +69,9 @@ def oracles(folders: dict[Subject, Path]) -> Iterator[list[Oracle]]:
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """nnU-Net's answers to all probes."""
     folder = tmp_path_factory.mktemp("probes")
-    environment = os.environ | {"PYTHONPATH": str(PROBES.parents[1])}
+    root = PROBES.parents[2]
+    paths = [str(root / "tests"), str(root / "benchmarks"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     run = subprocess.run([sys.executable, PROBES, folder], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return json.loads((folder / "answers.json").read_text())

@@ -130,7 +130,7 @@ def test_a_plane_without_a_stated_spacing_becomes_tiff(tmp_path):
 )
 def test_the_ending_of_planes_keeps_what_the_reader_looks_at(tmp_path, source, reader, ending):
     case = a_plane(source=source)
-    add(tmp_path, case, reader=reader)
+    assert add(tmp_path, case, reader=reader) == add(tmp_path, case, reader=reader) == "slide"
     assert document(tmp_path)["file_ending"] == ending
     stored = read_case(tmp_path / "imagesTr" / f"slide_0000{ending}")
     assert stored.planar

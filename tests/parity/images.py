@@ -110,7 +110,10 @@ def write_spacing(path: Path, spacing_mm: Sequence[float]) -> None:
 def read_labels(path: Path) -> np.ndarray:
     """Labels from a file, (Z, Y, X)."""
     if path.name.endswith(ITK):
-        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        try:
+            labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        except RuntimeError:  # ITK refuses the skewed axes that nnU-Net's nibabel readers write
+            labels = np.asarray(nib.load(path).dataobj).T
     else:
         labels = tifffile.imread(path) if path.suffix in (".tif", ".tiff") else skimage.io.imread(path)
     return labels if labels.ndim == 3 else labels[None]

@@ -100,8 +100,10 @@ class NiftiSpace:
             affine = self.nibabel.affine
             return Frame((z, y, x), None if affine is None else affine * _rows(self._unit_mm))
         affine = np.eye(4)
+        lengths = np.linalg.norm(form[:3, :3], axis=0)
+        sizes[self._axes :] = lengths[self._axes :] * self._unit_mm  # a plane keeps the depth of its form
         # ITK takes only the directions from the form, and reverses an axis with a negative voxel size.
-        affine[:3, :3] = form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) * sizes
+        affine[:3, :3] = form[:3, :3] / lengths * sizes
         affine[:3, 3] = form[:3, 3] * self._unit_mm
         return Frame((z, y, x), affine)
 

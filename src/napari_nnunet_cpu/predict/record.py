@@ -1,4 +1,4 @@
-"""The record of a run for its report: what it did, with what, and how long it took."""
+"""The record of a run for its report: model, engine, tiles, memory, estimate and seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_nnunet_cpu.predict.setup import RunParts
 
 
 def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str, Any]:
-    """What a run did so far, with what it measured itself: plain values, ready for JSON."""
+    """The record of a run so far, `measured` included: plain values, ready for JSON."""
     engine, plan, tiles = parts.engine.get(), parts.plan, parts.tiles
     return {
         "model": model.describe() | {"weights_sha256": model.weights_sha256},

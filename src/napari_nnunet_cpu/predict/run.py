@@ -24,6 +24,7 @@ from napari_nnunet_cpu.predict.passes import (
     Stop,
     TilePasses,
     in_streams,
+    mirrored_axes,
     never,
 )
 from napari_nnunet_cpu.predict.planning import Estimate, Times, Work, keep_times
@@ -138,7 +139,7 @@ class Run:
     @property
     def mirror_axes(self) -> tuple[int, ...]:
         """Patch axes that this run mirrors."""
-        return self.model.mirror_axes if self.settings.mirror else ()
+        return mirrored_axes(self.model, self.settings)
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

@@ -14,7 +14,7 @@ from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.events import Stage
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.output import Output
-from napari_nnunet_cpu.predict.passes import Patches, accumulated_channels
+from napari_nnunet_cpu.predict.passes import Patches, accumulated_channels, passes_per_tile
 from napari_nnunet_cpu.predict.planning import RunPlan, check_budget, plan_run
 from napari_nnunet_cpu.predict.resume import RunFile, RunSaver, describe_run, identity_of
 from napari_nnunet_cpu.predict.run_engine import RunEngine
@@ -80,9 +80,8 @@ def set_up(
 ) -> RunParts:
     """Make the parts of a run; parameters and errors are those of `Run`."""
     bytes_before = resident_bytes()
-    mirrored = 2 ** len(model.mirror_axes) if settings.mirror else 1
-    passes_per_tile = mirrored * (len(model.folds) if engine is None else engine.folds)
-    check_passes(settings, passes_per_tile)
+    passes = passes_per_tile(model, settings, None if engine is None else engine.folds)
+    check_passes(settings, passes)
     channels = accumulated_channels(model, settings, engine)
     file = None
     if folder is not None:
@@ -115,5 +114,5 @@ def set_up(
     tiles = RunTiles(plan.grid, plan.export, geometry, plan.tiles, in_rows, done)
     output.choose(settings, tiles.chosen)
     return RunParts(
-        geometry, plan, channels, patches, run_engine, output, tiles, passes_per_tile, bytes_before, len(done), saver
+        geometry, plan, channels, patches, run_engine, output, tiles, passes, bytes_before, len(done), saver
     )

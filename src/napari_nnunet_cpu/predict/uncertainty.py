@@ -15,6 +15,7 @@ from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 from napari_nnunet_cpu.predict.passes.accumulated_channels import extra_channels
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
+from napari_nnunet_cpu.predict.passes.mirroring import passes_per_tile
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 
@@ -106,4 +107,4 @@ def check_members(settings: Settings, members: Sequence[TrainedModel]) -> None:
             "probabilities are averaged: choose margin or entropy"
         )
     for model in members:
-        check_passes(settings, len(model.folds) * (2 ** len(model.mirror_axes) if settings.mirror else 1))
+        check_passes(settings, passes_per_tile(model, settings))

@@ -3,6 +3,7 @@
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels, extra_channels, sums_features
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
+from napari_nnunet_cpu.predict.passes.mirroring import mirrored_axes, passes_per_tile
 from napari_nnunet_cpu.predict.passes.patches import Patches
 from napari_nnunet_cpu.predict.passes.stop import Stop, never
 from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
@@ -18,6 +19,8 @@ __all__ = [
     "accumulated_channels",
     "extra_channels",
     "in_streams",
+    "mirrored_axes",
     "never",
+    "passes_per_tile",
     "sums_features",
 ]

@@ -14,8 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.engine import Engine
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.settings import Settings
 
 Array = npt.NDArray[np.float32]
+
+
+def mirrored_axes(model: TrainedModel, settings: Settings) -> tuple[int, ...]:
+    """The axes of the patch that a run mirrors: those that the model was trained for, where the settings ask for it."""
+    return model.mirror_axes if settings.mirror else ()
+
+
+def passes_per_tile(model: TrainedModel, settings: Settings, folds: int | None = None) -> int:
+    """Folds times mirrored copies; an engine that was given may hold another number of folds than the model."""
+    return (len(model.folds) if folds is None else folds) * int(2 ** len(mirrored_axes(model, settings)))
 
 
 def mirror_combinations(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -9,6 +9,7 @@ from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.events import duration, size
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_export
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.passes.mirroring import passes_per_tile
 from napari_nnunet_cpu.predict.planning.memory import Kind, MemoryPlan, budget_bytes, plan_memory
 from napari_nnunet_cpu.predict.planning.time_model import Work, read_times
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
@@ -104,7 +105,7 @@ def plan_run(
     tiles = chosen_tiles(grid, export, geometry, settings)
     budget = budget_bytes(settings)
     memory = plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels, len(tiles))
-    passes = len(tiles) * (2 ** len(model.mirror_axes) if settings.mirror else 1) * len(model.folds)
+    passes = len(tiles) * passes_per_tile(model, settings)
     times = read_times(model, settings)
     seconds = None if times is None else times.of(Work.counted(case, model, settings, geometry, passes))
     estimate = Estimate(len(tiles), passes, seconds, memory.bytes, memory.kind)

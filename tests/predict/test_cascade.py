@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from random_model import RandomModel, smooth_image
+from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.errors import CaseError, MemoryBudgetError
@@ -77,14 +77,10 @@ def test_events_say_which_stage_they_are_of(case: Case, cascade: TrainedModel) -
 @pytest.mark.parametrize("stop_after", [1, 5])
 def test_a_cascade_stops_in_either_stage(case: Case, cascade: TrainedModel, stop_after: int) -> None:
     seen: list[TileDone] = []
-    results: list[object] = []
-
-    def run_to_end() -> Iterator[Event]:
-        results.append((yield from Segmentation(case, cascade, SETTINGS).steps(lambda: len(seen) >= stop_after)))
-
-    for event in run_to_end():
+    segmentation = Segmentation(case, cascade, SETTINGS, control=StopWhen(lambda: len(seen) >= stop_after))
+    for event in segmentation.steps():
         seen += [event] * isinstance(event, TileDone)
-    assert results == [None]
+    assert segmentation.result is None
     assert len(seen) == stop_after
     assert {tile.part for tile in seen} == ({"3d_lowres"} if stop_after == 1 else {"3d_lowres", "3d_cascade_fullres"})
 
@@ -104,8 +100,8 @@ def test_a_second_stage_that_was_refused_goes_on_after_the_first(
     with monkeypatch.context() as patch:
         patch.setattr(segmentation_module, "Run", refused)
         with pytest.raises(MemoryBudgetError, match="no memory is left for it"):
-            run_to_end(segmentation.steps())
-    result = run_to_end(segmentation.steps(), seen.append)
+            run_to_end(segmentation)
+    result = run_to_end(segmentation, seen.append)
     assert {event.part for event in seen} == {"3d_cascade_fullres"}
     assert np.array_equal(result.labels, expected.labels)
     assert result.first_stage is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from small_models import load_models
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import Bounds, inside, slices
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.predict import Segmentation
+from napari_nnunet_cpu.events import TileDone
+from napari_nnunet_cpu.predict import Segmentation, TileSelection, run_to_end
 
 PLAIN = Settings.exact(mirror=False)
 NAMES = ("3d", "2d", "turned", "splines")
@@ -165,24 +166,20 @@ def test_a_segmentation_is_stopped_and_gone_on_with(
     monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", lambda *_: engine)
     segmentation = Segmentation(case, models["3d"], PLAIN, any_order=True)
     assert segmentation.partial() is None
-
-    def drain(stop_at: int) -> Any:
-        steps = segmentation.steps(lambda: len(engine.calls) >= stop_at)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
-
-    assert drain(5) is None
+    for event in segmentation.steps():
+        if isinstance(event, TileDone) and event.done == 5:
+            segmentation.control.stop()
+    assert segmentation.result is None
+    assert len(engine.calls) == 5
+    segmentation.control.restart()
     expected = whole_labels(case, models["3d"])
     early = segmentation.partial().labels
     assert early.any()
     assert np.array_equal(early[early > 0], expected[early > 0])
-    segmentation.choose(box=((0, 3), (0, 3), (0, 3)))
-    assert np.array_equal(drain(10**6).labels, inside(expected, ((0, 3), (0, 3), (0, 3))))
-    segmentation.choose()
-    result = drain(10**6)
+    segmentation.control.selection = TileSelection(((0, 3), (0, 3), (0, 3)))
+    assert np.array_equal(run_to_end(segmentation).labels, inside(expected, ((0, 3), (0, 3), (0, 3))))
+    segmentation.control.selection = TileSelection()
+    result = run_to_end(segmentation)
     assert np.array_equal(result.labels, expected)
     assert len(engine.calls) == result.provenance["tiles_done"] == result.provenance["tiles"]
     assert len(result.provenance["runs"]) == 1
@@ -190,9 +187,11 @@ def test_a_segmentation_is_stopped_and_gone_on_with(
 
 def test_an_ensemble_is_chosen_once(case: Case, models: dict[str, TrainedModel]) -> None:
     segmentation = Segmentation(case, [models["3d"], models["turned"]], PLAIN)
-    segmentation.choose(cover=True)
-    steps = segmentation.steps()
-    for _ in range(4):
-        next(steps)
-    with pytest.raises(SettingsError, match="an ensemble are made one after the other and forgotten"):
-        segmentation.choose()
+    segmentation.control.selection = TileSelection(cover=True)
+    with closing(segmentation.steps()) as steps:
+        for _ in range(4):
+            next(steps)
+    assert segmentation.settings.cover
+    segmentation.control.selection = TileSelection()
+    with pytest.raises(SettingsError, match="other tiles can't be chosen for an ensemble that has begun"):
+        run_to_end(segmentation)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from random_model import RandomModel, smooth_image
+from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.errors import CaseError, ModelError
-from napari_nnunet_cpu.events import Event, Stage, StageStarted
+from napari_nnunet_cpu.events import Stage, StageStarted
 from napari_nnunet_cpu.predict import Segmentation
 
 SETTINGS = Settings.fast(device="cpu", threads=1)
@@ -152,12 +152,8 @@ def test_one_network_is_in_memory_at_a_time(case: Case, tmp_path: Path, monkeypa
 def test_postprocessing_stops_when_asked(case: Case, tmp_path: Path) -> None:
     model = load_model(RandomModel(patch=(8, 8, 8), postprocessing=[1, 2]).write(tmp_path))
     exporting: list[bool] = []
-    results: list[object] = []
-
-    def run_to_end() -> Iterator[Event]:
-        settings = replace(SETTINGS, postprocess=True)
-        results.append((yield from Segmentation(case, model, settings).steps(lambda: bool(exporting))))
-
-    for event in run_to_end():
+    control = StopWhen(lambda: bool(exporting))
+    segmentation = Segmentation(case, model, replace(SETTINGS, postprocess=True), control=control)
+    for event in segmentation.steps():
         exporting += [True] * (event == StageStarted(Stage.EXPORT))
-    assert results == [None]
+    assert segmentation.result is None

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from fake_engines import FakeEngine, position_dependent
 from small_models import load_models
+from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.boxes import Bounds, slices
-from napari_nnunet_cpu.predict import Focus
+from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.tiles.grid import Tile
 
 PLAIN = Settings.exact(mirror=False)
@@ -59,8 +60,7 @@ def test_the_slice_on_screen_is_decided_first(
     voxel = int(share * SHAPE[axis])
     point = [length // 2 for length in SHAPE]
     point[axis] = voxel
-    run.focus = Focus((point[0], point[1], point[2]), axis)
-    events = list(run.compute())
+    events = list(run.compute(control=RunControl(Focus((point[0], point[1], point[2]), axis))))
     order = computed(run, engine)
     first = deciding(run, slab(axis, max(voxel, 2) if axis == 0 else voxel))
     assert 0 < len(first) < len(run.tiles)
@@ -81,8 +81,7 @@ def test_the_slice_on_screen_is_decided_first(
 
 def test_seen_as_a_whole_what_is_near_comes_first(models: dict[str, TrainedModel]) -> None:
     run, engine = run_of(models["3d"])
-    run.focus = Focus((12, 9, 12))
-    list(run.compute())
+    list(run.compute(control=RunControl(Focus((12, 9, 12)))))
     order = computed(run, engine)
     near = deciding(run, ((12, 13), (9, 10), (12, 13)))
     assert set(order[: len(near)]) == near
@@ -93,11 +92,11 @@ def test_seen_as_a_whole_what_is_near_comes_first(models: dict[str, TrainedModel
 
 def test_the_order_follows_the_focus(models: dict[str, TrainedModel]) -> None:
     run, engine = run_of(models["3d"])
-    run.focus = Focus((4, 9, 12), 0)
-    iterator = run.compute()
+    control = RunControl(Focus((4, 9, 12), 0))
+    iterator = run.compute(control=control)
     for _ in range(3):
         next(iterator)
-    run.focus = Focus((20, 9, 12), 0)
+    control.focus = Focus((20, 9, 12), 0)
     list(iterator)
     order = computed(run, engine)
     first, then = deciding(run, slab(0, 4)), deciding(run, slab(0, 20))
@@ -112,8 +111,9 @@ def test_labels_do_not_depend_on_it(models: dict[str, TrainedModel]) -> None:
     run, _ = run_of(models["3d"])
     rng = np.random.default_rng(0)
     seen = []
-    for event in run.compute():
-        run.focus = Focus(tuple(rng.integers(0, SHAPE)), rng.choice([0, 1, 2, None]))
+    control = RunControl()
+    for event in run.compute(control=control):
+        control.focus = Focus(tuple(rng.integers(0, SHAPE)), rng.choice([0, 1, 2, None]))
         seen += event.final
     assert np.array_equal(run.labels(), straight.labels())
     assert np.array_equal(run.final_labels, straight.labels())
@@ -126,7 +126,7 @@ def test_rows_are_gone_through_as_they_are(models: dict[str, TrainedModel]) -> N
     case = Case(image, (1.0, 1.0, 1.0))
     run = Run(case, models["3d"], PLAIN, engine, any_order=False)
     assert run.estimate.plan == "rows"
-    run.focus = Focus((60, 30, 30), 0)
-    iterator = run.compute(should_stop=lambda: len(engine.calls) == 5)
-    list(iterator)
+    control = StopWhen(lambda: len(engine.calls) == 5)
+    control.focus = Focus((60, 30, 30), 0)
+    list(run.compute(control=control))
     assert computed(run, engine)[0] == run.tiles[0]

@@ -21,6 +21,7 @@ import pytest
 from fake_engines import FakeEngine, position_dependent
 from random_model import RandomModel, smooth_image
 from small_models import MODELS, load_models
+from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
 from napari_nnunet_cpu.boxes import inside, slices
@@ -180,7 +181,7 @@ def test_memory_may_be_another_each_time(
     while True:
         run, engine = run_as(kinds[turn % len(kinds)], case, models[name], tmp_path)
         stop = max(len(run.grid) // 5, 1)
-        list(run.compute(should_stop=lambda engine=engine, stop=stop: len(engine.calls) >= stop))
+        list(run.compute(control=StopWhen(lambda engine=engine, stop=stop: len(engine.calls) >= stop)))
         calls, turn = calls + len(engine.calls), turn + 1
         if run.complete:
             break
@@ -225,7 +226,7 @@ def test_more_is_made_of_it(
     while True:
         run, engine = run_as(kind, case, models[name], tmp_path, last)
         step = max(len(run.grid) // 6, 1)
-        list(run.compute(should_stop=lambda engine=engine, step=step: len(engine.calls) >= step))
+        list(run.compute(control=StopWhen(lambda engine=engine, step=step: len(engine.calls) >= step)))
         computed += len(engine.calls)
         if run.complete:
             break
@@ -368,28 +369,26 @@ def test_a_segmentation_is_stopped_again_and_again(name: str, tmp_path: Path, mo
         return engines[-1]
 
     monkeypatch.setattr("napari_nnunet_cpu.predict.run_engine.choose_engine", chosen)
-    expected = run_to_end(Segmentation(case, models, PLAIN).steps())
+    expected = run_to_end(Segmentation(case, models, PLAIN))
     whole = sum(len(engine.calls) for engine in engines)
     folder = tmp_path / "runs"
     computed, turns, result = 0, 0, None
     while result is None:
         engines.clear()
-        segmentation = Segmentation(case, models, PLAIN, folder=folder)
-        steps = segmentation.steps(lambda: sum(len(engine.calls) for engine in engines) >= whole // 4)
-        try:
-            while True:
-                next(steps)
-        except StopIteration as end:
-            result = end.value
+        control = StopWhen(lambda: sum(len(engine.calls) for engine in engines) >= whole // 4)
+        segmentation = Segmentation(case, models, PLAIN, folder=folder, control=control)
+        for _ in segmentation.steps():
+            pass
+        result = segmentation.result
         computed, turns = computed + sum(len(engine.calls) for engine in engines), turns + 1
-        assert segmentation.saving_problem is None
+        assert segmentation.files.problem is None
         if result is None:
             segmentation.close()
     assert turns > 2
     assert computed == whole
     assert np.array_equal(result.labels, expected.labels)
     assert result.provenance["tiles_done"] == result.provenance["tiles"]
-    segmentation.forget_saved()
+    segmentation.files.remove()
     assert list(folder.iterdir()) == []
 
 

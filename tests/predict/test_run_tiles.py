@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 import pytest
 from fake_engines import FakeEngine, nearest_integer, position_dependent
+from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
 from napari_nnunet_cpu.engines.agreement import Agreement
@@ -69,7 +70,7 @@ def test_stop_and_go_on_is_one_go(case: Case, model: TrainedModel, stop_after: i
     engine = FakeEngine(position_dependent)
     run = Run(case, model, PLAIN, engine)
     asked = count()
-    first = list(run.compute(should_stop=lambda: next(asked) == stop_after))
+    first = list(run.compute(control=StopWhen(lambda: next(asked) == stop_after)))
     assert len(first) == len(engine.calls) == stop_after
     assert not run.complete
     second = list(run.compute())
@@ -81,7 +82,7 @@ def test_stop_comes_within_one_pass_and_drops_the_tile(case: Case, model: Traine
     engine = FakeEngine(position_dependent)
     run = Run(case, model, Settings.exact(), engine)
     asked = count()
-    events = list(run.compute(should_stop=lambda: next(asked) == 8 + 3))
+    events = list(run.compute(control=StopWhen(lambda: next(asked) == 8 + 3)))
     assert len(engine.calls) == 8 + 3  # the first tile's eight passes, three of the second's
     assert [event.done for event in events] == [1]
     list(run.compute())

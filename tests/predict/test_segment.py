@@ -5,9 +5,9 @@ import pytest
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment
-from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.events import Stage, StageStarted, TileDone
-from napari_nnunet_cpu.predict import Segmentation
+from napari_nnunet_cpu.predict import Segmentation, run_to_end
 
 SMALL = RandomModel(patch=(8, 8, 8))
 SETTINGS = Settings.fast(device="cpu")
@@ -41,13 +41,14 @@ def test_segment_is_a_drained_run(case: Case, tmp_path: Path) -> None:
 
 
 def test_stopped_stages_give_no_result(case: Case, tmp_path: Path) -> None:
-    steps = Segmentation(case, load_model(SMALL.write(tmp_path)), SETTINGS).steps(should_stop=lambda: True)
-    assert [next(steps) for _ in range(3)] == [
-        StageStarted(stage) for stage in (Stage.PREPARE, Stage.LOAD, Stage.PREDICT)
-    ]
-    with pytest.raises(StopIteration) as end:
-        next(steps)
-    assert end.value.value is None
+    segmentation = Segmentation(case, load_model(SMALL.write(tmp_path)), SETTINGS)
+    segmentation.control.stop()
+    assert list(segmentation.steps()) == [StageStarted(stage) for stage in (Stage.PREPARE, Stage.LOAD, Stage.PREDICT)]
+    assert segmentation.result is None
+    with pytest.raises(SettingsError, match="the segmentation was stopped"):
+        run_to_end(segmentation)
+    segmentation.control.restart()
+    assert run_to_end(segmentation) is segmentation.result
 
 
 def test_what_does_not_fit_is_refused(case: Case, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from random_model import RandomModel
 from small_models import load_models
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
-from napari_nnunet_cpu.predict import Focus
+from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 
 PLAIN = Settings.exact(mirror=False)
@@ -93,8 +93,9 @@ def test_mirrored_passes_of_folds_and_their_disagreement(models: dict[str, Train
 def test_each_tile_once_wherever_the_focus_goes(models: dict[str, TrainedModel]) -> None:
     run, one = Run(case(), models["3d"], PLAIN, Together(2)), Run(case(), models["3d"], PLAIN, Together(1))
     list(one.compute())
-    for event in run.compute():
-        run.focus = Focus((event.done % 22, 9, 12), 0)
+    control = RunControl()
+    for event in run.compute(control=control):
+        control.focus = Focus((event.done % 22, 9, 12), 0)
     assert np.array_equal(run.labels(), one.labels())
     engine = run.engine
     assert isinstance(engine, Together)
@@ -103,15 +104,15 @@ def test_each_tile_once_wherever_the_focus_goes(models: dict[str, TrainedModel])
 
 
 def test_stopped_and_gone_on(models: dict[str, TrainedModel]) -> None:
-    run, stop = Run(case(), models["3d"], PLAIN, Together(3)), threading.Event()
-    for event in run.compute(should_stop=stop.is_set):
+    run, control = Run(case(), models["3d"], PLAIN, Together(3)), RunControl()
+    for event in run.compute(control=control):
         if event.done == 5:
-            stop.set()
+            control.stop()
     begun = len(run.engine.calls)  # type: ignore[attr-defined]
     assert 5 <= run.tiles_done <= begun <= 5 + 2  # those that had begun are not lost
     assert threading.active_count() == _without_lanes()
-    stop.clear()
-    list(run.compute(should_stop=stop.is_set))
+    control.restart()
+    list(run.compute(control=control))
     assert run.complete
     assert np.array_equal(run.labels(), labels_of(models["3d"]))
 

@@ -122,7 +122,7 @@ def test_a_full_disk_is_told_once_and_the_run_goes_on(
     )
     live = widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
-    (file,) = live._segmentation._active.files
+    (file,) = live._segmentation.files._files
     file._database.execute("PRAGMA max_page_count = 8")
     gated.let(1)
     assert live.saving_problem is None

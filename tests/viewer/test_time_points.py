@@ -212,11 +212,14 @@ def test_only_one_time_point_is_in_memory(gated, one) -> None:
     for times in (1, 4):
         lazy = OneTimePoint(times, volume)
         image = image_from_layers([Image(np.broadcast_to(np.float32(0), lazy.shape))])
-        steps = LayerSegmentation(replace(image, arrays=(lazy,)), load_model(one), Settings.draft()).steps()
+        segmentation = LayerSegmentation(replace(image, arrays=(lazy,)), load_model(one), Settings.draft())
+        steps = segmentation.steps()
         tracemalloc.start()
         next(steps)
         assert lazy.asked == [(0, *[slice(None)] * 3)]
-        result = run_to_end(steps)
+        for _ in steps:
+            pass
+        result = segmentation.result
         peaks.append(tracemalloc.get_traced_memory()[1] - result.labels.nbytes)
         tracemalloc.stop()
         assert [index[0] for index in lazy.asked] == list(range(times))
@@ -227,9 +230,9 @@ def test_a_time_point_that_was_not_saved_is_not_forgotten(one, series, tmp_path)
     (tmp_path / "file").write_text("")
     image = image_from_layers([Image(series)])
     segmentation = LayerSegmentation(image, load_model(one), Settings.fast(), folder=tmp_path / "file" / "runs")
-    run_to_end(segmentation.steps())
-    assert segmentation.saving_problem is not None
-    assert segmentation.saving_problem.startswith(f"the run is not saved in {tmp_path / 'file' / 'runs'}: ")
+    run_to_end(segmentation)
+    assert segmentation.files.problem is not None
+    assert segmentation.files.problem.startswith(f"the run is not saved in {tmp_path / 'file' / 'runs'}: ")
 
 
 def test_dask_arrays(viewer, widget, choose, finish, one, series) -> None:

@@ -193,7 +193,7 @@ def segment_command(
             written["uncertainty"] = result.save_uncertainty(uncertainty)
         if save_first_stage is not None and result.first_stage is not None:
             written["first_stage"] = result.first_stage.save(save_first_stage)
-        whole.forget_saved()
+        whole.files.remove()
         document = document_of(result, images, written)
         if report is not None:
             write_report(report, document)
@@ -217,9 +217,9 @@ def run(segmentation: Segmentation, visible: bool) -> Result:
     if visible:
         typer.echo(f"up to {segmentation.estimate.text}", err=True)
     with tile_progress(visible) as show:
-        result = run_to_end(segmentation.steps(), show)
-    if segmentation.saving_problem is not None:
-        typer.echo(printable(segmentation.saving_problem), err=True)
+        result = run_to_end(segmentation, show)
+    if segmentation.files.problem is not None:
+        typer.echo(printable(segmentation.files.problem), err=True)
     return result
 
 

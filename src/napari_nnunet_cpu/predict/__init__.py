@@ -1,23 +1,27 @@
 """The sliding window: which tiles, in which order, added up how. `Run` owns the line from case to labels."""
 
+from napari_nnunet_cpu.predict.control import RunControl
 from napari_nnunet_cpu.predict.planning.estimate import estimate
 from napari_nnunet_cpu.predict.planning.plan import Estimate
 from napari_nnunet_cpu.predict.result import Result
-from napari_nnunet_cpu.predict.resume.saved_runs import SavedRun, saved_runs
+from napari_nnunet_cpu.predict.resume import RunFiles, SavedRun, saved_runs
 from napari_nnunet_cpu.predict.run import Run
 from napari_nnunet_cpu.predict.segment import run_to_end, segment
 from napari_nnunet_cpu.predict.segmentation import Segmentation
-from napari_nnunet_cpu.predict.tiles.order import Focus
+from napari_nnunet_cpu.predict.tiles import Focus, TileSelection
 
 __all__ = [
     "Estimate",
     "Focus",
     "Result",
     "Run",
+    "RunControl",
+    "RunFiles",
     "SavedRun",
     "Segmentation",
-    "run_to_end",
+    "TileSelection",
     "estimate",
+    "run_to_end",
     "saved_runs",
     "segment",
 ]

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import ScratchArray
 
 
 class Mean:
-    """Adds up the probabilities of members that come one after the other; with the last, they are the mean.
-
-    Parameters
-    ----------
-    members : int
-        How many there are.
+    """Adds up the probabilities of members that come one after the other.
 
     Attributes
     ----------
     store : ScratchArray or None
-        The sum of those that were added, the mean once all were; None before the first, whose store it is.
-    added : int
-        How many were.
+        The sum so far, and the mean with the last member; None before the first one, whose array it takes over.
     """
 
     def __init__(self, members: int) -> None:
         self.store: ScratchArray | None = None
-        self.added = 0
-        self._members = members
+        self._missing = self._members = members
 
     @property
     def bytes(self) -> int:
-        """Memory that it holds."""
+        """Memory that the sum takes."""
         return 0 if self.store is None or self.store.on_disk else self.store.array.nbytes
 
     def add(self, probabilities: ScratchArray) -> None:
-        """Add those of a member, which are not to be used any more."""
+        """Add the probabilities of a member; the array must not be used afterwards."""
         if self.store is None:
             self.store = probabilities
         else:
@@ -40,8 +33,14 @@ class Mean:
                 head += other
                 self.store.release()
                 probabilities.release()
-        self.added += 1
-        if self.added == self._members:
+        self._missing -= 1
+        if self._missing == 0:
             for head in self.store.array:
                 head /= self._members
                 self.store.release()
+
+    def value(self) -> ScratchArray:
+        """The mean over all members; raises `SettingsError` while members are missing."""
+        if self.store is None or self._missing:
+            raise SettingsError(f"{self._missing} of {self._members} members of the ensemble are not added yet")
+        return self.store

@@ -80,17 +80,13 @@ class Output:
         with_labels = self._probabilities is None and self._measured is None
         cropped = self._geometry.kept(self._labels)
         saver = RunSaver(file, self._grid, self.sums, self.finality, cropped, with_labels)
-        done, self._unreported = saver.restore(self._grid.tiles())
-        return saver, done
+        return saver, saver.restore(self._grid.tiles())
 
     def choose(self, settings: Settings, tiles: Iterable[Tile]) -> None:
-        """Make the labels in the box of these settings, and expect these tiles."""
+        """Make the labels in the box of these settings, and expect these tiles; all final boxes are reported again."""
         self._box = settings.box
         self.finality.want(kept_box(self._geometry, settings))
         self.finality.plan(tiles)
-
-    def report_again(self) -> None:
-        """Report all final boxes once more, because another part may be asked for than before."""
         self._unreported = list(self.finality.final_boxes())
 
     def add(self, tile: Tile, channels: Array, extra: Sequence[Uncertainty]) -> None:

@@ -27,6 +27,11 @@ class RunEngine:
         Measures how long the engine takes to load.
     given : Engine, optional
         The engine.
+
+    Attributes
+    ----------
+    given : bool
+        Whether the engine was given.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class RunEngine:
         self._streams = streams
         self._stopwatch = stopwatch
         self._engine = given
+        self.given = given is not None
 
     def get(self) -> Engine:
         """The engine, with the weights read.

@@ -16,7 +16,6 @@ from napari_nnunet_cpu.events import Waiting
 from napari_nnunet_cpu.predict.passes.stop import Stop, never
 
 Step = TypeVar("Step")
-Found = TypeVar("Found")
 
 _ASKED_EVERY = 0.25  # seconds between two looks at should_stop, which can't wake a thread that waits
 
@@ -76,46 +75,36 @@ class RunQueue:
             self._leave(turn)
         return turn.joined or turn
 
-    def in_focus_order(
-        self, steps: Generator[Step, None, Found | None], should_stop: Stop = never, priority: int = 0
-    ) -> Generator[Step | Waiting, None, Found | None]:
-        """Go through the steps of a run in its turn, and let runs of higher priority in between two of them.
+    def in_turn(
+        self, steps: Generator[Step, None, None], should_stop: Stop = never, priority: int = 0
+    ) -> Generator[Step | Waiting, None, None]:
+        """Go through the steps of a run when its turn comes, and let runs of higher priority in between two steps.
 
         Parameters
         ----------
         steps : generator
-            The run, as `Segmentation.steps` gives it; begun when it is its turn, closed in any case.
+            The steps, as `Segmentation.steps` gives them; begun with the turn, closed in any case.
         should_stop : callable, optional
-            As `steps` got it; asked while this waits.
+            Asked while the run waits.
         priority : int, optional
-            As `taking` has it.
+            As in `taking`.
 
         Yields
         ------
         object or Waiting
-            What the steps yield; and how many runs are before it, while it waits.
-
-        Returns
-        -------
-        object or None
-            What the steps return; None when it was stopped while it waited.
+            The steps, and how many runs are ahead while the run waits.
         """
         with closing(steps):
             turn = yield from self.taking(priority, should_stop)
             if turn is None:
-                return None
-            with turn, closing(steps):  # so that the next begins after this one has cleaned up
-                while True:
-                    try:
-                        step = next(steps)
-                    except StopIteration as end:
-                        found: Found | None = end.value
-                        return found
+                return
+            with turn, closing(steps):  # so that the next run begins after this one has cleaned up
+                for step in steps:
                     yield step
                     if wanting := turn.wanted:
                         yield Waiting("", wanting)
                     if not turn.pause_if_wanted(should_stop):
-                        return None
+                        return
 
     def _try(self, turn: Ticket) -> int:
         """Take the turn if nobody is before it; how many are."""

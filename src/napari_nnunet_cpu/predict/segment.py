@@ -1,23 +1,35 @@
-"""From a case to its result in one call."""
+"""Segment a case from start to end in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import Event
 from napari_nnunet_cpu.models import Model
 from napari_nnunet_cpu.predict.result import Result
 from napari_nnunet_cpu.predict.segmentation import Segmentation
 from napari_nnunet_cpu.settings import Settings
 
-Found = TypeVar("Found")
-Step = TypeVar("Step")
+Step = TypeVar("Step", covariant=True)
+Found = TypeVar("Found", covariant=True)
+
+
+class Steps(Protocol[Step, Found]):
+    """A `Segmentation`, or another one that sets its result at the end of its steps."""
+
+    @property
+    def result(self) -> Found | None:
+        """The result; None before the end."""
+
+    def steps(self) -> Iterable[Step]:
+        """Compute step by step."""
 
 
 def segment(
@@ -33,9 +45,9 @@ def segment(
     Parameters
     ----------
     case, model, settings, first_stage, folder
-        As `Segmentation` takes them. What is saved in the folder stays there.
+        As `Segmentation` takes them. Files in the folder stay there.
     on_event : callable, optional
-        Told of every stage and tile.
+        Called with every event of the run.
 
     Returns
     -------
@@ -48,16 +60,17 @@ def segment(
         When something does not fit or fails.
     """
     with closing(Segmentation(case, model, settings, first_stage, folder=folder)) as segmentation:
-        return run_to_end(segmentation.steps(), on_event)
+        return run_to_end(segmentation, on_event)
 
 
-def run_to_end(steps: Generator[Step, None, Found | None], on_event: Callable[[Step], None] | None = None) -> Found:
-    """What the steps of a run lead to that nobody stops; `on_event` is told of each."""
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            found: Found = end.value
-            return found
+def run_to_end(segmentation: Steps[Step, Found], on_event: Callable[[Step], None] | None = None) -> Found:
+    """Go through the steps of a segmentation, call `on_event` with each, and return the result.
+
+    Raises the errors of `Segmentation.steps`, and `SettingsError` if its control stopped it.
+    """
+    for event in segmentation.steps():
         if on_event is not None:
             on_event(event)
+    if segmentation.result is None:
+        raise SettingsError("the segmentation was stopped; call run_to_end again to go on")
+    return segmentation.result

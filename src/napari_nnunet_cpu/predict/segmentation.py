@@ -1,8 +1,9 @@
-"""From a case to its result: the runs of a model, of a cascade's two stages, of an ensemble's members."""
+"""Segment a case: run a model, the two stages of a cascade, or the members of an ensemble, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,51 +11,57 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, inside
+from napari_nnunet_cpu.boxes import inside
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
 from napari_nnunet_cpu.export import keep_largest, labels_of_store, uncertainty_of_probabilities
-from napari_nnunet_cpu.models import Model, TrainedModel, members_of, read_postprocessing
+from napari_nnunet_cpu.models import Model, members_of, read_postprocessing
+from napari_nnunet_cpu.predict.control import RunControl
 from napari_nnunet_cpu.predict.mean import Mean
-from napari_nnunet_cpu.predict.passes.stop import Stop, never
-from napari_nnunet_cpu.predict.planning.estimate import estimate, planned_runs
-from napari_nnunet_cpu.predict.planning.plan import Estimate
+from napari_nnunet_cpu.predict.planning import Estimate, PlannedRun, estimate, planned_runs
 from napari_nnunet_cpu.predict.result import Result, provenance
-from napari_nnunet_cpu.predict.resume.run_file import RunFile
+from napari_nnunet_cpu.predict.resume import RunFiles
 from napari_nnunet_cpu.predict.run import Run
-from napari_nnunet_cpu.predict.tiles.order import Focus
 from napari_nnunet_cpu.predict.uncertainty import check_members
 from napari_nnunet_cpu.prepare import reader_order
 from napari_nnunet_cpu.settings import Settings
 
+Uncertainty = npt.NDArray[np.float32]
+
 
 class Segmentation:
-    """Segments a case with a model; can be stopped, asked what is there, and gone on with.
+    """Segments a case with a model; can be stopped, asked for its final labels, and resumed.
 
     Parameters
     ----------
     case : Case
-        What to segment.
+        The case to segment.
     model : TrainedModel or sequence of them
-        With what. Of several, an ensemble, the probabilities are averaged.
+        The model; of several, an ensemble, the probabilities are averaged.
     settings : Settings, optional
-        How; nnU-Net's own way by default.
+        nnU-Net's own way by default.
     first_stage : numpy.ndarray, optional
-        For cascades: labels of the first stage, shape of the case (Z, Y, X), which is then not run.
+        For cascades: labels of the first stage, shape of the case (Z, Y, X), instead of running it.
     any_order : bool
-        Whether a focus is followed and other tiles may be chosen later, see `Run`.
+        Whether the focus is followed and other tiles may be chosen later, see `Run`.
     folder : Path, optional
-        Where runs are saved while they go on, see `Run`. They are removed from there by `forget_saved`.
+        Where runs are saved while they compute, see `Run`; `files` removes them.
+    control : RunControl, optional
+        Steers the runs; one of its own by default.
+    files : RunFiles, optional
+        Takes the files of the runs; a collection of its own by default.
 
     Attributes
     ----------
-    focus : Focus or None
-        What is looked at; it may be set at any time, by any thread.
-    files : list of RunFile
-        What the runs are saved in, those that are finished, too.
+    control : RunControl
+        Sets the focus, chooses tiles and stops, at any time and from any thread.
+    files : RunFiles
+        The files of all runs so far.
     run : Run or None
-        The one at hand whose labels are those of the result; None before it begins.
+        The run whose labels are those of the result; None before it begins, and for an ensemble.
+    result : Result or None
+        The result, once `steps` has come to its end; None if it was stopped.
 
     Raises
     ------
@@ -73,118 +80,85 @@ class Segmentation:
         *,
         any_order: bool = False,
         folder: Path | None = None,
+        control: RunControl | None = None,
+        files: RunFiles | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.members = members_of(model)
-        self.case = case = case.seen_by(self.members[0].plans.image_reader_writer)
-        check_members(self.settings, self.members)
+        self.case = case.seen_by(self.members[0].plans.image_reader_writer)
+        self.control = control or RunControl()
+        self.files = files or RunFiles()
         self.run: Run | None = None
-        self._focus: Focus | None = None
+        self.result: Result | None = None
+        check_members(self.settings, self.members)
         self._any_order = any_order
         self._folder = folder
         self._postprocessing = read_postprocessing(self.members) if self.settings.postprocess else None
-        planned_runs(case, self.members, first_stage)  # what does not fit is found before the first network runs
-        self._first_stage = first_stage
-        self._first_stages: dict[int, Result] = {}  # by the model of the second stage: those that are done
-        self._active: dict[int, Run] = {}  # by their model: what is begun and not finished with
-        self._records: list[dict[str, Any]] = []  # of those that are
-        self.files: list[RunFile] = []
+        self._given = first_stage
+        self._planned()  # so that a case that does not fit is refused before the first network runs
+        self._finished = 0  # planned runs whose sums are no longer needed
+        self._active: Run | None = None  # the next one
+        self._first_stage: Result | None = None  # of the latest cascade
+        self._records: list[dict[str, Any]] = []  # of the finished runs
         self._mean = Mean(len(self.members))
 
     @property
     def estimate(self) -> Estimate:
-        """What it costs, the image taken whole, as if nothing were cropped."""
-        return estimate(self.case, self.members, self.settings, self._first_stage, self._any_order)
+        """The cost, for the whole image, as if nothing were cropped."""
+        return estimate(self.case, self.members, self.settings, self._given, self._any_order)
 
-    @property
-    def focus(self) -> Focus | None:
-        """What is looked at."""
-        return self._focus
+    def steps(self) -> Generator[Event, None, None]:
+        """Compute the missing tiles and set `result`; every caller of a whole run goes through here.
 
-    @focus.setter
-    def focus(self, focus: Focus | None) -> None:
-        self._focus = focus
-        if self.run is not None:
-            self.run.focus = focus
-
-    @property
-    def saving_problem(self) -> str | None:
-        """Why a run is not saved any more, for people; None where all is well or nothing was to be saved."""
-        return next((file.problem for file in self.files if file.problem is not None), None)
-
-    def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
-        """Choose the tiles anew, see `Run.choose`: the next `steps` computes what is missing.
-
-        Raises
-        ------
-        SettingsError
-            When the tiles can't be chosen, or an ensemble has begun: its members are forgotten one by one.
-        """
-        if self._ensemble and (self._active or self._mean.added):
-            raise SettingsError("the runs of an ensemble are made one after the other and forgotten: start it again")
-        if self.run is not None:
-            self.run.choose(box, cover)
-        self.settings = replace(self.settings, box=box, cover=cover)
-
-    def steps(self, should_stop: Stop = never) -> Generator[Event, None, Result | None]:
-        """Compute what is not computed yet, step by step; the line that every caller of a whole run goes through.
-
-        Parameters
-        ----------
-        should_stop : callable, optional
-            Asked before every pass through the network. What is done stays, and another call goes on.
+        After a stop, or when the control selects other tiles, another call goes on. Computed tiles are kept.
 
         Yields
         ------
         Event
-            Every stage that begins and every tile that is done.
-
-        Returns
-        -------
-        Result or None
-            Labels (Z, Y, X), their names, and how they were made; None when it was stopped.
+            Every stage that begins and every computed tile.
 
         Raises
         ------
         CaseError, ModelError, DeviceError, EngineError
             When something does not fit or fails.
+        SettingsError
+            When the selected tiles can't be computed any more, because an ensemble has begun or memory is short.
         """
-        labels: npt.NDArray[Any] | None = None
-        uncertainty: npt.NDArray[np.float32] | None = None
-        for member in self.members[self._mean.added :]:
-            run = yield from self._member(member, should_stop)
-            if run is None:
-                return None
-            yield self._began(Stage.EXPORT, member)
-            if self._ensemble:
-                self._mean.add(run.probabilities())
-                self._finish(run)
-            else:
-                labels = run.labels()
-                uncertainty = None if self.settings.uncertainty is None else run.uncertainty()
-            del run  # its sums, before those of the next
-        if self._mean.store is not None:
-            labels = labels_of_store(self._mean.store, self.members[0].labels)
-            if self.settings.uncertainty is not None:
-                uncertainty = uncertainty_of_probabilities(
-                    self._mean.store, self.members[0].labels, self.settings.uncertainty
-                )
-            labels = self._in_box(labels)
-            uncertainty = None if uncertainty is None else self._in_box(uncertainty)
-        if labels is None:  # there is at least one member, so this is for the type checker alone
-            return None
+        self.result = None
+        self._select()
+        for planned in self._planned()[self._finished :]:
+            if self._active is None:
+                yield self._began(Stage.PREPARE, planned)
+                self._active = self._begin(planned)
+            run = self._active
+            if not self._ensemble and not planned.first_stage:
+                self.run = run
+            yield self._began(Stage.LOAD, planned)
+            _ = run.engine
+            yield self._began(Stage.PREDICT, planned)
+            final = run is self.run and not self._postprocessing
+            with closing(run.compute(control=self.control)) as events:
+                for event in events:
+                    yield replace(event, part=self._part(planned), final=event.final if final else ())
+            if not run.complete:
+                return
+            yield self._began(Stage.EXPORT, planned)
+            if run is not self.run:
+                self._take(run, planned)
+            del run  # so that its sums are freed before the next run begins
+        labels, uncertainty = self._mean_labels() if self.run is None else _labels_of(self.run)
         for values in self._postprocessing or ():
-            if should_stop():
-                return None
+            if self.control.should_stop():
+                return
             labels = keep_largest(labels, values)
-        return self._result(labels, uncertainty)
+        self.result = self._result(labels, uncertainty)
 
     def partial(self) -> Result | None:
-        """What is final by now, the rest background; None before there is anything, and for an ensemble.
+        """The final labels so far, elsewhere background; None for an ensemble, and before its run begins.
 
-        Not to be asked for while `steps` goes on in another thread.
+        Call it only while no other thread goes through `steps`.
         """
-        if self.run is None or self._ensemble:
+        if self.run is None:
             return None
         return self._result(
             self._in_box(self.run.final_labels),
@@ -192,101 +166,92 @@ class Segmentation:
         )
 
     def close(self) -> None:
-        """Let others have the folder; what is saved stays there."""
-        for run in self._active.values():
-            if run.saving is not None:
-                run.saving.save()
-        for file in self.files:
-            file.close()
+        """Save the present run, and unlock the files for other runs."""
+        if self._active is not None and self._active.saving is not None:
+            self._active.saving.save()
+        self.files.close()
 
-    def forget_saved(self) -> None:
-        """Remove what is saved in the folder: the labels are where they should be."""
-        for file in self.files:
-            file.remove()
+    def _planned(self) -> list[PlannedRun]:
+        return planned_runs(self.case, self.members, self.settings, self._given)
 
-    def _in_box(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A copy of an array of the case, with 0 around the box that was chosen."""
-        return whole.copy() if self.settings.box is None else inside(whole, self.settings.box)
+    def _select(self) -> None:
+        """Take over the selection of tiles from the control."""
+        wanted = self.control.selection
+        if wanted is None or (wanted.box, wanted.cover) == (self.settings.box, self.settings.cover):
+            return
+        if self._ensemble and (self._active is not None or self._finished):
+            raise SettingsError(
+                "other tiles can't be chosen for an ensemble that has begun, because the sums of its members are "
+                "freed one by one; start it again"
+            )
+        if self.run is not None:
+            self.run.choose(wanted.box, wanted.cover)
+        self.settings = replace(self.settings, box=wanted.box, cover=wanted.cover)
+
+    def _begin(self, planned: PlannedRun) -> Run:
+        settings = planned.settings
+        if settings.memory is not None:
+            settings = replace(settings, memory=max(settings.memory - self._mean.bytes, 1))
+        labels = None
+        if planned.model.cascade:
+            labels = self._given if self._first_stage is None else self._first_stage.labels
+        run = Run(
+            self.case, planned.model, settings, first_stage=labels, any_order=self._any_order, folder=self._folder
+        )
+        if run.saving is not None:
+            self.files.add(run.saving.file)
+        return run
+
+    def _take(self, run: Run, planned: PlannedRun) -> None:
+        """Take what the next runs need from a finished one."""
+        if planned.first_stage:
+            self._first_stage = run.result()
+        else:
+            self._mean.add(run.probabilities())
+        self._records.append(run.record())
+        self._active = None
+        self._finished += 1
+
+    def _mean_labels(self) -> tuple[npt.NDArray[Any], Uncertainty | None]:
+        """Labels (Z, Y, X) of an ensemble, and their uncertainty if the settings ask for it."""
+        mean, labels = self._mean.value(), self.members[0].labels
+        kind = self.settings.uncertainty
+        uncertainty = None if kind is None else self._in_box(uncertainty_of_probabilities(mean, labels, kind))
+        return self._in_box(labels_of_store(mean, labels)), uncertainty
+
+    def _in_box(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A copy of an array of the case, with 0 around the box of the settings."""
+        return array.copy() if self.settings.box is None else inside(array, self.settings.box)
 
     @property
     def _ensemble(self) -> bool:
         return len(self.members) > 1
 
-    def _began(self, stage: Stage, model: TrainedModel) -> StageStarted:
-        """The event, which says what it is about where there is more than one network."""
-        return StageStarted(stage, self._part(model))
+    def _began(self, stage: Stage, planned: PlannedRun) -> StageStarted:
+        return StageStarted(stage, self._part(planned))
 
-    def _part(self, model: TrainedModel) -> str:
-        return model.configuration_name if self._ensemble or self.members[0].cascade else ""
+    def _part(self, planned: PlannedRun) -> str:
+        """The configuration, where the segmentation has several networks."""
+        return planned.model.configuration_name if self._ensemble or self.members[0].cascade else ""
 
-    def _member(self, model: TrainedModel, should_stop: Stop) -> Generator[Event, None, Run | None]:
-        """Compute the tiles of one member, after its first stage; None when stopped."""
-        labels = self._first_stage
-        # An ensemble needs the probabilities; else they cost memory and are made only when asked for.
-        settings = replace(
-            self.settings,
-            probabilities=self.settings.probabilities or self._ensemble,
-            uncertainty=None if self._ensemble else self.settings.uncertainty,  # it is made of the mean
-        )
-        if model.first_stage is not None and labels is None and id(model) not in self._active:
-            if id(model) not in self._first_stages:
-                own = replace(settings, probabilities=False, box=None, uncertainty=None)
-                first = yield from self._computed(model.first_stage, None, own, should_stop, last=False)
-                if first is None:
-                    return None
-                yield self._began(Stage.EXPORT, model.first_stage)
-                self._first_stages[id(model)] = first.result()
-                self._finish(first)
-                del first  # its sums, before those of the second stage
-            labels = self._first_stages[id(model)].labels
-        return (yield from self._computed(model, labels if model.cascade else None, settings, should_stop, last=True))
-
-    def _computed(
-        self,
-        model: TrainedModel,
-        labels: npt.NDArray[Any] | None,
-        settings: Settings,
-        should_stop: Stop,
-        last: bool,
-    ) -> Generator[Event, None, Run | None]:
-        """Compute the tiles of one network; `last` says that its labels are those of the member."""
-        run = self._active.get(id(model))
-        if run is None:
-            yield self._began(Stage.PREPARE, model)
-            if settings.memory is not None:
-                settings = replace(settings, memory=max(settings.memory - self._mean.bytes, 1))
-            run = Run(self.case, model, settings, first_stage=labels, any_order=self._any_order, folder=self._folder)
-            self._active[id(model)] = run
-            if run.saving is not None:
-                self.files.append(run.saving.file)
-        if last and not self._ensemble:
-            self.run = run
-        run.focus = self._focus
-        yield self._began(Stage.LOAD, model)
-        _ = run.engine
-        yield self._began(Stage.PREDICT, model)
-        final = last and not self._ensemble and not self._postprocessing
-        for event in run.compute(should_stop=should_stop):
-            yield replace(event, part=self._part(model), final=event.final if final else ())
-        return run if run.complete else None
-
-    def _finish(self, run: Run) -> None:
-        """Keep the record of a run and let the rest of it go."""
-        self._records.append(run.record())
-        del self._active[id(run.model)]
-
-    def _result(self, labels: npt.NDArray[Any], uncertainty: npt.NDArray[np.float32] | None) -> Result:
-        records = [*self._records, *(run.record() for run in self._active.values())]
-        store = self._mean.store
-        if store is None and self.settings.probabilities and self.run is not None:
-            store = self.run.probabilities()
+    def _result(self, labels: npt.NDArray[Any], uncertainty: Uncertainty | None) -> Result:
+        records = [*self._records, *([] if self._active is None else [self._active.record()])]
+        probabilities = None
+        if self.settings.probabilities:
+            store = self._mean.store if self.run is None else self.run.probabilities()
+            probabilities = None if store is None else store.array
         return Result(
             labels,
             dict(self.members[0].labels.names),
             provenance(self.case, self.settings, records, self._postprocessing),
             self.case,
             reader_order(self.case, self.members[0]),
-            store.array if store is not None and self.settings.probabilities else None,
-            next(reversed(self._first_stages.values()), None),
+            probabilities,
+            self._first_stage,
             uncertainty,
         )
+
+
+def _labels_of(run: Run) -> tuple[npt.NDArray[Any], Uncertainty | None]:
+    """Labels (Z, Y, X) of a complete run, and their uncertainty if the settings ask for it."""
+    return run.labels(), None if run.settings.uncertainty is None else run.uncertainty()

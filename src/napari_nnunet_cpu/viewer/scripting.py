@@ -108,7 +108,7 @@ def segment_layer(
     if block:
         segmentation = LayerSegmentation(image, trained, settings, spacing_mm, folder=saved)
         try:
-            result = run_to_end(segmentation.steps())
+            result = run_to_end(segmentation)
             if target is None:
                 found = add_result(viewer, result, image)
             else:
@@ -116,11 +116,11 @@ def segment_layer(
                 found = target.layer
             if result.uncertainty is not None:
                 add_uncertainty(viewer, result, image)
-            segmentation.forget_saved()
+            segmentation.files.remove()
         finally:
             segmentation.close()
-            if segmentation.saving_problem is not None:
-                warnings.warn(segmentation.saving_problem, stacklevel=2)
+            if segmentation.files.problem is not None:
+                warnings.warn(segmentation.files.problem, stacklevel=2)
         return found
 
     from napari.utils.notifications import show_error, show_info

@@ -1,8 +1,20 @@
 """What a run will take before it begins: tiles, seconds, memory."""
 
-from napari_nnunet_cpu.predict.planning.estimate import estimate, planned_runs
+from napari_nnunet_cpu.predict.planning.estimate import estimate
 from napari_nnunet_cpu.predict.planning.memory import check_budget
 from napari_nnunet_cpu.predict.planning.plan import Estimate, RunPlan, plan_run
+from napari_nnunet_cpu.predict.planning.planned_runs import PlannedRun, planned_runs
 from napari_nnunet_cpu.predict.planning.time_model import Times, Work, keep_times
 
-__all__ = ["Estimate", "RunPlan", "Times", "Work", "check_budget", "estimate", "keep_times", "plan_run", "planned_runs"]
+__all__ = [
+    "Estimate",
+    "PlannedRun",
+    "RunPlan",
+    "Times",
+    "Work",
+    "check_budget",
+    "estimate",
+    "keep_times",
+    "plan_run",
+    "planned_runs",
+]

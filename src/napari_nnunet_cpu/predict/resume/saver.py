@@ -72,8 +72,8 @@ class RunSaver:
         self._seconds = 0.0  # that the last save took
         self._saved = time.perf_counter()
 
-    def restore(self, tiles: tuple[Tile, ...]) -> tuple[set[int], list[Bounds]]:
-        """Take up what is saved.
+    def restore(self, tiles: tuple[Tile, ...]) -> set[int]:
+        """Restore the saved labels and sums.
 
         Parameters
         ----------
@@ -82,25 +82,23 @@ class RunSaver:
 
         Returns
         -------
-        tuple
-            Indices of the tiles that need not be computed, and boxes of what was kept whose labels are there.
+        set of int
+            Indices of the computed tiles.
         """
         if self.file.has_labels and not self._with_labels:
             self.file.discard()  # the sums that were made labels of are gone, and all are asked for
         done = set(self.file.tiles)
         for index in sorted(done):
             self._finality.done(tiles[index])
-        boxes = []
         for box, labels in self.file.labels():
             self._kept[slices(box)] = labels
             self._finality.settle(box)
-            boxes.append(box)
         to_come = [tile.start[0] for tile in tiles if tile.index not in done]
         self._accumulator.forget(min([self._finality.needed, *to_come]))
         for box, sums in self.file.sums():
             self._accumulator.restore(box, sums)
             self._stored.add(box)
-        return done, boxes
+        return done
 
     def note(self, tile: Tile | None, complete: list[Bounds]) -> None:
         """Take note of a tile that was added to the sums, and of boxes whose labels nothing can change any more."""

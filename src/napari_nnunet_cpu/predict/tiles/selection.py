@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport
@@ -9,6 +11,22 @@ from napari_nnunet_cpu.predict.tiles.finality import Finality
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TileSelection:
+    """Which part of the image a run computes, see `Settings`.
+
+    Attributes
+    ----------
+    box : Bounds or None
+        Only what this box depends on; None for the whole image.
+    cover : bool
+        Only as many tiles as cover the image once.
+    """
+
+    box: Bounds | None = None
+    cover: bool = False
 
 
 def chosen_tiles(grid: Grid, export: LabelExport, geometry: Geometry, settings: Settings) -> tuple[Tile, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.errors import NNUNetCPUError
-from napari_nnunet_cpu.predict import Focus
+from napari_nnunet_cpu.predict import RunControl
 from napari_nnunet_cpu.viewer.image.layers import LayerImage
 from napari_nnunet_cpu.viewer.image.view_state import focus_of
 
@@ -16,28 +15,26 @@ if TYPE_CHECKING:
 
 
 class FocusWatch:
-    """Reports the focus at once and whenever it changes, between `start` and `stop`.
+    """Sets the focus of a run at once and whenever it changes, between `start` and `stop`.
 
-    `layer` is the source of `image`. `tell` gets the focus from `focus_of`, or None if there is none.
+    `layer` is the source of `image`. The focus is that of `focus_of`, or None if there is none.
     """
 
-    def __init__(
-        self, viewer: ViewerModel, layer: Image, image: LayerImage, tell: Callable[[Focus | None], None]
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, layer: Image, image: LayerImage, control: RunControl) -> None:
         self._viewer = viewer
         self._layer = layer
         self._image = image
-        self._tell = tell
+        self._control = control
 
     def start(self) -> None:
-        """Begin to report the focus."""
+        """Begin to follow the focus."""
         self.stop()
         for emitter in self._emitters:
             emitter.connect(self._look)
         self._look()
 
     def stop(self) -> None:
-        """Stop reporting it."""
+        """Stop following it."""
         for emitter in self._emitters:
             emitter.disconnect(self._look)
 
@@ -48,7 +45,6 @@ class FocusWatch:
 
     def _look(self, _: Any = None) -> None:
         try:
-            focus = focus_of(self._viewer, self._layer, self._image)
+            self._control.focus = focus_of(self._viewer, self._layer, self._image)
         except (ValueError, IndexError, NNUNetCPUError):  # because the layer may have other axes by now
-            focus = None
-        self._tell(focus)
+            self._control.focus = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,9 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.events import Event, TileDone
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
-from napari_nnunet_cpu.predict import Focus, Result, Segmentation
-from napari_nnunet_cpu.predict.resume.run_file import RunFile
+from napari_nnunet_cpu.predict import Result, RunControl, RunFiles, Segmentation
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.image.layers import LayerImage
 from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels, LayerResult
@@ -58,8 +57,12 @@ class LayerSegmentation:
 
     Attributes
     ----------
-    focus : Focus or None
-        The focus, in file order; any thread may set it at any time.
+    control : RunControl
+        Steers the runs of all time points; focus and selection are in file order.
+    files : RunFiles
+        The files of all time points so far, kept to the end because the labels are only in memory.
+    result : LayerResult or None
+        The result, once `steps` has come to its end; None if it was stopped.
     """
 
     def __init__(
@@ -74,76 +77,47 @@ class LayerSegmentation:
         folder: Path | None = None,
     ) -> None:
         self.image = image
+        self.control = RunControl()
+        self.files = RunFiles()
+        self.result: LayerResult | None = None
         self._model = model
         self._settings = settings
         self._spacing_mm = spacing_mm
         self._first_stage = first_stage
         self._any_order = any_order
         self._folder = folder
-        self._focus: Focus | None = None
         self._parts = LayerLabels(image)
         self._active: Segmentation | None = None  # of the next time point
-        self._files: list[RunFile] = []  # of earlier time points
 
-    @property
-    def focus(self) -> Focus | None:
-        """The focus, in file order."""
-        return self._focus
+    def steps(self) -> Generator[LayerEvent, None, None]:
+        """Compute the remaining time points and tiles, and set `result`.
 
-    @focus.setter
-    def focus(self, focus: Focus | None) -> None:
-        self._focus = focus
-        if self._active is not None:
-            self._active.focus = focus
-
-    @property
-    def saving_problem(self) -> str | None:
-        """Why the run is no longer saved, for the user; None if it is saved, or was not to be saved."""
-        files = [*self._files, *(() if self._active is None else self._active.files)]
-        return next((file.problem for file in files if file.problem is not None), None)
-
-    def choose(self, box: Bounds | None, cover: bool) -> None:
-        """Choose other tiles for unfinished time points, see `Segmentation.choose`.
-
-        Raises `SettingsError` if they can't be chosen.
+        Yields the events of `Segmentation.steps`, and labels that became final. With several time points, each event
+        names its time point. After a stop another call goes on. Raises what `Segmentation` raises.
         """
-        if self._active is not None:
-            self._active.choose(box, cover)
-        self._settings = replace(self._settings, box=box, cover=cover)
-
-    def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Generator[LayerEvent, None, LayerResult | None]:
-        """Compute the remaining time points and tiles, and return the result; None if it was stopped.
-
-        `should_stop` is asked before every pass. Finished tiles are kept, so a further call goes on from there. Yields
-        the events of `Segmentation.steps`, and labels that became final. With several time points, each event names
-        its time point. Raises `CaseError`, `ModelError`, `DeviceError` or `EngineError`.
-        """
-        image = self.image
-        several = len(image.times) > 1
-        for number in range(self._parts.count, len(image.times)):
+        self.result = None
+        several = len(self.image.times) > 1
+        for number in range(self._parts.count, len(self.image.times)):
             if self._active is None:
-                given = None if self._first_stage is None else image.from_labels(self._first_stage, number)
-                self._active = Segmentation(
-                    image.case(self._spacing_mm, image.times[number]),
-                    self._model,
-                    self._settings,
-                    given,
-                    any_order=self._any_order,
-                    folder=self._folder,
-                )
-                del given  # so that these labels are freed before the next time point is read
+                self._active = self._begin(number)
             active = self._active
-            active.focus = self._focus
-            result = yield from self._part(active, should_stop, number, several)
-            if result is None:
-                return None
+            with closing(active.steps()) as events:
+                for event in events:
+                    if isinstance(event, TileDone) and active.run is not None:
+                        yield from self._final_labels(event, active.run.final_labels, number)
+                    if several:
+                        name = f"time point {number + 1} of {len(self.image.times)}"
+                        event = replace(event, part=f"{name}, {event.part}" if event.part else name)
+                    yield event
+            if active.result is None:
+                return
             if not several:  # because more of its tiles may be chosen later
-                return self._single(result)
-            self._parts.add(result)
-            self._files += active.files  # kept, because the labels are only in memory
+                self.result = self._single(active.result)
+                return
+            self._parts.add(active.result)
             self._active = None
-            del active, result
-        return self._with_origin(self._parts)
+            del active  # so that its memory is freed before the next time point is read
+        self.result = self._with_origin(self._parts)
 
     def partial(self) -> LayerResult | None:
         """The final labels of a single time point, or the finished ones of several; None before there are any."""
@@ -152,19 +126,32 @@ class LayerSegmentation:
         found = None if self._active is None else self._active.partial()
         return None if found is None else self._single(found)
 
-    def forget_saved(self) -> None:
-        """Remove the run files, because the labels have reached their layer."""
-        if self._active is not None:
-            self._active.forget_saved()
-        for file in self._files:
-            file.remove()
-
     def close(self) -> None:
         """Unlock the run files for other runs."""
         if self._active is not None:
             self._active.close()
-        for file in self._files:
-            file.close()
+        self.files.close()
+
+    def _begin(self, number: int) -> Segmentation:
+        """The segmentation of a time point, whose voxels are read here."""
+        image = self.image
+        return Segmentation(
+            image.case(self._spacing_mm, image.times[number]),
+            self._model,
+            self._settings,
+            None if self._first_stage is None else image.from_labels(self._first_stage, number),
+            any_order=self._any_order,
+            folder=self._folder,
+            control=self.control,
+            files=self.files,
+        )
+
+    def _final_labels(self, event: TileDone, labels: npt.NDArray[Any], number: int) -> Iterator[FinalLabels]:
+        """Copies of the boxes that became final, on the grid of the layer."""
+        on_layer = self.image.to_layer(labels)
+        for box in event.final:
+            part = self.image.box_in_layer(box)
+            yield FinalLabels(self.image.placement.index(number, part), np.array(on_layer[part]))
 
     def _single(self, result: Result) -> LayerResult:
         """The result of a single time point."""
@@ -184,26 +171,3 @@ class LayerSegmentation:
         if result.first_stage is not None and model.first_stage is not None:
             result = replace(result, first_stage=with_origin(result.first_stage, model.first_stage))
         return with_origin(result, model)
-
-    def _part(
-        self, active: Segmentation, should_stop: Callable[[], bool], number: int, several: bool
-    ) -> Generator[LayerEvent, None, Result | None]:
-        """The steps of one time point, with its final labels."""
-        name = f"time point {number + 1} of {len(self.image.times)}" if several else ""
-        steps = active.steps(should_stop)
-        try:
-            while True:
-                event = next(steps)
-                if isinstance(event, TileDone) and active.run is not None:
-                    labels = self.image.to_layer(active.run.final_labels)
-                    for box in event.final:
-                        part = self.image.box_in_layer(box)
-                        yield FinalLabels(self.image.placement.index(number, part), np.array(labels[part]))
-                if several:
-                    event = replace(event, part=f"{name}, {event.part}" if event.part else name)
-                yield event
-        except StopIteration as end:
-            result: Result | None = end.value
-            return result
-        finally:
-            steps.close()

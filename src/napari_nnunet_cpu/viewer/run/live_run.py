@@ -13,7 +13,7 @@ from qtpy.QtCore import QEventLoop
 from napari_nnunet_cpu.boxes import Bounds
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.models import Model, members_of
-from napari_nnunet_cpu.predict import Focus
+from napari_nnunet_cpu.predict import TileSelection
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.canvas import guard_contexts, unwrapped
 from napari_nnunet_cpu.viewer.foreground import Foreground
@@ -72,6 +72,8 @@ class LiveRun:
         With the labels layer; with None when the run was cancelled, and can be started again to go on.
     failed : psygnal.Signal
         With the exception; what was computed is kept, and the run can be started again.
+    control : RunControl
+        Steers the run: its focus, and the selection for the next start.
     image : LayerImage
         What is segmented.
     preview : Preview
@@ -126,7 +128,8 @@ class LiveRun:
         self._segmentation = LayerSegmentation(
             image, model, settings, spacing_mm, first_stage, any_order=True, folder=folder
         )
-        self._watch = FocusWatch(viewer, layer, image, self._look)
+        self.control = self._segmentation.control
+        self._watch = FocusWatch(viewer, layer, image, self.control)
         self._worker: RunWorker | None = None
         self._foreground = Foreground(viewer)
         self._asked_to_stop = False
@@ -159,7 +162,7 @@ class LiveRun:
     @property
     def saving_problem(self) -> str | None:
         """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
-        return self._segmentation.saving_problem
+        return self._segmentation.files.problem
 
     def start(self) -> None:
         """Begin, or go on; nothing happens while it is running."""
@@ -167,8 +170,9 @@ class LiveRun:
             return
         self._asked_to_stop = False
         self._foreground = Foreground(self._viewer)
+        self.control.restart()
         doing = f"segmenting {self.image.name}"
-        self._worker = worker = make_worker(self._segmentation.steps, self._viewer, doing, self._priority)
+        self._worker = worker = make_worker(self._segmentation, self._viewer, doing, self._priority)
         ActivityProgress(worker, f"nnU-Net: {self.image.name}", self.cancel)
 
         def of_this(slot: Callable[..., None]) -> Callable[..., None]:
@@ -194,14 +198,8 @@ class LiveRun:
             self._worker.quit()
 
     def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
-        """Choose the tiles anew for the next start, see `Segmentation.choose`; what is computed counts.
-
-        Raises
-        ------
-        SettingsError
-            When they can't be chosen.
-        """
-        self._segmentation.choose(box, cover)
+        """Select other tiles for the next start, for a box and cover as in `Settings`; computed tiles count."""
+        self.control.selection = TileSelection(box, cover)
 
     def wait(self) -> Labels | None:
         """Let the window live until the run has ended.
@@ -283,7 +281,7 @@ class LiveRun:
         self.labels, self.remark = self._delivery.deliver(result, target, behind)
         if result.uncertainty is not None:
             self.uncertainty = add_uncertainty(self._viewer, result, self.image, visible=not behind)
-        self._segmentation.forget_saved()
+        self._segmentation.files.remove()
         self._tiles_done = 0
         self._end()
         self.ended.emit(self.labels)
@@ -317,9 +315,6 @@ class LiveRun:
         self._worker = None
         _RUNNING.discard(self)
         self._watch.stop()
-
-    def _look(self, focus: Focus | None) -> None:
-        self._segmentation.focus = focus
 
     def _tell_unsaved(self) -> None:
         """Say once that the run is not saved any more, and why."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,11 @@ from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.predict.run_queue import RUN_QUEUE
 from napari_nnunet_cpu.viewer.canvas import unwrapped, window_of
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
-from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerEvent
+from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerEvent, LayerSegmentation
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
     from napari.components import ViewerModel
-
-Steps = Callable[[Callable[[], bool]], Generator[LayerEvent, None, LayerResult | None]]
 
 
 def while_open(widget: Widget, slot: Callable[..., None]) -> Callable[..., None]:
@@ -38,22 +35,25 @@ def while_open(widget: Widget, slot: Callable[..., None]) -> Callable[..., None]
 
 
 class RunWorker(GeneratorWorker):
-    """Computes a run in a thread; `quit` takes effect before the next pass.
+    """Computes a segmentation in a thread; `quit` takes effect before the next pass.
 
     Its signals are those of napari's workers: `yielded` carries events of the run, `returned` its
     `LayerResult`, `errored` an exception; `finished` always comes last.
     """
 
     def __init__(
-        self, func: Callable[..., Generator[LayerEvent, None, LayerResult | None]], *args: Any, **kwargs: Any
+        self,
+        func: Callable[..., Generator[LayerEvent, None, LayerResult | None]],
+        segmentation: LayerSegmentation,
+        priority: int,
     ) -> None:
-        self.stop = threading.Event()
         self.window_closed = False
-        super().__init__(func, *args, should_stop=self.stop.is_set, **kwargs)
+        self._control = segmentation.control
+        super().__init__(func, segmentation, priority)
 
     def quit(self) -> None:
         """Ask the run to stop."""
-        self.stop.set()
+        self._control.stop()
         super().quit()
 
     def quit_with_window(self) -> None:
@@ -64,7 +64,7 @@ class RunWorker(GeneratorWorker):
     @property
     def cancelled(self) -> bool:
         """Whether the run was asked to stop."""
-        return self.stop.is_set()
+        return self._control.should_stop()
 
     def work(self) -> Any:
         """Run in the thread, and close the generator at the end, which the base class omits."""
@@ -99,14 +99,14 @@ class ActivityProgress(cancelable_progress):
             self.update(event.done - self.n)
 
 
-def make_worker(steps: Steps, viewer: ViewerModel, task: str, priority: int = 0) -> RunWorker:
-    """Make the worker of a run, without starting it. For the main thread only.
+def make_worker(segmentation: LayerSegmentation, viewer: ViewerModel, task: str, priority: int = 0) -> RunWorker:
+    """Make the worker of a segmentation, without starting it. For the main thread only.
 
-    `steps` takes `should_stop`, as `LayerSegmentation.steps` does. `task` is the name of the run for the user, and a
-    `priority` below 0 lets it pause for other runs. Errors are only reported to slots of `errored`.
+    `task` is the name of the run for the user, and a `priority` below 0 lets it pause for other runs. Errors are only
+    reported to slots of `errored`.
     """
     worker: RunWorker = create_worker(
-        _events, steps, priority, _start_thread=False, _ignore_errors=True, _worker_class=RunWorker
+        _events, segmentation, priority, _start_thread=False, _ignore_errors=True, _worker_class=RunWorker
     )
     belong_to(viewer, worker, task, worker.quit_with_window)
     return worker
@@ -128,15 +128,14 @@ def belong_to(viewer: ViewerModel, worker: WorkerBase[Any], task: str, leave: Ca
     worker.finished.connect(over)
 
 
-def _events(
-    steps: Steps, priority: int, should_stop: Callable[[], bool]
-) -> Generator[LayerEvent, None, LayerResult | None]:
-    """Go through the steps of the run when it is its turn: the body of the thread.
+def _events(segmentation: LayerSegmentation, priority: int) -> Generator[LayerEvent, None, LayerResult | None]:
+    """Go through the steps of the segmentation when it is its turn: the body of the thread.
 
     Qt's worker swallows a RuntimeError of a generator, because it takes it for its own deletion. So this generator
     turns it into an `EngineError`.
     """
     try:
-        return (yield from RUN_QUEUE.in_focus_order(steps(should_stop), should_stop, priority))
+        yield from RUN_QUEUE.in_turn(segmentation.steps(), segmentation.control.should_stop, priority)
     except RuntimeError as error:
         raise EngineError(f"the run failed: {error}") from error
+    return segmentation.result

@@ -45,7 +45,7 @@ class Runner:
         self.found: str | None = None
         self.thread = threading.Thread(target=self._drive, daemon=True)
 
-    def steps(self) -> Generator[str, None, str]:
+    def steps(self) -> Generator[str, None, None]:
         try:
             for step in ("1", "2"):
                 self.log.append(self.name + step)
@@ -54,22 +54,18 @@ class Runner:
                 if self.error is not None:
                     raise self.error
                 yield self.name + step
-            return self.name
+            self.found = self.name
         finally:
             self.log.append(self.name + " closed")
 
     def _drive(self) -> None:
         try:
-            self.found = self._drained(self.turns.in_focus_order(self.steps(), self.stop.is_set, self.priority))
+            self._drained(self.turns.in_turn(self.steps(), self.stop.is_set, self.priority))
         except ValueError:
             self.log.append(self.name + " failed")
 
-    def _drained(self, events: Generator[str | Waiting, None, str | None]) -> str | None:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                return end.value
+    def _drained(self, events: Generator[str | Waiting, None, None]) -> None:
+        for event in events:
             if isinstance(event, Waiting):
                 self.waits.append(event.ahead)
                 self.heard.release()
@@ -220,7 +216,7 @@ def endless() -> Generator[int, None, None]:
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])
 def test_a_run_that_nobody_goes_on_with_frees_the_turn(turns, runner: Callable[..., Runner], how: str) -> None:
-    held = turns.in_focus_order(endless())
+    held = turns.in_turn(endless())
     assert next(held) == 0
     waits = runner("a").start().until_waiting()
     if how == "closed":
@@ -233,7 +229,7 @@ def test_a_run_that_nobody_goes_on_with_frees_the_turn(turns, runner: Callable[.
 
 def test_a_closed_wait_leaves_the_line(turns, runner: Callable[..., Runner]) -> None:
     first = runner("a").start().until_stepping()
-    waiting = turns.in_focus_order(endless())
+    waiting = turns.in_turn(endless())
     assert next(waiting) == Waiting("", 1)
     third = runner("b").start().until_waiting()
     assert third.waits == [2]
@@ -245,7 +241,7 @@ def test_a_closed_wait_leaves_the_line(turns, runner: Callable[..., Runner]) -> 
 
 
 def test_one_thread_never_waits_for_itself(turns, runner: Callable[..., Runner]) -> None:
-    first, second = turns.in_focus_order(endless()), turns.in_focus_order(endless(), priority=1)
+    first, second = turns.in_turn(endless()), turns.in_turn(endless(), priority=1)
     assert [next(first), next(second), next(first)] == [0, 0, 0]
     other = runner("a").start().until_waiting()
     # The turn is free when both are through, in any order.
@@ -258,7 +254,7 @@ def test_one_thread_never_waits_for_itself(turns, runner: Callable[..., Runner])
 
 def test_one_thread_that_waits_twice_goes_on_with_either(turns, runner: Callable[..., Runner]) -> None:
     before = runner("a").start().until_stepping()
-    first, second = turns.in_focus_order(endless()), turns.in_focus_order(endless())
+    first, second = turns.in_turn(endless()), turns.in_turn(endless())
     assert [next(first), next(second)] == [Waiting("", 1)] * 2
     before.go.release(2)
     before.end()
@@ -266,17 +262,15 @@ def test_one_thread_that_waits_twice_goes_on_with_either(turns, runner: Callable
 
 
 def test_a_turn_in_a_turn_is_the_same(turns, runner: Callable[..., Runner]) -> None:
-    def outer() -> Generator[int | Waiting, None, str]:
+    def outer() -> Generator[int | Waiting, None, None]:
         for _ in range(2):
-            yield from turns.in_focus_order(iter_generator(2))
-        return "done"
+            yield from turns.in_turn(iter_generator(2))
 
-    steps = turns.in_focus_order(outer())
+    steps = turns.in_turn(outer())
     assert [next(steps), next(steps), next(steps)] == [0, 1, 0]
     other = runner("a").start().until_waiting()
     assert next(steps) == 1
-    with pytest.raises(StopIteration, match="done"):
-        next(steps)
+    assert next(steps, "done") == "done"
     other.until_stepping()
 
 
@@ -287,7 +281,7 @@ def iter_generator(count: int) -> Generator[int, None, None]:
 def test_steps_that_never_got_their_turn_are_closed(turns, runner: Callable[..., Runner]) -> None:
     runner("a").start().until_stepping()
     steps = endless()
-    waiting = turns.in_focus_order(steps, should_stop=lambda: True)
+    waiting = turns.in_turn(steps, should_stop=lambda: True)
     with pytest.raises(StopIteration):
         next(waiting)
     assert steps.gi_frame is None

@@ -1,0 +1,62 @@
+"""The runs of a segmentation: which networks, in which order, with which settings. Estimate and run share this list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy.typing as npt
+
+from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.prepare import Geometry, check_first_stage, plan_geometry
+from napari_nnunet_cpu.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedRun:
+    """One run of a segmentation.
+
+    Attributes
+    ----------
+    model : TrainedModel
+        The network.
+    settings : Settings
+        Its settings, which differ from those of the segmentation for first stages and for ensembles.
+    geometry : Geometry
+        Where the whole image lies for this network, before cropping.
+    first_stage : bool
+        Whether its labels only serve the run after it.
+    """
+
+    model: TrainedModel
+    settings: Settings
+    geometry: Geometry
+    first_stage: bool
+
+
+def planned_runs(
+    case: Case, members: Sequence[TrainedModel], settings: Settings, first_stage: npt.NDArray[Any] | None
+) -> list[PlannedRun]:
+    """The runs that segment a case with these members, in order.
+
+    Raises
+    ------
+    CaseError
+        When the case, or the given labels of a first stage, do not fit one of the networks.
+    """
+    runs = []
+    ensemble = len(members) > 1
+    # An ensemble averages the probabilities of its members, and measures uncertainty on their mean.
+    own = replace(settings, probabilities=True, uncertainty=None) if ensemble else settings
+    # The second stage needs the labels of the first everywhere, and nothing else of it.
+    below = replace(settings, probabilities=False, uncertainty=None, box=None)
+    for member in members:
+        if first_stage is None and member.first_stage is not None:
+            network = member.first_stage
+            runs.append(PlannedRun(network, below, plan_geometry(case, network), first_stage=True))
+        elif member.cascade:
+            check_first_stage(first_stage, case, member)
+        runs.append(PlannedRun(member, own, plan_geometry(case, member), first_stage=False))
+    return runs

@@ -20,7 +20,7 @@ from napari_nnunet_cpu.export import ScratchArray
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.control import RunControl
 from napari_nnunet_cpu.predict.passes import PauseGate, TilePasses, in_streams, mirrored_axes
-from napari_nnunet_cpu.predict.planning import Estimate, Times, Work, keep_times
+from napari_nnunet_cpu.predict.planning import Estimate, Times, Work, remember_times
 from napari_nnunet_cpu.predict.progress import Progress
 from napari_nnunet_cpu.predict.record import record_of
 from napari_nnunet_cpu.predict.result import Result, provenance
@@ -259,4 +259,4 @@ class Run:
         if not self._parts.engine.given and self.settings.box is None:
             passes = (len(self._tiles.done) - self._parts.tiles_resumed) * self._parts.passes_per_tile
             work = Work.counted(self.case, self.model, self.settings, self.geometry, passes)
-            keep_times(self.model, self.settings, Times.measured(self._stopwatch.seconds, work))
+            remember_times(self.model, self.settings, Times.measured(self._stopwatch.seconds, work))

@@ -4,7 +4,7 @@ from napari_nnunet_cpu.predict.planning.estimate import estimate
 from napari_nnunet_cpu.predict.planning.memory import check_budget
 from napari_nnunet_cpu.predict.planning.plan import Estimate, RunPlan, plan_run
 from napari_nnunet_cpu.predict.planning.planned_runs import PlannedRun, planned_runs
-from napari_nnunet_cpu.predict.planning.time_model import Times, Work, keep_times
+from napari_nnunet_cpu.predict.planning.time_model import Times, Work, remember_times
 
 __all__ = [
     "Estimate",
@@ -14,7 +14,7 @@ __all__ = [
     "Work",
     "check_budget",
     "estimate",
-    "keep_times",
+    "remember_times",
     "plan_run",
     "planned_runs",
 ]

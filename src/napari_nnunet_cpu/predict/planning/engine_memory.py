@@ -6,7 +6,8 @@ from math import prod
 
 from napari_nnunet_cpu.engines import takes_openvino
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.network.architecture import Architecture, PerAxis
+from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network.operations import layers
 from napari_nnunet_cpu.resources import is_x86
 from napari_nnunet_cpu.settings import Settings
 
@@ -28,30 +29,10 @@ def engine_bytes(model: TrainedModel, settings: Settings, channels: int, streams
     if openvino and is_x86() and settings.precision == "f32" and architecture.family != "ResidualUNet":
         maps -= _CONCATENATION
     if isinstance(architecture, Architecture):
-        weights, features = 4 * _parameters(architecture), architecture.features_per_stage[0]
+        work = layers(architecture, model.input_channels, model.labels.heads, model.configuration.patch_size)
+        weights, features = 4 * sum(layer.weights for layer in work), architecture.features_per_stage[0]
     else:  # a transformer, whose few feature maps are small
         weights, features = model.checkpoints[0].stat().st_size, model.input_channels
     # The channels once more, as the network itself lays them out. One stream gives back what another fold took.
     at_a_time = streams if streams == 1 else streams * len(model.folds)
     return int(library + len(model.folds) * copies * weights + 4 * at_a_time * patch * (maps * features + channels))
-
-
-def _parameters(architecture: Architecture) -> int:
-    """Weights of the convolutions, which are nearly all there are."""
-    in_a_block = 1 if architecture.family == "PlainConvUNet" else 2
-    features, dimensions = architecture.features_per_stage, architecture.dimensions
-    kernels = [_volume(kernel, dimensions) for kernel in architecture.kernel_sizes]
-    found, before = 0, features[0]
-    for own, kernel, count in zip(features, kernels, architecture.n_per_stage, strict=True):
-        found += kernel * own * (before + own * (count * in_a_block - 1))
-        before = own
-    decoded_in_a_block = 2 if architecture.family == "ResidualUNet" else 1
-    for stage, count in enumerate(reversed(architecture.n_conv_per_stage_decoder)):
-        own, deeper = features[stage], features[stage + 1]
-        found += _volume(architecture.strides[stage + 1], dimensions) * own * deeper
-        found += kernels[stage] * own * own * (count * decoded_in_a_block + 1)
-    return found
-
-
-def _volume(per_axis: PerAxis, dimensions: int) -> int:
-    return prod(per_axis) if isinstance(per_axis, tuple) else per_axis**dimensions

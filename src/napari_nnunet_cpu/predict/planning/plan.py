@@ -11,7 +11,7 @@ from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_expor
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.passes.mirroring import passes_per_tile
 from napari_nnunet_cpu.predict.planning.memory import Kind, MemoryPlan, budget_bytes, plan_memory
-from napari_nnunet_cpu.predict.planning.time_model import Work, read_times
+from napari_nnunet_cpu.predict.planning.time_model import Work, times_of
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 from napari_nnunet_cpu.predict.tiles.selection import chosen_tiles
 from napari_nnunet_cpu.prepare import Geometry
@@ -29,7 +29,7 @@ class Estimate:
     passes : int
         Times a network is run: tiles, times mirrored copies, times folds.
     seconds : float or None
-        On this computer, by what the last runs of the same networks took; None where one of them never ran here.
+        On this computer: as earlier runs took, else predicted; None where neither is possible.
     bytes : int
         Memory at the peak, on top of what the process holds before, about.
     plan : {"dense", "rows", "disk"}
@@ -106,7 +106,7 @@ def plan_run(
     budget = budget_bytes(settings)
     memory = plan_memory(case, model, settings, geometry, grid, export, budget, any_order, channels, len(tiles))
     passes = len(tiles) * passes_per_tile(model, settings)
-    times = read_times(model, settings)
+    times = times_of(model, settings)
     seconds = None if times is None else times.of(Work.counted(case, model, settings, geometry, passes))
     estimate = Estimate(len(tiles), passes, seconds, memory.bytes, memory.kind)
     return RunPlan(grid, export, tiles, budget, memory, estimate)

@@ -1,9 +1,9 @@
-"""How long runs took on this computer, remembered for the next: seconds of a pass, and of a voxel."""
+"""How long runs take on this computer: measured by earlier runs, and predicted where none has measured it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -12,11 +12,40 @@ from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.engines.openvino.network_cache import describe_network
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_computer
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.planning.first_times import first_times
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
-_KIND = "times"
+_TIMES = "times"
+_LOADED = "loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The work of a run, counted.
+
+    Attributes
+    ----------
+    prepared : int
+        Voxels of all channels, of the image and of the prepared image.
+    passes : int
+        Passes through the network.
+    exported : int
+        Numbers: the logits, and the labels or, for probabilities and uncertainty, all heads.
+    """
+
+    prepared: int
+    passes: int
+    exported: int
+
+    @classmethod
+    def counted(cls, case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, passes: int) -> Work:
+        """The work of one run."""
+        voxels, heads = prod(geometry.shape), model.labels.heads
+        cropped = prod(geometry.cropped_shape)
+        exported = heads * cropped if settings.probabilities or settings.uncertainty else cropped
+        return cls(len(model.channel_names) * (prod(case.shape) + voxels), passes, heads * voxels + exported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +55,9 @@ class Times:
     Attributes
     ----------
     load : float
-        Until the engine is there.
-    prepare : float
-        For a voxel of a channel: those of the image and those of the prepared image count.
-    network : float
-        For a pass, the adding up of tiles included.
-    export : float
-        For a number: the logits, and the labels or, where probabilities or uncertainty are made, all heads.
+        Until the engine is ready.
+    prepare, network, export : float
+        For each voxel, pass and number that `Work` counts; a pass includes adding up its tile.
     """
 
     load: float
@@ -42,7 +67,7 @@ class Times:
 
     @classmethod
     def measured(cls, seconds: dict[str, float], work: Work) -> Times:
-        """The times of a run that took so many seconds of each stage."""
+        """The times of a run that took so many seconds for each stage."""
         return cls(
             seconds.get("load", 0.0),
             seconds["prepare"] / work.prepared,
@@ -55,61 +80,70 @@ class Times:
         return self.load + self.prepare * work.prepared + self.network * work.passes + self.export * work.exported
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What the time of a run depends on, counted.
+def times_of(model: TrainedModel, settings: Settings) -> Times | None:
+    """The times of a run of this model: measured by earlier runs of such networks, else predicted.
 
-    Attributes
-    ----------
-    prepared, passes, exported : int
-        As `Times` counts them.
+    None for a device other than the CPU on which no such network has run, because its speed is not known.
     """
-
-    prepared: int
-    passes: int
-    exported: int
-
-    @classmethod
-    def counted(cls, case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, passes: int) -> Work:
-        """The work of one run."""
-        voxels, heads = prod(geometry.shape), model.labels.heads
-        kept = prod(geometry.cropped_shape)
-        prepared = len(model.channel_names) * (prod(case.shape) + voxels)
-        return cls(
-            prepared,
-            passes,
-            heads * voxels + (heads * kept if settings.probabilities or settings.uncertainty else kept),
-        )
-
-
-def read_times(model: TrainedModel, settings: Settings) -> Times | None:
-    """What the last run of such a network with such settings took; None where there was none."""
-    found = recall(_KIND, _key(model, settings))
-    try:
-        times = Times(**(found or {}))
-        return times if all(0 <= seconds < math.inf for seconds in asdict(times).values()) else None
-    except TypeError:  # none, or not ours
+    known = recall(_TIMES, hash_of(_network(model, settings))) or {}
+    first = not _loaded(model, settings)
+    predicted = first_times(model, settings, first)
+    found = []
+    for name, value in zip((_load_name(first), "prepare", "network", "export"), predicted or (None,) * 4, strict=True):
+        measured = known.get(name)
+        valid = isinstance(measured, int | float) and 0 <= measured < math.inf
+        found.append(measured if valid else value)
+    load, prepare, network, export = found
+    if load is None or prepare is None or network is None or export is None:
         return None
+    return Times(load, prepare, network, export)
 
 
-def keep_times(model: TrainedModel, settings: Settings, times: Times) -> None:
-    """Remember what a run took, where the cache folder allows that."""
-    remember(_KIND, _key(model, settings), asdict(times))
+def remember_times(model: TrainedModel, settings: Settings, times: Times) -> None:
+    """Remember what a run took, if the cache folder is writable."""
+    key = hash_of(_network(model, settings))
+    name = _load_name(first=not _loaded(model, settings))
+    known = recall(_TIMES, key) or {}
+    new = {name: times.load, "prepare": times.prepare, "network": times.network, "export": times.export}
+    remember(_TIMES, key, known | new)
+    remember(_LOADED, hash_of(_weights(model, settings)), {"loaded": True})
 
 
-def _key(model: TrainedModel, settings: Settings) -> str:
-    document: dict[str, Any] = describe_network(model) | {
-        "resampling": model.configuration.resampling_fn_data,
-        "folds": len(model.folds),
+def _load_name(first: bool) -> str:
+    """The first load of a model converts it, and calibrates int8; later ones read it from the cache."""
+    return "first load" if first else "load"
+
+
+def _loaded(model: TrainedModel, settings: Settings) -> bool:
+    """Whether these weights were loaded before, so that the converted network is in the cache."""
+    return recall(_LOADED, hash_of(_weights(model, settings))) is not None
+
+
+def _weights(model: TrainedModel, settings: Settings) -> dict[str, Any]:
+    return _engine(settings) | {"weights": model.weights_sha256}
+
+
+def _network(model: TrainedModel, settings: Settings) -> dict[str, Any]:
+    return (
+        _engine(settings)
+        | describe_network(model)
+        | {
+            "resampling": model.configuration.resampling_fn_data,
+            "folds": len(model.folds),
+            "threads": threads_of(settings),
+            "streams": settings.streams,
+            "probabilities": settings.probabilities,
+            "uncertainty": settings.uncertainty,
+            "computer": this_computer(),
+        }
+    )
+
+
+def _engine(settings: Settings) -> dict[str, Any]:
+    return {
         "engine": settings.engine,
         "device": settings.device,
         "precision": settings.precision,
-        "threads": threads_of(settings),
-        "streams": settings.streams,
-        "probabilities": settings.probabilities,
-        "uncertainty": settings.uncertainty,
         "openvino": installed_version("openvino"),
         "torch": installed_version("torch"),
-        "computer": this_computer(),
     }
-    return hash_of(document)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.events import Stage, TileDone
@@ -156,7 +156,7 @@ class Run:
         """Whether every tile of the run is computed."""
         return self.tiles_done == len(self.tiles)
 
-    def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
+    def choose(self, box: Box | None = None, cover: bool = False) -> None:
         """Choose the run's tiles anew: those of a box, of a draft, or all. Computed tiles stay, and count.
 
         Parameters
@@ -308,7 +308,7 @@ class Run:
             seconds={name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()},
         )
 
-    def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Bounds, ...]:
+    def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Box, ...]:
         """Export the labels that are final now, with this tile, save it, and give their boxes in the case."""
         with self._stopwatch.timing(Stage.EXPORT):
             for_good = self._output.export_ready() if due else []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, inside
+from napari_nnunet_cpu.boxes import Box, inside
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted
@@ -112,7 +112,7 @@ class Segmentation:
         """Why a run is not saved any more, for people; None where all is well or nothing was to be saved."""
         return next((file.problem for file in self.files if file.problem is not None), None)
 
-    def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
+    def choose(self, box: Box | None = None, cover: bool = False) -> None:
         """Choose the tiles anew, see `Run.choose`: the next `steps` computes what is missing.
 
         Raises

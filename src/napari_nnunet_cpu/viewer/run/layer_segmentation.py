@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.events import Event, TileDone
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
 from napari_nnunet_cpu.predict import Focus, Result, Segmentation
@@ -102,7 +102,7 @@ class LayerSegmentation:
         files = [*self._files, *(() if self._active is None else self._active.files)]
         return next((file.problem for file in files if file.problem is not None), None)
 
-    def choose(self, box: Bounds | None, cover: bool) -> None:
+    def choose(self, box: Box | None, cover: bool) -> None:
         """Choose other tiles for unfinished time points, see `Segmentation.choose`.
 
         Raises `SettingsError` if they can't be chosen.

@@ -95,7 +95,7 @@ def _blended_logits(
     grid = Grid.for_image((z, y, x), patch, 0.5)
     window = gaussian_window(grid.patch)
     padded = np.zeros(grid.padded, dtype=np.float32)
-    padded[grid.inside()] = image
+    padded[grid.inside.slices] = image
     voxels = torch.randint(z * y * x, (_SAMPLES,), generator=generator).numpy()
     places = [found + before for found, before in zip(np.unravel_index(voxels, image.shape), grid.before, strict=True)]
     total, weights = np.zeros((heads, _SAMPLES), dtype=np.float32), np.zeros(_SAMPLES, dtype=np.float32)
@@ -103,7 +103,7 @@ def _blended_logits(
         inner = [place - start for place, start in zip(places, tile.start, strict=True)]
         seen = np.all([(place >= 0) & (place < n) for place, n in zip(inner, tile.size, strict=True)], axis=0)
         at = tuple(place[seen] for place in inner)
-        logits = network(torch.from_numpy(padded[tile.slices()].reshape(1, 1, *patch))).numpy()
+        logits = network(torch.from_numpy(padded[tile.box.slices].reshape(1, 1, *patch))).numpy()
         total[:, seen] += logits.reshape(heads, *tile.size)[:, *at] * window[at]
         weights[seen] += window[at]
     return torch.from_numpy(total / weights)

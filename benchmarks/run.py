@@ -7,7 +7,6 @@ python benchmarks/run.py [CASE...] [--reference PYTHON] [--out docs/benchmarks.m
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -18,20 +17,7 @@ from page import page
 
 from napari_nnunet_cpu.bench.case import BenchCase, own_case
 from napari_nnunet_cpu.cases.files import check_place, replacing
-from napari_nnunet_cpu.cli.bench import (
-    BenchOptions,
-    Engine,
-    Live,
-    Pairs,
-    Presets,
-    Reference,
-    ReferenceTimeout,
-    Streams,
-    Work,
-    measure,
-)
-from napari_nnunet_cpu.cli.exits import exit_codes
-from napari_nnunet_cpu.cli.options import AsJson
+from napari_nnunet_cpu.cli.bench import BenchOptions, measure, with_options
 from napari_nnunet_cpu.errors import SettingsError
 
 LIVE = ("sample", "300-cube")
@@ -47,6 +33,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
+@with_options
 def run(
     cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help=_HELP, show_default=False)] = None,
     out: Annotated[
@@ -58,42 +45,33 @@ def run(
     image: Annotated[
         list[Path] | None, typer.Option("--image", metavar="IMAGE", help="… and image; a file per channel, in order.")
     ] = None,
-    pairs: Pairs = 3,
-    reference: Reference = sys.executable,
-    reference_timeout: ReferenceTimeout = 3600,
-    preset: Presets = None,
-    engine: Engine = "auto",
-    streams: Streams = None,
-    work: Work = None,
-    live: Live = False,
-    as_json: AsJson = False,
+    *,
+    options: BenchOptions,
 ) -> None:
     """Measure the cases next to nnU-Net; ours alone where nnunetv2 is not installed."""
-    with exit_codes(as_json):
-        options = BenchOptions(pairs, reference, reference_timeout, preset, engine, streams, work, live, as_json)
-        names = cases or []
-        if not names and model is None:
-            names = list(LIVE if live else SIDE_BY_SIDE)
-        check_names(names)
-        if (model is None) != (not image):
-            raise SettingsError("a model of your own needs an image, and an image a model: give both -m and --image")
-        if out is not None:
-            if live:
-                raise SettingsError("--out is for runs side by side: leave it out, or --live")
-            check_place(out)
-        own = [] if model is None else [own_case(model, tuple(image or ()))]
+    names = cases or []
+    if not names and model is None:
+        names = list(LIVE if options.live else SIDE_BY_SIDE)
+    check_names(names)
+    if (model is None) != (not image):
+        raise SettingsError("a model of your own needs an image, and an image a model: give both -m and --image")
+    if out is not None:
+        if options.live:
+            raise SettingsError("--out is for runs side by side: leave it out, or --live")
+        check_place(out)
+    own = [] if model is None else [own_case(model, tuple(image or ()))]
 
-        def made(folder: Path) -> Iterator[BenchCase]:
-            for name in names:
-                options.say(f"{name}: making image and model")
-                yield write_case(name, folder)
-            yield from own
+    def made(folder: Path) -> Iterator[BenchCase]:
+        for name in names:
+            options.say(f"{name}: making image and model")
+            yield write_case(name, folder)
+        yield from own
 
-        document = measure(made, options)
-        if out is not None:
-            command = _command([*names, *_OWN] if own else names, options)
-            with replacing(out) as temporary:
-                temporary.write_text(page(document, command), encoding="utf-8")
+    document = measure(made, options)
+    if out is not None:
+        command = _command([*names, *_OWN] if own else names, options)
+        with replacing(out) as temporary:
+            temporary.write_text(page(document, command), encoding="utf-8")
 
 
 def _command(measured: list[str], options: BenchOptions) -> str:

@@ -1,11 +1,16 @@
+import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import napari_nnunet_cpu
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "napari", "qtpy", "magicgui", "PyQt6", "scipy", "skimage", "nibabel", "tifffile", "pydantic", "numpy")
 
 
@@ -38,6 +43,28 @@ def test_every_public_name_is_there_under_its_own_name(name):
     assert found.__name__ == name
     assert found.__module__.startswith("napari_nnunet_cpu.")
     assert found.__doc__
+
+
+def test_what_is_imported_is_declared():
+    """nnunetv2 is imported by the user's own interpreter of nnU-Net alone."""
+    modules = {
+        module.partition(".")[0]
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    names = {re.match(r"[\w.-]+", line)[0].lower().replace("-", "_") for line in declared}
+    called = {"PIL": "pillow", "skimage": "scikit_image"}
+    foreign = modules - sys.stdlib_module_names - {"napari_nnunet_cpu", "nnunetv2"}
+    assert {called.get(module, module).lower() for module in foreign} - names == set()
 
 
 def test_all_is_sorted_and_complete():

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_nnunet_cpu.boxes import Bounds
+    from napari_nnunet_cpu.boxes import Box
 
 
 class Stage(StrEnum):
@@ -62,7 +62,7 @@ class TileDone:
         Time for the remaining tiles at the speed so far, in seconds.
     part : str
         The configuration or time point, where a run has several.
-    final : tuple of Bounds
+    final : tuple of Box
         Boxes (start and stop along Z, Y, X of the case) whose labels became final with this tile. The boxes of a
         run never overlap. Together they cover the cropped image; everything around it is background.
     """
@@ -71,7 +71,7 @@ class TileDone:
     total: int
     seconds_left: float
     part: str = ""
-    final: tuple[Bounds, ...] = ()
+    final: tuple[Box, ...] = ()
 
     @property
     def text(self) -> str:

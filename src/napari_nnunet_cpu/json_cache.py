@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from napari_nnunet_cpu.resources import cache_folder, processor_name
+from napari_nnunet_cpu.whole_files import whole_file
 
 
 def hash_of(document: Mapping[str, Any]) -> str:
@@ -48,19 +48,8 @@ def remember(kind: str, key: str, document: Mapping[str, Any]) -> None:
     file = _file(kind, key)
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(document).encode())
-
-
-def write_whole(file: Path, *parts: bytes | memoryview) -> None:
-    """Replace a file with new content, or keep the old file if the disk is full or not writable."""
-    with contextlib.suppress(OSError):
-        handle, name = tempfile.mkstemp(prefix=".", dir=file.parent)
-        try:
-            with os.fdopen(handle, "wb") as temporary:
-                temporary.writelines(parts)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with whole_file(file) as temporary:
+            temporary.write_text(json.dumps(document), encoding="utf-8")
 
 
 def _file(kind: str, key: str) -> Path:

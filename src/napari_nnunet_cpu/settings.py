@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import SettingsError
-
-if TYPE_CHECKING:
-    from napari_nnunet_cpu.boxes import Bounds
 
 PRESETS = ("exact", "fast", "draft")
 ENGINES = ("auto", "torch", "openvino")
@@ -80,7 +79,7 @@ class Settings:
     step: float = 0.5
     mirror: bool = True
     cover: bool = False
-    box: Bounds | None = None
+    box: Box | None = None
     threads: int | None = None
     streams: int | None = None
     memory: int | None = None
@@ -105,6 +104,8 @@ class Settings:
             raise SettingsError(f"step is {self.step}: it must be above 0 and at most 1 (nnU-Net uses 0.5)")
         if self.box is not None and not _is_box(self.box):
             raise SettingsError(f"box is {self.box}: it must be a start and a larger stop along Z, Y and X, from 0")
+        if self.box is not None:
+            object.__setattr__(self, "box", Box(*((start, stop) for start, stop in self.box)))
         if self.uncertainty is not None and self.uncertainty not in UNCERTAINTY_KINDS:
             raise SettingsError(
                 f"unknown uncertainty {self.uncertainty!r}: choose one of {', '.join(UNCERTAINTY_KINDS)}, or None"
@@ -182,18 +183,16 @@ def parse_spacing(text: str) -> tuple[float, float, float]:
     return z, y, x
 
 
-def parse_box(text: str) -> Bounds:
+def parse_box(text: str) -> Box:
     """Parse a box that a user typed, start and stop along Z, Y, X from 0: "40:80, 60:160, 60:160"."""
-    found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+),(\d+):(\d+)", re.sub(r"\s", "", text), re.ASCII)
-    if found is not None:
-        a, b, c, d, e, f = (int(number) for number in found.groups())
-        box = (a, b), (c, d), (e, f)
+    with contextlib.suppress(ValueError):
+        box = Box.parse(text)
         if _is_box(box):
             return box
     raise SettingsError(f"box is {text!r}; write start:stop along Z, Y and X, as 40:80,60:160,60:160")
 
 
-def _is_box(box: Bounds) -> bool:
+def _is_box(box: Box) -> bool:
     return len(box) == 3 and all(len(side) == 2 and 0 <= side[0] < side[1] for side in box)
 
 

@@ -11,8 +11,7 @@ from random_model import RandomModel
 from skimage.transform import resize
 
 from napari_nnunet_cpu import TrainedModel, load_model
-from napari_nnunet_cpu.boxes import Bounds, slices
-from napari_nnunet_cpu.boxes import whole as box_of
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.export import Logits, LogitsOf, ProbabilityExport, export_box, label_export, linear
 from napari_nnunet_cpu.export.spline_labels import SplineExport
@@ -25,9 +24,7 @@ MILLIMETRES = (1.0, 1.0, 1.0)
 
 def whole(shape: Triple, resampled: Triple | None = None) -> Geometry:
     """Nothing turned or cropped; resampled from `shape` where another one is given."""
-    z, y, x = shape
-    box = (slice(0, z), slice(0, y), slice(0, x))
-    return Geometry(AxisOrder(), shape, box, MILLIMETRES, resampled or shape, MILLIMETRES)
+    return Geometry(AxisOrder(), shape, Box.whole(shape), MILLIMETRES, resampled or shape, MILLIMETRES)
 
 
 def model_of(folder: Path, **options: Any) -> TrainedModel:
@@ -41,13 +38,13 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 def exported(logits: Any, model: TrainedModel, geometry: Geometry) -> np.ndarray:
     array = np.asarray(logits, np.float32)
-    return exported_boxes(lambda box: Logits(array[:, *slices(box)]), model, geometry)
+    return exported_boxes(lambda box: Logits(array[:, *box.slices]), model, geometry)
 
 
 def exported_boxes(logits: LogitsOf, model: TrainedModel, geometry: Geometry) -> np.ndarray:
     result = np.zeros(geometry.case_shape, model.labels.dtype)
     kept = geometry.kept(result)
-    export_box(label_export(model, geometry, threads=2), logits, kept, box_of(kept.shape))
+    export_box(label_export(model, geometry, threads=2), logits, kept, Box.whole(kept.shape))
     return result
 
 
@@ -110,7 +107,7 @@ def test_logits_are_resampled_before_the_decision(three: TrainedModel) -> None:
 
 def test_what_was_cropped_away_is_background(three: TrainedModel) -> None:
     geometry = Geometry(
-        AxisOrder((1, 2, 0), (True, False, False)), (4, 5, 6), (slice(1, 3), slice(0, 2), slice(5, 6)),
+        AxisOrder((1, 2, 0), (True, False, False)), (4, 5, 6), Box((1, 3), (0, 2), (5, 6)),
         MILLIMETRES, (2, 2, 1), MILLIMETRES,
     )  # fmt: skip
     logits = np.zeros((3, 2, 2, 1))
@@ -124,15 +121,15 @@ def test_what_was_cropped_away_is_background(three: TrainedModel) -> None:
 
 def test_slabs_come_to_lie_where_they_belong(three: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     order = AxisOrder((1, 2, 0), (True, False, True))
-    box = (slice(1, 10), slice(0, 8), slice(3, 10))
+    box = Box((1, 10), (0, 8), (3, 10))
     geometry = Geometry(order, (11, 8, 12), box, MILLIMETRES, (5, 6, 7), MILLIMETRES)
     logits = np.random.default_rng(6).normal(size=(3, 5, 6, 7))
     expected = exported(logits, three, geometry)
     asked = []
 
-    def part(box: Bounds) -> Logits:
+    def part(box: Box) -> Logits:
         asked.append(box[0][1] - box[0][0])
-        return Logits(logits[:, *slices(box)].astype(np.float32))
+        return Logits(logits[:, *box.slices].astype(np.float32))
 
     monkeypatch.setattr(linear, "SLAB_LOGITS", 3 * 6 * 7)
     assert np.array_equal(exported_boxes(part, three, geometry), expected)

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise, product
+from itertools import pairwise, product, starmap
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.export import Logits
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
@@ -53,9 +53,9 @@ def smooth(shape: Triple, seed: int) -> np.ndarray:
 
 
 def boxes_of(logits: np.ndarray, weights: np.ndarray | None = None) -> LogitsOf:
-    def in_box(box: Bounds) -> Logits:
+    def in_box(box: Box) -> Logits:
         assert all(0 <= first < last <= length for (first, last), length in zip(box, logits.shape[1:], strict=True))
-        return Logits(logits[:, *slices(box)], None if weights is None else weights[slices(box)])
+        return Logits(logits[:, *box.slices], None if weights is None else weights[box.slices])
 
     return in_box
 
@@ -67,12 +67,12 @@ def linear(labels: Labels, resampler: Resampler, source: Triple, shape: Triple) 
 
 
 def exported(labels: Labels, resampler: Resampler, logits: LogitsOf, source: Triple, shape: Triple) -> np.ndarray:
-    return linear(labels, resampler, source, shape).labels(logits, whole(shape))
+    return linear(labels, resampler, source, shape).labels(logits, Box.whole(shape))
 
 
 def head_by_head(labels: Labels, resampler: Resampler, logits: LogitsOf, source: Triple, shape: Triple) -> np.ndarray:
     """Every head resampled as a whole, and the heads compared everywhere."""
-    return SplineExport(labels, resampler, source, shape).labels(logits, whole(shape))
+    return SplineExport(labels, resampler, source, shape).labels(logits, Box.whole(shape))
 
 
 @both
@@ -125,13 +125,13 @@ def test_boxes_of_any_cut_make_up_the_whole(
 ) -> None:
     logits = noise(source, seed)
     export = linear(labels, resampler, source, shape)
-    expected = export.labels(boxes_of(logits), whole(shape))
+    expected = export.labels(boxes_of(logits), Box.whole(shape))
     edges = [sorted({0, length, *(cut for cut in cuts if cut < length)}) for length in shape]
-    for box in product(*(pairwise(sides) for sides in edges)):
-        needed = slices(export.needed(box))
+    for box in starmap(Box, product(*(pairwise(sides) for sides in edges))):
+        needed = export.needed(box).slices
         alone = np.full_like(logits, np.nan)
         alone[:, *needed] = logits[:, *needed]  # nothing else is looked at
-        assert np.array_equal(export.labels(boxes_of(alone), box), expected[slices(box)])
+        assert np.array_equal(export.labels(boxes_of(alone), box), expected[box.slices])
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_heads_made_of_features_are_those_that_were_summed(
     sums = np.concatenate([features * weights, weights[None]])
     logits = np.stack(list(layer.apply(sums)))
 
-    def of_features(box: Bounds) -> Logits:
-        return Logits(sums[:, *slices(box)], weights[slices(box)], layer=layer)
+    def of_features(box: Box) -> Logits:
+        return Logits(sums[:, *box.slices], weights[box.slices], layer=layer)
 
-    means = list(boxes_of(logits, weights)(whole(source)).means())
-    np.testing.assert_allclose(list(of_features(whole(source)).means()), means, rtol=1e-5, atol=1e-5)
+    means = list(boxes_of(logits, weights)(Box.whole(source)).means())
+    np.testing.assert_allclose(list(of_features(Box.whole(source)).means()), means, rtol=1e-5, atol=1e-5)
     ordered = np.sort([resampler.apply(head, shape) for head in means], axis=0)
     margin = np.abs(ordered).min(axis=0) if labels is REGIONS else ordered[-1] - ordered[-2]
     clear = (margin > 1e-5) | (margin == 0)  # where no tile lies, all are 0 by either way
@@ -235,9 +235,9 @@ def test_planes_larger_than_a_strip(labels: Labels, source: Triple, shape: Tripl
 )
 def test_slabs_need_few_rows_at_a_time(heads: int, source: Triple, shape: Triple) -> None:
     export = linear(Labels({0: "background"}, heads), LINEAR, source, shape)
-    slabs = list(export.pieces(whole(shape)))
+    slabs = list(export.pieces(Box.whole(shape)))
     assert [row for slab in slabs for row in range(*slab[0])] == list(range(shape[0]))
-    assert {slab[1:] for slab in slabs} == {whole(shape)[1:]}
+    assert {slab[1:] for slab in slabs} == {Box.whole(shape)[1:]}
     row_bytes = 4 * heads * source[1] * source[2]
     for slab in slabs:
         first, last = export.needed(slab)[0]
@@ -248,12 +248,12 @@ def test_slabs_need_few_rows_at_a_time(heads: int, source: Triple, shape: Triple
 def test_an_error_in_a_thread_is_heard() -> None:
     export = linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8))
     with pytest.raises(ValueError, match="broadcast"):
-        export.labels(boxes_of(noise((4, 4, 4), 0), np.ones((4, 4, 3), np.float32)), whole((8, 8, 8)))
+        export.labels(boxes_of(noise((4, 4, 4), 0), np.ones((4, 4, 3), np.float32)), Box.whole((8, 8, 8)))
 
 
 def test_no_more_threads_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     pool = ThreadPoolExecutor
     monkeypatch.setattr("napari_nnunet_cpu.export.linear.ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
-    linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8)).labels(boxes_of(noise((4, 4, 4), 0)), whole((8, 8, 8)))
+    linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8)).labels(boxes_of(noise((4, 4, 4), 0)), Box.whole((8, 8, 8)))
     assert asked == [2]

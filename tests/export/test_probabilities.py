@@ -10,7 +10,7 @@ from random_model import RandomModel, smooth_image
 from scipy.special import expit, softmax
 
 from napari_nnunet_cpu import Case, Settings, TrainedModel, load_model, segment
-from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import OutputError
 from napari_nnunet_cpu.export import (
     Logits,
@@ -52,12 +52,12 @@ def stored(
     export = ProbabilityExport(model, geometry, store)
     labels = np.zeros(geometry.case_shape, model.labels.dtype)
     kept = geometry.kept(labels)
-    export_box(export, logits, kept, whole(kept.shape))
+    export_box(export, logits, kept, Box.whole(kept.shape))
     return store, labels
 
 
 def cropped() -> Geometry:
-    box = (slice(1, 4), slice(0, 3), slice(2, 6))
+    box = Box((1, 4), (0, 3), (2, 6))
     return Geometry(TURNED, (5, 4, 6), box, MM, (3, 3, 4), MM)
 
 
@@ -65,7 +65,7 @@ def cropped() -> Geometry:
 def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
     geometry = cropped()
-    found = exported(lambda box: Logits(logits[:, *slices(box)]), three, geometry)
+    found = exported(lambda box: Logits(logits[:, *box.slices]), three, geometry)
     assert found.shape == (3, *geometry.case_shape) == (3, 4, 6, 5)
     assert found.dtype == np.float32
     np.testing.assert_allclose([geometry.kept(head) for head in found], softmax(logits, axis=0), atol=1e-6)
@@ -80,7 +80,7 @@ def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -
 def test_sigmoid_of_regions_and_nothing_outside(regions: TrainedModel, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
     geometry = cropped()
-    found = exported(lambda box: Logits(logits[:, *slices(box)]), regions, geometry)
+    found = exported(lambda box: Logits(logits[:, *box.slices]), regions, geometry)
     np.testing.assert_allclose([geometry.kept(head) for head in found], expit(logits), atol=1e-6)
     assert np.count_nonzero(found) <= logits.size
 
@@ -93,11 +93,11 @@ def test_labels_are_the_same_from_logits_and_probabilities(
     model = three if kind == "three" else regions
     logits = np.random.default_rng(seed).normal(0, 3, (3, 3, 3, 4)).astype(np.float32)
 
-    def part(box: Bounds) -> Logits:
-        return Logits(logits[:, *slices(box)])
+    def part(box: Box) -> Logits:
+        return Logits(logits[:, *box.slices])
 
     expected = np.zeros(cropped().case_shape, model.labels.dtype)
-    export_box(label_export(model, cropped(), threads=1), part, cropped().kept(expected), whole((3, 3, 4)))
+    export_box(label_export(model, cropped(), threads=1), part, cropped().kept(expected), Box.whole((3, 3, 4)))
     store, labels = stored(part, model, cropped())
     assert np.array_equal(labels, expected)
     found = labels_of_store(store, model.labels)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.transform import resize
 
-from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.export import Logits
 from napari_nnunet_cpu.export.spline_labels import SplineExport
 from napari_nnunet_cpu.models.labels import Labels
@@ -30,14 +30,14 @@ def test_splines_are_those_of_skimage_and_any_box_can_be_had(labels: Labels, exp
     export = SplineExport(labels, Resampler(3, None, 0), SOURCE, SHAPE)
     asked = []
 
-    def logits(box: Bounds) -> Logits:
+    def logits(box: Box) -> Logits:
         asked.append(box)
         return Logits(LOGITS * 3, np.full(SOURCE, 3, np.float32))
 
-    for box in [whole(SHAPE), ((0, 1), (0, 13), (0, 11)), ((2, 5), (3, 4), (0, 7))]:
+    for box in [Box.whole(SHAPE), Box((0, 1), (0, 13), (0, 11)), Box((2, 5), (3, 4), (0, 7))]:
         assert list(export.pieces(box)) == [box]
-        assert export.needed(box) == whole(SOURCE)
+        assert export.needed(box) == Box.whole(SOURCE)
         found = export.labels(logits, box)
-        assert np.array_equal(found, expected[slices(box)])
+        assert np.array_equal(found, expected[box.slices])
         assert found.dtype == np.uint8
-    assert asked == [whole(SOURCE)] * 3
+    assert asked == [Box.whole(SOURCE)] * 3

@@ -10,7 +10,7 @@ from random_model import RandomModel
 from scipy.special import expit, softmax
 
 from napari_nnunet_cpu import TrainedModel, load_model
-from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.export import Logits, ScratchArray, UncertaintyExport, uncertainty_of_probabilities
 from napari_nnunet_cpu.export import uncertainty as uncertainty_module
 from napari_nnunet_cpu.export.uncertainty_measures import measure_of
@@ -88,7 +88,7 @@ def test_equal_heads_are_all_uncertainty_and_a_sure_one_is_none(
 
 def cropped(shape: tuple[int, int, int]) -> Geometry:
     """A prepared image of this shape, from a part (6, 7, 9) of an image whose axes are turned."""
-    box = (slice(1, 7), slice(0, 7), slice(2, 11))
+    box = Box((1, 7), (0, 7), (2, 11))
     mm = tuple(new / old for new, old in zip((6, 7, 9), shape, strict=True))
     return Geometry(AxisOrder((2, 0, 1), (True, False, True)), (8, 8, 12), box, MM, shape, mm)
 
@@ -105,20 +105,20 @@ def test_however_the_image_is_cut(
     heads = expit(heads) if kind == "disagreement" else heads
     export = UncertaintyExport(kind, models[name], geometry, threads)
 
-    def part(box: Bounds) -> Logits:
-        return Logits(heads[:, *slices(box)])
+    def part(box: Box) -> Logits:
+        return Logits(heads[:, *box.slices])
 
     expected = np.zeros((6, 7, 9), np.float32)
-    export.export(part, expected, whole((6, 7, 9)))
+    export.export(part, expected, Box.whole((6, 7, 9)))
     found = np.full((6, 7, 9), -1, np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uncertainty_module, "_STRIP_VOXELS", strip)
         for rows in ((0, z), (z, 6)):
             for lines in ((0, y), (y, 7)):
                 if rows[0] < rows[1] and lines[0] < lines[1]:
-                    export.export(part, found, (rows, lines, (0, 9)))
+                    export.export(part, found, Box(rows, lines, (0, 9)))
     assert np.array_equal(found, expected)
-    resampled = np.stack([export._resampled.apply(head, whole((6, 7, 9))) for head in heads])
+    resampled = np.stack([export._resampled.apply(head, Box.whole((6, 7, 9))) for head in heads])
     wanted = resampled[0].clip(0, 1) if kind == "disagreement" else brute_force(kind, resampled, name == "regions")
     np.testing.assert_allclose(expected, wanted, atol=2e-6)
 
@@ -148,6 +148,6 @@ def test_from_probabilities(name: str, kind: str, models: dict[str, TrainedModel
 def test_memory_does_not_grow_with_the_image(
     models: dict[str, TrainedModel], shape: tuple[int, int, int], threads: int
 ) -> None:
-    geometry = Geometry(AxisOrder(), shape, tuple(slice(0, n) for n in shape), MM, shape, MM)
+    geometry = Geometry(AxisOrder(), shape, Box.whole(shape), MM, shape, MM)
     found = UncertaintyExport("margin", models["labels"], geometry, threads).working_bytes
     assert found <= threads * 4 * uncertainty_module._ARRAYS * uncertainty_module._STRIP_VOXELS

@@ -7,6 +7,7 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.models.network.patch_fit import check_patch
 from napari_nnunet_cpu.models.network.primus import Primus
 
 MISSING = r"^{} needs dynamic-network-architectures 0\.4\.4 or newer \({}\); install napari-nnunet-cpu\[primus\]$"
@@ -56,7 +57,7 @@ def test_its_patch_need_not_fit_the_network_of_the_plans(no_library, tmp_path):
 
 @pytest.mark.parametrize("patch", [(8, 8, 8), (96, 96, 96), (8, 16, 320), (320, 320, 320), (512000, 8, 8)])
 def test_patches_of_whole_tokens_fit(patch):
-    Primus("PrimusS", patch).check_patch(patch, "plans")
+    check_patch(Primus("PrimusS", patch), patch, "plans")
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,14 @@ def test_patches_of_whole_tokens_fit(patch):
 )
 def test_other_patches_are_refused(patch, message):
     with pytest.raises(ModelError, match=f"^{message}$"):
-        Primus("PrimusS", patch).check_patch(patch, "plans")
+        check_patch(Primus("PrimusS", patch), patch, "plans")
 
 
 @pytest.mark.parametrize("family", ["PrimusV2S", "PrimusV3L"])
 def test_convolutions_need_more_than_one_token(family):
-    Primus(family, (8, 8, 16)).check_patch((8, 8, 16), "plans")
+    check_patch(Primus(family, (8, 8, 16)), (8, 8, 16), "plans")
     with pytest.raises(ModelError, match=rf"^plans: patch_size \(8, 8, 8\) does not fit {family}: it leaves one voxel"):
-        Primus(family, (8, 8, 8)).check_patch((8, 8, 8), "plans")
+        check_patch(Primus(family, (8, 8, 8)), (8, 8, 8), "plans")
 
 
 @pytest.mark.parametrize("patch", [[16, 16, 12], [4096, 4096, 4096]])

@@ -18,6 +18,7 @@ from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import parse
 from napari_nnunet_cpu.models.network.architecture import Architecture
 from napari_nnunet_cpu.models.network.networks import build_network
+from napari_nnunet_cpu.models.network.patch_fit import check_patch
 from napari_nnunet_cpu.models.plans import Plans
 
 NO_NORM = {"norm_op": None, "norm_op_kwargs": None}
@@ -154,7 +155,7 @@ def test_what_the_planners_plan(planner: str, image: str, tmp_path: Path, monkey
 def both(plans: dict[str, Any]) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Our network of the configuration "planned" and nnU-Net's own."""
     configuration = parse(Plans, plans, "plans").configuration("planned", "plans")
-    configuration.architecture.check_patch(configuration.patch_size, "plans")
+    check_patch(configuration.architecture, configuration.patch_size, "plans")
     return build_network(configuration.architecture, 1, 3), original.build("nnUNetTrainer", plans, "planned", 1, 3)
 
 
@@ -171,7 +172,7 @@ def test_a_patch_is_refused_if_and_only_if_nnunet_fails(drawn: tuple[dict[str, A
     except (RuntimeError, ValueError):
         runs = False
     try:
-        parse(Architecture, block, "plans").check_patch(patch, "plans")
+        check_patch(parse(Architecture, block, "plans"), patch, "plans")
         fits = True
     except ModelError:
         fits = False

@@ -14,6 +14,7 @@ from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import parse
 from napari_nnunet_cpu.models.network.networks import build_network
+from napari_nnunet_cpu.models.network.patch_fit import check_patch
 from napari_nnunet_cpu.models.network.primus import PRIMUS_TRAINERS, Primus
 from napari_nnunet_cpu.models.plans import Configuration, Plans
 from napari_nnunet_cpu.models.trainers import network_of, notice_of
@@ -112,7 +113,7 @@ def test_a_patch_is_refused_where_nnunet_fails(trainer: str, patch: tuple[int, .
     except (AssertionError, IndexError, ValueError):
         runs = False
     try:
-        network_of(trainer, configuration_of(model), "model").check_patch(patch, "plans")
+        check_patch(network_of(trainer, configuration_of(model), "model"), patch, "plans")
         fits = True
     except ModelError:
         fits = False

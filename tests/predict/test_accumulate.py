@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_nnunet_cpu.boxes import slices, whole
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator, gaussian_window
 from napari_nnunet_cpu.predict.tiles.grid import Grid
 
@@ -14,7 +14,7 @@ steps = st.sampled_from([0.3, 0.5, 1.0])
 
 
 def mean(accumulator: Accumulator, grid: Grid, head: int = 0) -> np.ndarray:
-    return list(accumulator.logits(whole(grid.shape)).means())[head]
+    return list(accumulator.logits(Box.whole(grid.shape)).means())[head]
 
 
 @given(shapes, patches, steps)
@@ -38,7 +38,7 @@ def test_tiles_of_an_image_give_the_image(shape: tuple[int, int, int], patch: tu
     padded = np.pad(image, widths)
     accumulator = Accumulator(grid, 1)
     for tile in grid.tiles():
-        accumulator.add(tile, padded[tile.slices()][None])
+        accumulator.add(tile, padded[tile.box.slices][None])
     np.testing.assert_allclose(mean(accumulator, grid), image, rtol=4 * len(grid) * EPSILON)
 
 
@@ -82,9 +82,9 @@ def test_it_does_not_matter_how_channels_lie_in_memory(strip: int, monkeypatch: 
         channels = rng.normal(size=(3, *tile.size)).astype(np.float32)
         first.add(tile, channels)
         last.add(tile, np.moveaxis(np.ascontiguousarray(np.moveaxis(channels, 0, -1)), -1, 0))
-        expected[:, *tile.slices()] += channels * gaussian_window(grid.patch)
+        expected[:, *tile.box.slices] += channels * gaussian_window(grid.patch)
     for accumulator in (first, last):
-        assert np.array_equal(accumulator.copy_of(whole(grid.padded))[:3], expected)
+        assert np.array_equal(accumulator.copy_of(Box.whole(grid.padded))[:3], expected)
 
 
 def test_add_leaves_its_input_alone() -> None:
@@ -107,8 +107,8 @@ def test_boxes_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
         everything = mean(accumulator, grid, head)
         for rows in [(0, 1), (3, 7), (8, 9), (0, 9)]:
             for lines in [(0, shape[1]), (1, 2)]:
-                box = rows, lines, (1, 3)
-                assert np.array_equal(list(accumulator.logits(box).means())[head], everything[slices(box)])
+                box = Box(rows, lines, (1, 3))
+                assert np.array_equal(list(accumulator.logits(box).means())[head], everything[box.slices])
 
 
 def test_zero_where_no_tile_lies() -> None:
@@ -155,7 +155,9 @@ def check_rows(window: Accumulator, everything: Accumulator, grid: Grid, start: 
     """Compare rows of the padded image, as far as they are of the image."""
     first, last = max(start - grid.before[0], 0), min(stop - grid.before[0], grid.shape[0])
     if first < last:
-        found, expected = (sums.logits(((first, last), *whole(grid.shape)[1:])) for sums in (window, everything))
+        found, expected = (
+            sums.logits(Box.whole(grid.shape)._replace(z=(first, last))) for sums in (window, everything)
+        )
         assert np.array_equal(found.sums, expected.sums)
         assert np.array_equal(found.weights, expected.weights)
 
@@ -176,11 +178,11 @@ def test_rows_ahead_of_the_window_are_zero() -> None:
     grid = Grid.for_image((16, 4, 4), (4, 4, 4), 0.5)
     window = Accumulator(grid, 2, depth=4)
     window.add(grid.tiles()[0], np.ones((2, 4, 4, 4), np.float32))
-    found = window.logits(((2, 7), (0, 4), (0, 4)))
+    found = window.logits(Box((2, 7), (0, 4), (0, 4)))
     assert found.sums.shape == (2, 5, 4, 4)
     assert (list(found.means())[1][:2] == 1).all()
     assert not list(found.means())[1][2:].any()
-    assert not list(window.logits(((9, 16), (0, 4), (0, 4))).means())[0].any()
+    assert not list(window.logits(Box((9, 16), (0, 4), (0, 4))).means())[0].any()
 
 
 @pytest.mark.parametrize("patch", [(16, 20, 12), (7, 9, 5), (1, 16, 24), (32, 8, 40), (1, 1, 1)])

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from small_models import MODELS, load_models
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
-from napari_nnunet_cpu.boxes import slices
 from napari_nnunet_cpu.errors import MemoryBudgetError, SettingsError
 from napari_nnunet_cpu.export.probabilities import ProbabilityExport
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
@@ -82,7 +81,7 @@ def test_they_are_one(name: str, models: dict[str, TrainedModel], case: Case, se
         boxes = np.zeros(case.shape, int)
         for event in events:
             for box in event.final:
-                boxes[slices(box)] += 1
+                boxes[box.slices] += 1
         kept = run.geometry.kept(boxes)
         assert (kept == 1).all()
         assert boxes.sum() == kept.size
@@ -104,8 +103,8 @@ def test_labels_are_final_when_they_are_announced(kind: str, name: str, models: 
     seen = 0
     for event in run.compute():
         for box in event.final:
-            assert np.array_equal(run.final_labels[slices(box)], expected[slices(box)])
-            assert np.array_equal(run.labels()[slices(box)], expected[slices(box)])
+            assert np.array_equal(run.final_labels[box.slices], expected[box.slices])
+            assert np.array_equal(run.labels()[box.slices], expected[box.slices])
             seen += 1
     assert seen == 1 if name == "splines" else seen > 1
     assert run.record()["first_final_seconds"] > 0
@@ -145,7 +144,7 @@ def test_tiles_in_any_order(kind: str, models: dict[str, TrainedModel], random: 
     order = list(run.tiles)
     random.shuffle(order)
     boxes = [box for event in run.compute(order) for box in event.final]
-    assert sum(np.prod([stop - start for start, stop in box]) for box in boxes) == np.prod(case.shape)
+    assert sum(np.prod(box.shape) for box in boxes) == np.prod(case.shape)
     assert np.array_equal(run.final_labels, run.labels())
     # The sums are rounded in another order, and no two heads come as near to each other as that.
     assert np.array_equal(run.labels(), straight.labels())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_models import load_models
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
-from napari_nnunet_cpu.boxes import Bounds, inside, slices
+from napari_nnunet_cpu.boxes import Box, inside
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.predict import Segmentation, TileSelection, run_to_end
@@ -51,17 +51,16 @@ def wholes(case: Case, models: dict[str, TrainedModel]) -> dict[str, np.ndarray]
 
 
 @st.composite
-def boxes(draw: st.DrawFn) -> Bounds:
+def boxes(draw: st.DrawFn) -> Box:
     starts = [draw(st.integers(0, length - 1)) for length in (17, 15, 19)]
-    z, y, x = ((start, draw(st.integers(start + 1, n))) for start, n in zip(starts, (17, 15, 19), strict=True))
-    return z, y, x
+    return Box(*((start, draw(st.integers(start + 1, n))) for start, n in zip(starts, (17, 15, 19), strict=True)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(st.lists(boxes(), min_size=1, max_size=3))
 @settings(max_examples=15)
 def test_in_a_box_the_labels_are_those_of_the_whole_run(
-    name: str, models: dict[str, TrainedModel], case: Case, wholes: dict[str, np.ndarray], wanted: list[Bounds]
+    name: str, models: dict[str, TrainedModel], case: Case, wholes: dict[str, np.ndarray], wanted: list[Box]
 ) -> None:
     """Also when one box follows another, and the whole follows them; no tile is computed twice."""
     expected = wholes[name]
@@ -72,7 +71,7 @@ def test_in_a_box_the_labels_are_those_of_the_whole_run(
         assert run.complete
         assert np.array_equal(run.labels(), inside(expected, box))
         for part in final:
-            assert np.array_equal(run.final_labels[slices(part)], expected[slices(part)])
+            assert np.array_equal(run.final_labels[part.slices], expected[part.slices])
             assert all(a <= start < stop <= b for (a, b), (start, stop) in zip(box, part, strict=True))
     run.choose()
     list(run.compute())
@@ -108,7 +107,7 @@ def test_a_draft_is_carried_on(name: str, models: dict[str, TrainedModel], case:
     run.choose(box=((3, 9), (2, 9), (0, 9)))
     list(run.compute())
     expected = whole_labels(case, models[name])
-    assert np.array_equal(run.labels(), inside(expected, ((3, 9), (2, 9), (0, 9))))
+    assert np.array_equal(run.labels(), inside(expected, Box((3, 9), (2, 9), (0, 9))))
     run.choose()
     events = list(run.compute())
     assert len(engine.calls) == len(run.grid)
@@ -149,7 +148,7 @@ def test_a_choice_may_be_changed_half_way(models: dict[str, TrainedModel], case:
 
 
 @pytest.mark.parametrize("box", [((0, 18), (0, 1), (0, 1)), ((0, 1), (0, 1), (20, 21))])
-def test_a_box_out_of_the_image_is_refused(box: Bounds, case: Case, models: dict[str, TrainedModel]) -> None:
+def test_a_box_out_of_the_image_is_refused(box: Box, case: Case, models: dict[str, TrainedModel]) -> None:
     message = r"the box .* reaches out of the image, whose shape is \(17, 15, 19\): give one inside of it"
     with pytest.raises(SettingsError, match=message):
         run_of(case, models["3d"], replace(PLAIN, box=box))

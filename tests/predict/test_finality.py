@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.spline_labels import SplineExport
 from napari_nnunet_cpu.models.labels import Labels
@@ -57,17 +57,16 @@ class Needs:
         return min(rows, default=self._grid.padded[0])
 
 
-def voxel_box(voxel: int, axis: int) -> Bounds:
-    z, y, x = ((voxel, voxel + 1) if number == axis else (0, 1) for number in range(3))
-    return z, y, x
+def voxel_box(voxel: int, axis: int) -> Box:
+    return Box(*((voxel, voxel + 1) if number == axis else (0, 1) for number in range(3)))
 
 
 def settled(finality: Finality, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
     """Settle what is ready; how often each label was, and how often for good."""
     found, for_good = np.zeros((2, *shape), int)
     for box, complete in finality.ready():
-        found[slices(box)] += 1
-        for_good[slices(box)] += complete
+        found[box.slices] += 1
+        for_good[box.slices] += complete
         finality.settle(box)
     return found, for_good
 
@@ -98,7 +97,7 @@ def test_labels_are_final_when_no_tile_to_come_touches_what_they_need(
         assert np.array_equal(for_good.astype(bool), found.astype(bool) & ~needs.any_of(rest))
         still = np.zeros(shape, int)
         for box in finality.open_boxes():
-            still[slices(box)] += 1
+            still[box.slices] += 1
         assert np.array_equal(still, ~final)
         assert finality.needed == needs.first_row(~final)
     assert np.array_equal(final, covered)
@@ -113,17 +112,16 @@ def test_tiles_of_a_box_are_those_that_it_depends_on(
     export = export_of(resampler, source, shape)
     needs = Needs(grid, export, shape)
     starts = [data.draw(st.integers(0, length - 1)) for length in shape]
-    z, y, x = ((start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, shape, strict=True))
-    box = z, y, x
+    box = Box(*((start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, shape, strict=True)))
     finality = Finality(grid, export, shape)
     tiles = [tile for tile in grid.tiles() if finality.decides(box, tile)]
-    assert tiles == [tile for tile in grid.tiles() if needs.depending_on(tile)[slices(box)].any()]
+    assert tiles == [tile for tile in grid.tiles() if needs.depending_on(tile)[box.slices].any()]
     finality.want(box)
     finality.plan(tiles)
     for tile in tiles:
         finality.done(tile)
     found, for_good = settled(finality, shape)
-    assert (found[slices(box)] == 1).all()  # and around it what depends on the same tiles
+    assert (found[box.slices] == 1).all()  # and around it what depends on the same tiles
     assert not (found.astype(bool) & needs.any_of([tile for tile in grid.tiles() if tile not in tiles])).any()
     assert np.array_equal(for_good, found)
     assert list(finality.open_boxes()) == []
@@ -180,10 +178,10 @@ def test_splines_need_it_all() -> None:
     finality.plan(grid.tiles())
     found = []
     for tile in grid.tiles():
-        assert finality.decides(((3, 4), (0, 1), (0, 1)), tile)
+        assert finality.decides(Box((3, 4), (0, 1), (0, 1)), tile)
         finality.done(tile)
         found.append(list(finality.ready()))
-    assert found == [[]] * (len(grid) - 1) + [[(whole((30, 4, 4)), True)]]
+    assert found == [[]] * (len(grid) - 1) + [[(Box.whole((30, 4, 4)), True)]]
 
 
 def test_another_plan_opens_what_its_tiles_touch() -> None:
@@ -197,8 +195,8 @@ def test_another_plan_opens_what_its_tiles_touch() -> None:
         settled(finality, shape)
     rows = slice(2, 6)
     assert list(finality.open_boxes()) == []
-    assert not finality.finished(((2, 4), (0, 4), (0, 4)))
-    assert finality.finished(((0, 2), (0, 4), (0, 4)))
+    assert not finality.finished(Box((2, 4), (0, 4), (0, 4)))
+    assert finality.finished(Box((0, 2), (0, 4), (0, 4)))
     finality.plan([middle, first])
     assert list(finality.open_boxes()) == [((rows.start, rows.stop), (0, 4), (0, 4))]
     assert finality.needed == 2
@@ -208,4 +206,4 @@ def test_another_plan_opens_what_its_tiles_touch() -> None:
     finality.done(middle)
     assert list(finality.ready()) == [(((2, 6), (0, 4), (0, 4)), True)]
     settled(finality, shape)
-    assert finality.finished(whole(shape))
+    assert finality.finished(Box.whole(shape))

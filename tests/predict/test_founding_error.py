@@ -11,6 +11,7 @@ import torch
 from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Case, Run, Settings, load_model, segment
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 
 THREE_FOLDS = RandomModel(patch=(8, 8, 8), folds=("0", "1", "2"), mirror_axes=(0, 1, 2))
@@ -55,9 +56,9 @@ def test_logits_and_their_sums_take_in_place_updates(settings: Settings, tmp_pat
 
     accumulator = Accumulator(run.grid, 3)
     accumulator.add(run.grid.tiles()[0], before)
-    mean = list(accumulator.logits(((0, 8), (0, 8), (0, 8))).means())[1]
+    mean = list(accumulator.logits(Box.whole((8, 8, 8))).means())[1]
     mean *= 2
     torch.from_numpy(mean).add_(1)
     np.testing.assert_allclose(
-        mean, list(accumulator.logits(((0, 8), (0, 8), (0, 8))).means())[1] * 2 + 1, rtol=1e-6, atol=1e-6
+        mean, list(accumulator.logits(Box.whole((8, 8, 8))).means())[1] * 2 + 1, rtol=1e-6, atol=1e-6
     )

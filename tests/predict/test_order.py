@@ -11,7 +11,7 @@ from small_models import load_models
 from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
-from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.tiles.grid import Tile
 
@@ -38,13 +38,12 @@ def computed(run: Run, engine: FakeEngine) -> list[Tile]:
     return [patches[patch.tobytes()] for _, patch in engine.calls]
 
 
-def slab(axis: int, voxel: int) -> Bounds:
+def slab(axis: int, voxel: int) -> Box:
     """A slice of the case, from end to end."""
-    z, y, x = ((voxel, voxel + 1) if number == axis else (0, length) for number, length in enumerate(SHAPE))
-    return z, y, x
+    return Box(*((voxel, voxel + 1) if number == axis else (0, length) for number, length in enumerate(SHAPE)))
 
 
-def deciding(run: Run, box: Bounds) -> set[Tile]:
+def deciding(run: Run, box: Box) -> set[Tile]:
     kept = run.geometry.kept_box(box)
     return set() if kept is None else {tile for tile in run.tiles if run._output.finality.decides(kept, tile)}
 
@@ -68,8 +67,8 @@ def test_the_slice_on_screen_is_decided_first(
     shown = np.zeros(SHAPE, bool)
     for event in events[: len(first)]:
         for box in event.final:
-            shown[slices(box)] = True
-    assert shown[2:][slices(((0, SHAPE[0] - 2), (0, SHAPE[1]), (0, SHAPE[2])))].any()
+            shown[box.slices] = True
+    assert shown[2:].any()
     assert np.take(shown, voxel, axis)[2 if axis else 0 :].all() or (axis == 0 and voxel < 2)
     # And then outwards: the tiles' distance from the slice never falls by more than there is between two of them.
     model_axis = run.geometry.order.axes.index(axis)
@@ -83,7 +82,7 @@ def test_seen_as_a_whole_what_is_near_comes_first(models: dict[str, TrainedModel
     run, engine = run_of(models["3d"])
     list(run.compute(control=RunControl(Focus((12, 9, 12)))))
     order = computed(run, engine)
-    near = deciding(run, ((12, 13), (9, 10), (12, 13)))
+    near = deciding(run, Box((12, 13), (9, 10), (12, 13)))
     assert set(order[: len(near)]) == near
     point = np.array([12 - 2, 9, 12])
     distances = [np.abs(np.array(tile.start) + 4 - point).max() for tile in order]

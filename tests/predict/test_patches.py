@@ -17,11 +17,19 @@ def test_patches_are_parts_of_the_padded_image(patch: tuple[int, ...]) -> None:
     padded = np.pad(IMAGE, [(0, 0), *widths])
     patches = Patches(IMAGE, grid, flat)
     for tile in grid.tiles():
-        expected = padded[:, *tile.slices()]
+        expected = padded[:, *tile.box.slices]
         assert np.array_equal(patches.of(tile), expected[:, 0] if flat else expected)
     size = tuple(length // 2 for length in patch)
     parts = list(patches.spread(size, 7))
     assert len(parts) == 7
-    for part, place in zip(parts, grid.spread(size, 7), strict=True):
+    for part, box in zip(parts, grid.spread(size, 7), strict=True):
         assert part.flags.c_contiguous
-        assert np.array_equal(part, padded[:, *place][:, 0] if flat else padded[:, *place])
+        assert np.array_equal(part, padded[:, *box.slices][:, 0] if flat else padded[:, *box.slices])
+
+
+def test_parts_that_lie_in_the_padding_are_zero() -> None:
+    """A plan's patch may be several times as thick as an image of a few slices."""
+    image = np.ones((1, 2, 8, 8), np.float32)
+    grid = Grid.for_image((2, 8, 8), (40, 8, 8), 0.5)
+    parts = list(Patches(image, grid, flat=False).spread((16, 8, 8), 9))
+    assert sorted(part.sum() for part in parts) == [0, 0, image.sum()]

@@ -24,7 +24,7 @@ from small_models import MODELS, load_models
 from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
-from napari_nnunet_cpu.boxes import inside, slices
+from napari_nnunet_cpu.boxes import Box, inside
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.predict import Segmentation, run_to_end, segment, setup
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
@@ -155,7 +155,7 @@ def test_killed_at_any_tile(
         announced = np.zeros(case.shape, int)
         for event in events:
             for box in event.final:
-                announced[slices(box)] += 1
+                announced[box.slices] += 1
         kept = run.geometry.kept(announced)
         assert (kept == 1).all()
         assert announced.sum() == kept.size
@@ -266,7 +266,7 @@ def test_in_a_box_only_what_is_in_it_is_announced(models: dict[str, TrainedModel
     run, _ = run_as("dense", case, models["3d"], tmp_path)
     list(run.compute())
     close(run)
-    box = (3, 9), (2, 5), (4, 9)
+    box = Box((3, 9), (2, 5), (4, 9))
     run, engine = run_as("dense", case, models["3d"], tmp_path, replace(PLAIN, box=box))
     (event,) = run.compute()
     assert not engine.calls

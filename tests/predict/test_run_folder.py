@@ -18,27 +18,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 
 IDENTITY = {"image": "a", "step": 0.5}
 ABOUT = {"image": "knee", "shape": [4, 5, 6], "model": "M 3d", "weights_sha256": "ab", "tiles": 9}
-BOX: Bounds = ((0, 2), (1, 3), (0, 4))
-OTHER: Bounds = ((2, 3), (1, 3), (0, 4))
+BOX = Box((0, 2), (1, 3), (0, 4))
+OTHER = Box((2, 3), (1, 3), (0, 4))
 DAY = 24 * 3600
 
 
-def sums_of(value: float, box: Bounds = BOX, heads: int = 2) -> np.ndarray:
+def sums_of(value: float, box: Box = BOX, heads: int = 2) -> np.ndarray:
     shape = [stop - start for start, stop in box]
     return (value + np.arange((heads + 1) * np.prod(shape))).astype(np.float32).reshape(heads + 1, *shape)
 
 
-def labels_of(value: int, box: Bounds = BOX) -> np.ndarray:
+def labels_of(value: int, box: Box = BOX) -> np.ndarray:
     return sums_of(value, box, 0)[0].astype(np.uint8)
 
 
-State = tuple[set[int], dict[Bounds, Any], dict[Bounds, Any]]
+State = tuple[set[int], dict[Box, Any], dict[Box, Any]]
 
 
 def state_of(file: RunFile) -> State:
@@ -67,7 +67,7 @@ NOTHING: State = (set(), {}, {})
 WRITTEN: State = ({3}, {OTHER: ("|u1", labels_of(1, OTHER).tolist())}, {BOX: sums_of(5).tolist()})
 
 edges = st.tuples(st.integers(0, 3), st.integers(1, 3)).map(lambda pair: (pair[0], sum(pair)))
-some_boxes = st.tuples(edges, edges, edges)
+some_boxes = st.builds(Box, edges, edges, edges)
 saves = st.tuples(
     st.sets(st.integers(0, 20)),
     st.dictionaries(some_boxes, st.tuples(st.integers(0, 99), st.sampled_from(["|u1", "<u2"]))),
@@ -84,8 +84,8 @@ def test_what_is_read_is_what_was_saved(
     folder = tmp_path_factory.mktemp("runs")
     file = RunFile(folder, IDENTITY)
     tiles: set[int] = set()
-    labels: dict[Bounds, Any] = {}
-    sums: dict[Bounds, Any] = {}
+    labels: dict[Box, Any] = {}
+    sums: dict[Box, Any] = {}
     for new_tiles, new_labels, new_sums, gone in steps:
         arrays = {box: labels_of(value, box).astype(dtype) for box, (value, dtype) in new_labels.items()}
         blocks = {box: sums_of(value, box) for box, value in new_sums.items()}
@@ -106,7 +106,7 @@ def test_what_is_read_is_what_was_saved(
 
 def test_views_of_any_strides_and_orders_are_saved(tmp_path: Path) -> None:
     file = RunFile(tmp_path, IDENTITY)
-    box: Bounds = ((0, 4), (0, 3), (0, 2))
+    box = Box((0, 4), (0, 3), (0, 2))
     labels = np.arange(24, dtype=np.uint16).reshape(2, 3, 4).transpose(2, 1, 0)
     sums = np.arange(2 * 24, dtype=np.float64).reshape(4, 3, 2, 2).transpose(3, 0, 1, 2)[:, ::-1]
     file.save([0], [(box, labels)], [(box, sums)], [])
@@ -218,7 +218,7 @@ def test_no_changed_byte_of_what_was_saved_is_believed(tmp_path: Path) -> None:
 
 def test_pages_of_different_saves_are_not_mixed(tmp_path: Path) -> None:
     """As the end of the machine may leave them: each page is whole, but some are of the save before."""
-    box: Bounds = ((0, 16), (0, 16), (0, 16))
+    box = Box((0, 16), (0, 16), (0, 16))
     file = RunFile(tmp_path, IDENTITY)
     states = []
     for number in (1, 2):
@@ -313,7 +313,7 @@ def test_a_read_only_file_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.M
 def test_a_full_disk_ends_the_saving_and_leaves_the_last_save(tmp_path: Path) -> None:
     file = RunFile(tmp_path, IDENTITY)
     file.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
-    large: Bounds = ((0, 64), (0, 64), (0, 8))
+    large = Box((0, 64), (0, 64), (0, 8))
     assert file._database is not None
     file._database.execute("PRAGMA max_page_count = 20")
     assert not file.save([4], [(BOX, labels_of(2))], [(BOX, sums_of(6)), (large, sums_of(7, large))], [])
@@ -344,10 +344,10 @@ def test_want_of_memory_ends_the_saving_only(tmp_path: Path) -> None:
 
 def saved_by_number(number: int) -> tuple[Any, ...]:
     """The `number`-th save: a tile, labels of their own, and sums of which some are replaced and others gone."""
-    box: Bounds = ((number, number + 1), (0, 8), (0, 8))
-    block: Bounds = ((number, number + 8), (0, 32), (0, 32))
-    common: Bounds = ((0, 8), (32, 64), (0, 32))
-    gone: list[Bounds] = [((number - 1, number + 7), (0, 32), (0, 32))]
+    box = Box((number, number + 1), (0, 8), (0, 8))
+    block = Box((number, number + 8), (0, 32), (0, 32))
+    common = Box((0, 8), (32, 64), (0, 32))
+    gone = [Box((number - 1, number + 7), (0, 32), (0, 32))]
     sums = [(block, sums_of(number, block)), (common, sums_of(number, common))]
     return [number], [(box, labels_of(number % 99, box))], sums, gone
 

@@ -53,7 +53,7 @@ def test_patches_are_the_tiles_of_the_image(case: Case, model: TrainedModel) -> 
     run = Run(case, model, PLAIN, engine)
     list(run.compute())
     for tile, (_, patch) in zip(run.tiles, engine.calls, strict=True):
-        assert np.array_equal(patch, case.channels[:, *tile.slices()])
+        assert np.array_equal(patch, case.channels[:, *tile.box.slices])
 
 
 def test_events_count_up(case: Case, model: TrainedModel) -> None:
@@ -108,7 +108,7 @@ def test_any_order_gives_the_same_labels(case: Case, model: TrainedModel, seed: 
     order = [run.tiles[i] for i in np.random.default_rng(seed).permutation(len(run.tiles))]
     list(run.compute(order))
     for tile, (_, patch) in zip(order, engine.calls, strict=True):
-        assert np.array_equal(patch, case.channels[:, *tile.slices()])
+        assert np.array_equal(patch, case.channels[:, *tile.box.slices])
     assert np.array_equal(run.labels(), straight(case, model))
 
 
@@ -146,8 +146,8 @@ def test_nothing_computed_is_background(case: Case, model: TrainedModel) -> None
     last = run.tiles[-1]
     next(run.compute([last]))
     labels = run.labels()
-    assert labels[last.slices()].any()
-    labels[last.slices()] = 0
+    assert labels[last.box.slices].any()
+    labels[last.box.slices] = 0
     assert not labels.any()
 
 

@@ -19,7 +19,7 @@ from small_models import MODELS, load_models
 from test_bounded import PLAIN, run_as
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
-from napari_nnunet_cpu.boxes import inside, slices
+from napari_nnunet_cpu.boxes import Box, inside
 from napari_nnunet_cpu.errors import OutputError, SettingsError
 from napari_nnunet_cpu.predict import Segmentation
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
@@ -63,7 +63,7 @@ def test_every_plan_measures_the_same(name: str, uncertainty: str, models: dict[
         run = run_as(kind, case, models[name], settings, engine=two_folds())
         for event in run.compute():
             for box in event.final:
-                assert np.array_equal(run.final_uncertainty[slices(box)], expected[slices(box)])
+                assert np.array_equal(run.final_uncertainty[box.slices], expected[box.slices])
         assert np.array_equal(run.uncertainty(), expected)
         assert np.array_equal(run.final_uncertainty, expected)
         assert np.array_equal(run.labels(), plain.labels())
@@ -145,7 +145,7 @@ def test_disagreement_of_folds_and_mirrored_passes(name: str, tmp_path: Path) ->
     run = finished(Run(case, model, Settings(uncertainty="disagreement"), two_folds()))
     top, weights = np.zeros((2, *case.shape))
     for tile in run.grid.tiles():
-        patch = image[:, *tile.slices()]
+        patch = image[:, *tile.box.slices]
         patch = patch[:, 0] if flat else patch
         passes = [
             np.flip(position_dependent(np.flip(patch, axes) * (-1) ** fold), axes)
@@ -154,8 +154,8 @@ def test_disagreement_of_folds_and_mirrored_passes(name: str, tmp_path: Path) ->
         ]
         assert len(passes) == 8
         window = run._output.sums._window
-        top[tile.slices()] += window * mutual_information(np.stack(passes), regions=False).reshape(tile.size)
-        weights[tile.slices()] += window
+        top[tile.box.slices] += window * mutual_information(np.stack(passes), regions=False).reshape(tile.size)
+        weights[tile.box.slices] += window
     np.testing.assert_allclose(run.uncertainty(), top / weights, atol=3e-6)
 
 
@@ -180,13 +180,13 @@ def test_tiles_in_any_order(uncertainty: str, models: dict[str, TrainedModel], c
 def test_of_some_tiles_and_of_a_box(uncertainty: str, models: dict[str, TrainedModel], case: Case) -> None:
     settings = replace(PLAIN, uncertainty=uncertainty)
     whole = finished(run_as("dense", case, models["3d"], settings, engine=two_folds())).uncertainty()
-    box = (3, 9), (4, 10), (0, 7)
+    box = Box((3, 9), (4, 10), (0, 7))
     run = run_as("dense", case, models["3d"], replace(settings, box=box), engine=two_folds())
     list(run.compute())
     assert np.array_equal(run.uncertainty(), inside(whole, box))
     run.choose()
     next(run.compute())
-    assert np.array_equal(run.uncertainty()[slices(box)], whole[slices(box)])
+    assert np.array_equal(run.uncertainty()[box.slices], whole[box.slices])
     run = run_as("dense", case, models["3d"], settings, engine=two_folds())
     next(run.compute())
     last = run.geometry.kept(run.uncertainty())[-1, -1]  # where no tile lies yet
@@ -243,7 +243,7 @@ def test_of_an_ensemble_it_is_that_of_the_mean(uncertainty: str, tmp_path: Path)
         load_model(RandomModel(patch=patch, spacing=(1.0,) * len(patch), seed=seed).write(tmp_path))
         for seed, patch in enumerate(((8, 8), (8, 8, 8)))
     ]
-    box = (2, 12), (0, 9), (3, 17)
+    box = Box((2, 12), (0, 9), (3, 17))
     settings = Settings.fast(threads=1, uncertainty=uncertainty, probabilities=True, box=box)
     result = segment(case, pair, settings)
     p = result.probabilities.astype(float)
@@ -292,7 +292,7 @@ def test_what_is_final_of_a_stopped_run(models: dict[str, TrainedModel], case: C
     final = np.zeros(case.shape, bool)
     for event in segmentation.steps():
         for box in getattr(event, "final", ()):
-            final[slices(box)] = True
+            final[box.slices] = True
         if final.any():
             break
     part = segmentation.partial()

@@ -39,7 +39,7 @@ def test_channels_are_left_alone() -> None:
 
 
 def test_box_of_nothing_is_everything() -> None:
-    assert bounding_box(np.zeros((3, 4, 5), bool)) == (slice(0, 3), slice(0, 4), slice(0, 5))
+    assert bounding_box(np.zeros((3, 4, 5), bool)) == ((0, 3), (0, 4), (0, 5))
 
 
 @given(st.data())
@@ -49,5 +49,5 @@ def test_box_is_the_smallest_that_holds_all(data: st.DataObject) -> None:
     mask = np.zeros(shape, bool)
     for point in points:
         mask[point] = True
-    expected = tuple(slice(min(axis), max(axis) + 1) for axis in zip(*points, strict=True))
+    expected = tuple((min(axis), max(axis) + 1) for axis in zip(*points, strict=True))
     assert bounding_box(mask) == expected

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu import Case
-from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.prepare.geometry import AxisOrder, Geometry, to_ras
 
@@ -92,44 +92,41 @@ def test_place_puts_an_asymmetric_marker_back(order: AxisOrder) -> None:
     case[3, 4, 3:5] = 3
     seen = order.apply(case)
     inside = np.argwhere(seen)
-    box = tuple(slice(int(a), int(b) + 1) for a, b in zip(inside.min(0), inside.max(0), strict=True))
-    shape = tuple(part.stop - part.start for part in box)
-    geometry = Geometry(order, seen.shape, box, (1, 1, 1), shape, (1, 1, 1))
-    assert geometry.cropped_shape == shape
-    placed = geometry.place(seen[box])
+    box = Box(*((int(a), int(b) + 1) for a, b in zip(inside.min(0), inside.max(0), strict=True)))
+    geometry = Geometry(order, seen.shape, box, (1, 1, 1), box.shape, (1, 1, 1))
+    assert geometry.cropped_shape == box.shape
+    placed = geometry.place(seen[box.slices])
     assert np.array_equal(placed, case)
     assert placed.dtype == np.uint8
     assert placed.flags.c_contiguous
     assert placed.flags.writeable
     assert geometry.case_shape == case.shape
     assert np.shares_memory(geometry.kept(case), case)
-    assert np.array_equal(geometry.kept(case), seen[box])
+    assert np.array_equal(geometry.kept(case), seen[box.slices])
 
 
 @given(orders, st.data())
 def test_boxes_of_the_kept_part_are_boxes_of_the_case(order: AxisOrder, data: st.DataObject) -> None:
-    def box_in(shape: tuple[int, ...]) -> Bounds:
+    def box_in(shape: tuple[int, ...]) -> Box:
         starts = [data.draw(st.integers(0, length - 1)) for length in shape]
-        z, y, x = ((start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, shape, strict=True))
-        return z, y, x
+        return Box(*((start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, shape, strict=True)))
 
     case = np.zeros((6, 7, 8), np.uint8)
     full = order.apply(case).shape
-    kept = slices(box_in(full))
-    shape = tuple(part.stop - part.start for part in kept)
-    geometry = Geometry(order, full, kept, (1, 1, 1), shape, (1, 1, 1))
-    box = box_in(shape)
-    geometry.kept(case)[slices(box)] = 1
+    kept = box_in(full)
+    geometry = Geometry(order, full, kept, (1, 1, 1), kept.shape, (1, 1, 1))
+    box = box_in(kept.shape)
+    geometry.kept(case)[box.slices] = 1
     found = geometry.case_box(box)
-    assert case[slices(found)].all()
-    assert case.sum() == np.prod([last - first for first, last in found])
+    assert case[found.slices].all()
+    assert case.sum() == np.prod(found.shape)
     assert geometry.kept_box(found) == box
 
     wanted = box_in(case.shape)
     marked = np.zeros(case.shape, bool)
-    marked[slices(wanted)] = True
+    marked[wanted.slices] = True
     part = geometry.kept_box(wanted)
-    assert geometry.kept(marked).sum() == (0 if part is None else geometry.kept(marked)[slices(part)].size)
+    assert geometry.kept(marked).sum() == (0 if part is None else geometry.kept(marked)[part.slices].size)
     voxel = tuple(data.draw(st.integers(0, length - 1)) for length in case.shape)
     distance = np.full(case.shape, np.inf)
     for place in np.ndindex(case.shape):

@@ -30,7 +30,7 @@ def test_crop_and_transpose(tmp_path: Path) -> None:
     geometry = prepared.geometry
     assert geometry.order == AxisOrder((2, 0, 1))
     assert geometry.full_shape == (11, 9, 10)
-    assert geometry.box == (slice(4, 9), slice(2, 5), slice(3, 7))
+    assert geometry.box == ((4, 9), (2, 5), (3, 7))
     assert prepared.image.dtype == np.float32
     assert np.array_equal(prepared.image[0], np.arange(1, 61).reshape(3, 4, 5).transpose(2, 0, 1))
 

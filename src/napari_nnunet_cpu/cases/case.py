@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Triple
 from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
 from napari_nnunet_cpu.cases.voxels import check_finite
 from napari_nnunet_cpu.errors import CaseError
@@ -107,7 +108,7 @@ class Case:
         return self.spacing_source is not SpacingSource.ASSUMED
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Triple:
         """Voxels along (Z, Y, X)."""
         z, y, x = self.channels.shape[1:]
         return z, y, x

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Triple
 from napari_nnunet_cpu.errors import CaseError, OutputError, SettingsError
 
 # nnU-Net's reader if dataset.json names none (imageio/reader_writer_registry.py).
@@ -80,7 +81,7 @@ class DatasetJson:
         """Whether any name stands for several values."""
         return any(len(_listed(named)) > 1 for named in self.labels.values())
 
-    def checked(self, labels: npt.NDArray[Any], shape: tuple[int, int, int], name: str) -> npt.NDArray[Any]:
+    def checked(self, labels: npt.NDArray[Any], shape: Triple, name: str) -> npt.NDArray[Any]:
         """Labels (Z, Y, X) as 8-bit integers, or 16-bit if their values need it.
 
         Raises `CaseError` if they are not integers, have another shape than the image, or a value without a name.

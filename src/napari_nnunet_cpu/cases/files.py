@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, stack_cha
 from napari_nnunet_cpu.cases.formats import itk, natural, nifti, tiff
 from napari_nnunet_cpu.cases.formats.quiet import quiet
 from napari_nnunet_cpu.errors import CaseError, OutputError, SettingsError
+from napari_nnunet_cpu.whole_files import whole_file
 
 _READERS: dict[str, Callable[[Path, str], Case]] = {
     **dict.fromkeys(nifti.ENDINGS, nifti.read_nifti),
@@ -158,26 +158,17 @@ def replacing(path: Path) -> Iterator[Path]:
     It has the same folder, which is created if necessary, and the same ending. Raises `OutputError` if the
     file can't be written; `path` is then unchanged.
     """
-    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In lower case, because a MetaImage that ends with .MHA is written as two files with other names.
-        # The start is cut off, because a longer name could exceed the limit of the file system.
-        handle, name = tempfile.mkstemp(prefix=".", suffix=path.name.lower()[-40:], dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
     except OSError as error:
         raise OutputError(f"{path} can't be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
-    """The umask of the process, because `mkstemp` makes private files and results need the usual permissions."""
+    """The umask of the process, because temporary files are private and results need the usual permissions."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -6,9 +6,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -23,37 +24,33 @@ from napari_nnunet_cpu.settings import ENGINES, PRESETS, Settings
 if TYPE_CHECKING:
     from napari_nnunet_cpu.bench.case import BenchCase
 
-Pairs = Annotated[int, typer.Option(min=1, help="How often each side runs.")]
-Reference = Annotated[
-    str, typer.Option(metavar="PYTHON", help="Interpreter that has nnunetv2; this one by default.", show_default=False)
-]
-ReferenceTimeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="When a run of nnU-Net is given up.")]
-Presets = Annotated[
-    list[str] | None, typer.Option(metavar="|".join(PRESETS), help="Ours, without mirroring; may be given twice.")
-]
-Engine = Annotated[str, typer.Option(metavar="|".join(ENGINES), help="The engine of our network.")]
-Streams = Annotated[
-    list[int] | None, typer.Option(min=1, metavar="N", help="Also so many tiles at a time; may be given twice.")
-]
-Work = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep labels, caches and made cases in this folder.")]
-Live = Annotated[
-    bool, typer.Option("--live", help="Ours alone, in a napari window: how soon labels are on the slice shown.")
-]
-
 
 @dataclass(frozen=True)
 class BenchOptions:
     """The options of a measurement, as they were typed."""
 
-    pairs: int
-    reference: str
-    reference_timeout: float
-    preset: list[str] | None
-    engine: str
-    streams: list[int] | None
-    work: Path | None
-    live: bool
-    as_json: bool
+    pairs: Annotated[int, typer.Option(min=1, help="How often each side runs.")] = 3
+    reference: Annotated[
+        str,
+        typer.Option(metavar="PYTHON", help="Interpreter that has nnunetv2; this one by default.", show_default=False),
+    ] = sys.executable
+    reference_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="When a run of nnU-Net is given up.")
+    ] = 3600
+    preset: Annotated[
+        list[str] | None, typer.Option(metavar="|".join(PRESETS), help="Ours, without mirroring; may be given twice.")
+    ] = None
+    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="The engine of our network.")] = "auto"
+    streams: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="Also so many tiles at a time; may be given twice.")
+    ] = None
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep labels, caches and made cases in this folder.")
+    ] = None
+    live: Annotated[
+        bool, typer.Option("--live", help="Ours alone, in a napari window: how soon labels are on the slice shown.")
+    ] = False
+    as_json: AsJson = False
 
     def __post_init__(self) -> None:
         for preset in self.presets:
@@ -77,27 +74,35 @@ class BenchOptions:
             typer.echo(printable(text), err=True)
 
 
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Make every field of `BenchOptions` an option of the command, which gets them all as `options`."""
+
+    def run(**given: Any) -> None:
+        with exit_codes(given["as_json"]):
+            options = BenchOptions(**{field.name: given.pop(field.name) for field in fields(BenchOptions)})
+            command(**given, options=options)
+
+    # Typer reads the signature for the options, and the annotations for their types.
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(BenchOptions, include_extras=True)
+    own = [each for each in signature(command).parameters.values() if each.name != "options"]
+    every = [*own, *signature(BenchOptions).parameters.values()]
+    run.__signature__ = Signature([each.replace(annotation=hints[each.name]) for each in every])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: hints[each.name] for each in every}
+    run.__doc__ = command.__doc__
+    return run
+
+
+@with_options
 def bench_command(
     model: Annotated[Path, typer.Option("-m", "--model", metavar="MODEL", help="Your model; its first fold is run.")],
     image: Annotated[list[Path], typer.Option("--image", metavar="IMAGE", help="A file per channel, in order.")],
-    pairs: Pairs = 3,
-    reference: Reference = sys.executable,
-    reference_timeout: ReferenceTimeout = 3600,
-    preset: Presets = None,
-    engine: Engine = "auto",
-    streams: Streams = None,
-    work: Work = None,
-    live: Live = False,
-    as_json: AsJson = False,
+    options: BenchOptions,
 ) -> None:
     """Measure time, memory and labels next to nnU-Net's; ours alone where nnunetv2 is not installed."""
-    with exit_codes(as_json):
-        options = BenchOptions(pairs, reference, reference_timeout, preset, engine, streams, work, live, as_json)
+    from napari_nnunet_cpu.bench.case import own_case
 
-        from napari_nnunet_cpu.bench.case import own_case
-
-        case = own_case(model, tuple(image))
-        measure(lambda _: [case], options)
+    case = own_case(model, tuple(image))
+    measure(lambda _: [case], options)
 
 
 def measure(cases: Callable[[Path], Iterable[BenchCase]], options: BenchOptions) -> dict[str, Any]:

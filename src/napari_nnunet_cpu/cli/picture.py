@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from skimage.segmentation import find_boundaries
 
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.cases.files import replacing
@@ -100,9 +101,7 @@ def _panel(grey: Image.Image, colours: Image.Image, size: tuple[int, int]) -> Im
     """One slice in true proportions, with tinted and outlined labels."""
     pixels = np.asarray(grey.resize(size, Image.Resampling.BICUBIC).convert("RGB"), dtype=np.float32)
     numbers = np.asarray(colours.resize(size, Image.Resampling.NEAREST))
-    padded = np.pad(numbers, 1, mode="edge")
-    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    outline = np.any([neighbour != numbers for neighbour in neighbours], axis=0)
+    outline = find_boundaries(numbers, connectivity=1, mode="inner")
     opacity = np.expand_dims(np.where(outline, 1.0, _OPACITY) * (numbers > 0), 2)
     tinted = pixels + opacity * (np.array(_COLOURS)[numbers.astype(int) - 1] - pixels)
     return Image.fromarray(tinted.round().astype(np.uint8))

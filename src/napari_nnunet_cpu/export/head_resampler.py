@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.prepare.geometry import Geometry
@@ -47,17 +47,16 @@ class HeadResampler:
         self._weights = self._resampler.axis_weights(self._source, self._shape)
         self.in_parts = self._weights is not None
 
-    def needed(self, box: Bounds) -> Bounds:
+    def needed(self, box: Box) -> Box:
         """The box of the prepared image that a box of the cropped image depends on."""
         if self._weights is None:
-            return whole(self._source)
-        z, y, x = (weights.span(*side) for weights, side in zip(self._weights, box, strict=True))
-        return z, y, x
+            return Box.whole(self._source)
+        return self._weights.needed(box)
 
-    def apply(self, head: Head, box: Bounds) -> Head:
+    def apply(self, head: Head, box: Box) -> Head:
         """Resample a head, given on the `needed` box, to a box of the cropped image: shape (Z, Y, X)."""
         if self._weights is None:
-            return self._resampler.apply(head, self._shape)[slices(box)]
-        for axis, (weights, side, (first, _)) in enumerate(zip(self._weights, box, self.needed(box), strict=True)):
-            head = weights[slice(*side)].moved(-first).apply(head, axis)
+            return self._resampler.apply(head, self._shape)[box.slices]
+        for axis, weights in enumerate(self._weights.of_box(box)):
+            head = weights.apply(head, axis)
         return head

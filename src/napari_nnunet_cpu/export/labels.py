@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.export.head_resampler import resampler_to_image
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
@@ -23,13 +23,13 @@ from napari_nnunet_cpu.prepare.geometry import Geometry
 class LabelExport(Protocol):
     """Makes the labels in boxes of the cropped image, model's axes."""
 
-    def pieces(self, box: Bounds) -> Iterable[Bounds]:
+    def pieces(self, box: Box) -> Iterable[Box]:
         """Cut a box along the first axis into pieces that fit into memory."""
 
-    def needed(self, box: Bounds) -> Bounds:
+    def needed(self, box: Box) -> Box:
         """The box of the prepared image that the labels in a box depend on."""
 
-    def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
+    def labels(self, logits: LogitsOf, box: Box) -> npt.NDArray[Any]:
         """The labels in a box, shape (Z, Y, X), from the `logits` of the `needed` box."""
 
     @property
@@ -50,7 +50,7 @@ def label_export(model: TrainedModel, geometry: Geometry, threads: int) -> Label
     return LinearExport(model.labels, weights, source, shape, threads)
 
 
-def export_box(export: LabelExport, logits: LogitsOf, cropped: npt.NDArray[Any], box: Bounds) -> None:
+def export_box(export: LabelExport, logits: LogitsOf, cropped: npt.NDArray[Any], box: Box) -> None:
     """Write the labels of a box into the labels of the cropped image (Z, Y, X), model's axes."""
     for piece in export.pieces(box):
-        cropped[slices(piece)] = export.labels(logits, piece)
+        cropped[piece.slices] = export.labels(logits, piece)

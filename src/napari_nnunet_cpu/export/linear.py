@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.export.logits import Logits, LogitsOf
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.axis_weights import AxisWeights, VolumeWeights
-from napari_nnunet_cpu.prepare.geometry import Shape
 
 # Sizes of pieces: logits in a slab (256 MB), and voxels and heads that fit into the cache of a core.
 SLAB_LOGITS = 2**26
@@ -43,7 +42,7 @@ class LinearExport:
         Shape of the cropped image (Z, Y, X).
     """
 
-    def __init__(self, labels: Labels, weights: VolumeWeights, source: Shape, shape: Shape, threads: int) -> None:
+    def __init__(self, labels: Labels, weights: VolumeWeights, source: Triple, shape: Triple, threads: int) -> None:
         self._labels = labels
         self._threads = threads
         self._values = label_values(labels)
@@ -51,9 +50,9 @@ class LinearExport:
         self._source = source
         self._shape = shape
 
-    def pieces(self, box: Bounds) -> Iterator[Bounds]:
+    def pieces(self, box: Box) -> Iterator[Box]:
         """Cut a box into slabs along the first axis."""
-        return ((slab, *box[1:]) for slab in slabs_of(*box[0], self._step))
+        return box.slabs(self._step)
 
     @property
     def working_bytes(self) -> int:
@@ -64,24 +63,19 @@ class LinearExport:
         strips = self._threads * 8 * 4 * _SUMS_AT_ONCE * min(_STRIP_VOXELS, max(plane, cropped))
         return codes + self._values.itemsize * step * cropped + strips
 
-    def needed(self, box: Bounds) -> Bounds:
+    def needed(self, box: Box) -> Box:
         """The box of the prepared image that the labels in a box depend on."""
-        z, y, x = (weights.span(*side) for weights, side in zip(self._weights, box, strict=True))
-        return z, y, x
+        return self._weights.needed(box)
 
-    def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
+    def labels(self, logits: LogitsOf, box: Box) -> npt.NDArray[Any]:
         """The labels in a box of the cropped image, shape (Z, Y, X), uint8 or uint16.
 
         `logits` gives those of the `needed` box.
         """
-        needed = self.needed(box)
-        part = logits(needed)
+        part = logits(self.needed(box))
         codes = np.empty(part.shape, dtype=np.min_scalar_type(self._labels.heads))
-        result = np.empty([stop - start for start, stop in box], dtype=self._values.dtype)
-        planes, lines, columns = (
-            weights[slice(*side)].moved(-first)
-            for weights, side, (first, _) in zip(self._weights, box, needed, strict=True)
-        )
+        result = np.empty(box.shape, dtype=self._values.dtype)
+        planes, lines, columns = self._weights.of_box(box)
 
         def decide(place: tuple[int, slice]) -> None:
             winner = Winner(self._labels, codes[place].shape)
@@ -155,8 +149,3 @@ def _strips(shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
     planes, lines, columns = shape
     step = max(_STRIP_VOXELS // columns, 1)
     return ((plane, slice(line, line + step)) for plane in range(planes) for line in range(0, lines, step))
-
-
-def slabs_of(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
-    """Cut the range start:stop into ranges of length `step`."""
-    return ((first, min(first + step, stop)) for first in range(start, stop, step))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 
 Array = npt.NDArray[np.float32]
@@ -91,4 +91,4 @@ class Logits:
 
 
 # Returns the logits in a box of the prepared image.
-LogitsOf = Callable[[Bounds], Logits]
+LogitsOf = Callable[[Box], Logits]

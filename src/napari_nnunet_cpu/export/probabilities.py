@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import Box, slabs_of
 from napari_nnunet_cpu.export.head_resampler import HeadResampler
-from napari_nnunet_cpu.export.linear import slabs_of
 from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.winner import Winner, label_values
@@ -59,33 +58,30 @@ class ProbabilityExport:
                 store.release()
             self._inside = [geometry.kept(head) for head in store.array]
 
-    def pieces(self, box: Bounds) -> Iterator[Bounds]:
+    def pieces(self, box: Box) -> Iterator[Box]:
         """Cut a box into slabs along the first axis; splines need the whole box at once."""
-        start, stop = box[0]
-        step = self._step if self._resampled.in_parts else stop - start
-        return ((slab, *box[1:]) for slab in slabs_of(start, stop, step))
+        return box.slabs(self._step if self._resampled.in_parts else box.shape[0])
 
-    def needed(self, box: Bounds) -> Bounds:
+    def needed(self, box: Box) -> Box:
         """The box of the prepared image that the labels in a box depend on."""
         return self._resampled.needed(box)
 
-    def labels(self, logits: LogitsOf, box: Bounds) -> npt.NDArray[Any]:
+    def labels(self, logits: LogitsOf, box: Box) -> npt.NDArray[Any]:
         """The labels in a box of the cropped image, like `LinearExport.labels`."""
         heads = logits(self.needed(box)).means()
         for head, inside in zip(heads, self._inside, strict=True):
-            inside[slices(box)] = self._resampled.apply(head, box)
+            inside[box.slices] = self._resampled.apply(head, box)
             self._store.release()
-        result = np.empty([stop - start for start, stop in box], dtype=self._labels.dtype)
-        for low, high in slabs_of(*box[0], self._step):
-            place = slices(((low, high), *box[1:]))
-            slab = np.empty((self._labels.heads, high - low, *result.shape[1:]), dtype=np.float32)
+        result = np.empty(box.shape, dtype=self._labels.dtype)
+        for part in box.slabs(self._step):
+            slab = np.empty((self._labels.heads, *part.shape), dtype=np.float32)
             for values, inside in zip(slab, self._inside, strict=True):
-                values[...] = inside[place]
+                values[...] = inside[part.slices]
                 self._store.release()
             normalize(slab, self._labels)
-            result[low - box[0][0] : high - box[0][0]] = labels_of_probabilities(slab, self._labels)
+            result[part.seen_from(box.start).slices] = labels_of_probabilities(slab, self._labels)
             for values, inside in zip(slab, self._inside, strict=True):
-                inside[place] = values
+                inside[part.slices] = values
                 self._store.release()
         return result
 

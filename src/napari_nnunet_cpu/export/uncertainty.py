@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
 
-from napari_nnunet_cpu.boxes import Bounds, slices, whole
+from napari_nnunet_cpu.boxes import Box, slabs_of
 from napari_nnunet_cpu.export.head_resampler import HeadResampler
-from napari_nnunet_cpu.export.linear import slabs_of
 from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.uncertainty_measures import measure_of
@@ -45,15 +44,15 @@ class UncertaintyExport:
         self._shape = geometry.cropped_shape
         self._threads = threads
 
-    def export(self, logits: LogitsOf, cropped: Uncertainty, box: Bounds) -> None:
+    def export(self, logits: LogitsOf, cropped: Uncertainty, box: Box) -> None:
         """Write the uncertainty in a box into that of the cropped image (Z, Y, X), model's axes, float32."""
 
-        def measure(piece: Bounds) -> None:
+        def measure(piece: Box) -> None:
             part = logits(self._resampled.needed(piece))
-            measured = measure_of(self._kind, self._labels, tuple(stop - start for start, stop in piece))
+            measured = measure_of(self._kind, self._labels, piece.shape)
             for head in part.means():
                 measured.show(self._resampled.apply(head, piece))
-            cropped[slices(piece)] = measured.value()
+            cropped[piece.slices] = measured.value()
 
         with ThreadPoolExecutor(self._threads) as pool:
             for _ in pool.map(measure, self._pieces(box)):  # so that errors are raised
@@ -62,17 +61,16 @@ class UncertaintyExport:
     @property
     def working_bytes(self) -> int:
         """Approximate peak memory of the measurement."""
-        piece = next(self._pieces(whole(self._shape)))
-        sides = zip(piece, self._resampled.needed(piece), strict=True)
-        voxels = prod(max(stop - start for start, stop in pair) for pair in sides)
+        piece = next(self._pieces(Box.whole(self._shape)))
+        voxels = prod(map(max, piece.shape, self._resampled.needed(piece).shape))
         return 4 * _ARRAYS * voxels * (self._threads if self._resampled.in_parts else 1)
 
-    def _pieces(self, box: Bounds) -> Iterator[Bounds]:
+    def _pieces(self, box: Box) -> Iterator[Box]:
         """Cut a box along Z and Y into pieces of suitable size; splines need the whole box at once."""
-        z, y, x = box
-        lines = max(_STRIP_VOXELS // (x[1] - x[0]), 1) if self._resampled.in_parts else y[1] - y[0]
-        rows = max(lines // (y[1] - y[0]), 1) if self._resampled.in_parts else z[1] - z[0]
-        return ((slab, strip, x) for slab in slabs_of(*z, rows) for strip in slabs_of(*y, lines))
+        rows, lines, columns = box.shape
+        if self._resampled.in_parts:
+            rows, lines = max(_STRIP_VOXELS // (lines * columns), 1), max(_STRIP_VOXELS // columns, 1)
+        return (slab._replace(y=strip) for slab in box.slabs(rows) for strip in slabs_of(*box.y, lines))
 
 
 def uncertainty_of_probabilities(store: ScratchArray, labels: Labels, kind: str) -> Uncertainty:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from napari_nnunet_cpu.errors import ModelError, first_line
 from napari_nnunet_cpu.json_cache import file_sha256, hash_of
 from napari_nnunet_cpu.resources import cache_folder
+from napari_nnunet_cpu.whole_files import whole_folder
 
 _NEEDED = re.compile(r"plans\.json|[\w-]*Plans[\w-]*\.json|dataset\.json|postprocessing\.json|checkpoint_\w+\.pth")
 _INVALID_IN_NAMES = re.compile(r'[<>:"|?*\x01-\x1f]')  # on Windows
@@ -68,16 +68,13 @@ def unpack_model(path: Path) -> Unpacked:
             places = _checked(archive, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             _check_space(sum(entry.file_size for entry in places.values()), target.parent, path)
-            staging = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
             try:
-                for parts, entry in places.items():
-                    _extract(archive, entry, staging.joinpath(unpacked.folder.name, *parts))
-                staging.replace(target)
+                with whole_folder(target) as staging:
+                    for parts, entry in places.items():
+                        _extract(archive, entry, staging.joinpath(unpacked.folder.name, *parts))
             except OSError:
                 if not target.is_dir():  # unless another process was faster
                     raise
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001  # a hostile file can make zipfile raise anything

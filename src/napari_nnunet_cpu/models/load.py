@@ -23,6 +23,7 @@ from napari_nnunet_cpu.models.folder import (
 )
 from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models.network.patch_fit import check_patch
 from napari_nnunet_cpu.models.plans import Dataset, Plans
 from napari_nnunet_cpu.models.trainers import network_of
 from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
@@ -124,7 +125,7 @@ def _open(found: ModelFolder, unpacked: Unpacked | None) -> TrainedModel:
     if any(axis >= len(configuration.patch_size) for axis in summary.mirror_axes):
         raise ModelError(f"{found.checkpoints[0]}: mirroring axes {summary.mirror_axes} do not fit the patch")
     architecture = network_of(summary.trainer, configuration, str(found.checkpoints[0]))
-    architecture.check_patch(configuration.patch_size, str(plans_path))
+    check_patch(architecture, configuration.patch_size, str(plans_path))
     model = TrainedModel(
         folder=found.path,
         name=plans.dataset_name,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, common, inside
+from napari_nnunet_cpu.boxes import Box, inside
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, ScratchArray, export_box
 from napari_nnunet_cpu.models import TrainedModel
@@ -72,8 +72,8 @@ class Output:
         self._labels: Array = np.zeros(geometry.case_shape, dtype=model.labels.dtype)
         measure = uncertainty_export(model, settings, geometry)
         self._measured = None if measure is None else RunUncertainty(measure, model, settings, geometry)
-        self._unreported: list[Bounds] = []
-        self._box: Bounds | None = None
+        self._unreported: list[Box] = []
+        self._box: Box | None = None
 
     def resume(self, file: RunFile) -> tuple[RunSaver, set[int]]:
         """Take over what an earlier run saved; give the saver for the rest, and the indices of the tiles it has."""
@@ -105,7 +105,7 @@ class Output:
         self.sums.add(tile, channels, extra)
         self.finality.done(tile)
 
-    def export_ready(self) -> list[Bounds]:
+    def export_ready(self) -> list[Box]:
         """Export all labels that are final now, and forget the sums that no others need.
 
         Returns
@@ -126,13 +126,13 @@ class Output:
         self.sums.forget(self.finality.needed)
         return for_good
 
-    def report(self) -> tuple[Bounds, ...]:
+    def report(self) -> tuple[Box, ...]:
         """Boxes of the case that became final since the last report, cut to the chosen box."""
         boxes = [self._geometry.case_box(box) for box in self._unreported]
         self._unreported = []
         if self._box is None:
             return tuple(boxes)
-        return tuple(part for box in boxes if (part := common(box, self._box)) is not None)
+        return tuple(part for box in boxes if (part := box.common(self._box)) is not None)
 
     @property
     def final_labels(self) -> Array:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.predict.tiles import Tile
 
@@ -42,14 +42,14 @@ class Progress:
         self._left_in_row[tile.start[0]] -= 1
         return self._left_in_row[tile.start[0]] <= 0
 
-    def resumed(self, final: tuple[Bounds, ...], seconds_per_tile: float) -> TileDone:
+    def resumed(self, final: tuple[Box, ...], seconds_per_tile: float) -> TileDone:
         """The event before the first tile: an earlier run made these boxes final."""
         return self._event(final, seconds_per_tile)
 
-    def tile_done(self, final: tuple[Bounds, ...]) -> TileDone:
+    def tile_done(self, final: tuple[Box, ...]) -> TileDone:
         """The event after a tile that made these boxes final."""
         return self._event(final, (time.perf_counter() - self._start) / (len(self._done) - self._before))
 
-    def _event(self, final: tuple[Bounds, ...], seconds_per_tile: float) -> TileDone:
+    def _event(self, final: tuple[Box, ...], seconds_per_tile: float) -> TileDone:
         left = len(self._todo - self._done)
         return TileDone(len(self._done), self._total, seconds_per_tile * left, final=final)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.events import Stage, TileDone
@@ -134,7 +134,7 @@ class Run:
         """Whether every tile of the run is computed."""
         return self.tiles_done == len(self.tiles)
 
-    def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
+    def choose(self, box: Box | None = None, cover: bool = False) -> None:
         """Choose the tiles again, for a box and cover as in `Settings`. Computed tiles stay, and count.
 
         Raises `SettingsError` when the box reaches out of the case, or memory holds no sums for further tiles.
@@ -243,7 +243,7 @@ class Run:
         seconds = {name: round(seconds, 3) for name, seconds in self._stopwatch.seconds.items()}
         return record_of(self.model, self._parts, first_final_seconds=self.first_final_seconds, seconds=seconds)
 
-    def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Bounds, ...]:
+    def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Box, ...]:
         """Export the labels that became final with this tile, save it, and return their boxes in the case."""
         with self._stopwatch.timing(Stage.EXPORT):
             complete = self._output.export_ready() if due else []

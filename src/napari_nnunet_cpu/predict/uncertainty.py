@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import UncertaintyExport
@@ -53,18 +53,18 @@ class RunUncertainty:
         """What the passes of a tile are to be shown to; None where uncertainty is made of their mean."""
         return Disagreement(self._labels) if self._of_passes else None
 
-    def settle(self, accumulator: Accumulator, box: Bounds) -> None:
+    def settle(self, accumulator: Accumulator, box: Box) -> None:
         """Measure the uncertainty in a box of what was kept, whose sums are complete."""
         self._measure(accumulator, self.final, box)
 
-    def now(self, accumulator: Accumulator, open_boxes: Iterable[Bounds]) -> Uncertainty:
+    def now(self, accumulator: Accumulator, open_boxes: Iterable[Box]) -> Uncertainty:
         """The uncertainty of what is computed so far, also in boxes that are not settled: shape of the case, a copy."""
         found = self.final.copy()
         for box in open_boxes:
             self._measure(accumulator, found, box)
         return found
 
-    def _measure(self, accumulator: Accumulator, whole: Uncertainty, box: Bounds) -> None:
+    def _measure(self, accumulator: Accumulator, whole: Uncertainty, box: Box) -> None:
         source = accumulator.extra_channels if self._of_passes else accumulator.logits
         self._export.export(source, self._geometry.kept(whole), box)
 

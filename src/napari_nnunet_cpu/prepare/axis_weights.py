@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from napari_nnunet_cpu.boxes import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,21 @@ class AxisWeights:
         return low
 
 
-VolumeWeights = tuple[AxisWeights, AxisWeights, AxisWeights]  # along Z, Y, X
+class VolumeWeights(NamedTuple):
+    """Weights along Z, Y, X."""
+
+    z: AxisWeights
+    y: AxisWeights
+    x: AxisWeights
+
+    def needed(self, box: Box) -> Box:
+        """The box of source voxels around a box of the resampled volume."""
+        return Box(*(weights.span(*side) for weights, side in zip(self, box, strict=True)))
+
+    def of_box(self, box: Box) -> VolumeWeights:
+        """The weights for a box of the resampled volume, from the `needed` box as the source."""
+        start = self.needed(box).start
+        return VolumeWeights(*(w[part].moved(-first) for w, part, first in zip(self, box.slices, start, strict=True)))
 
 
 @lru_cache(maxsize=32)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_fill_holes
 
-from napari_nnunet_cpu.prepare.geometry import Box
+from napari_nnunet_cpu.boxes import Box
 
 
 def nonzero_mask(channels: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
@@ -26,6 +26,5 @@ def bounding_box(mask: npt.NDArray[np.bool_]) -> Box:
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         hits = np.flatnonzero(mask.any(axis=others))
-        sides.append(slice(int(hits[0]), int(hits[-1]) + 1) if hits.size else slice(0, mask.shape[axis]))
-    z, y, x = sides
-    return z, y, x
+        sides.append((int(hits[0]), int(hits[-1]) + 1) if hits.size else (0, mask.shape[axis]))
+    return Box(*sides)

@@ -9,12 +9,10 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, common, whole
+from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.cases.case import Case, Spacing
 from napari_nnunet_cpu.errors import CaseError
 
-Shape = tuple[int, int, int]
-Box = tuple[slice, slice, slice]
 Value = TypeVar("Value", int, float)
 
 
@@ -30,7 +28,7 @@ class AxisOrder:
         Whether axis i of the result runs backwards.
     """
 
-    axes: tuple[int, int, int] = (0, 1, 2)
+    axes: Triple = (0, 1, 2)
     flipped: tuple[bool, bool, bool] = (False, False, False)
 
     def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -42,22 +40,21 @@ class AxisOrder:
         straight = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
         return straight.transpose(np.argsort(self.axes))
 
-    def apply_box(self, box: Bounds, shape: Shape) -> Bounds:
+    def apply_box(self, box: Box, shape: Triple) -> Box:
         """The box, in this order, of a box in a source array of this shape."""
-        z, y, x = (
+        sides = (
             (shape[axis] - box[axis][1], shape[axis] - box[axis][0]) if flip else box[axis]
             for axis, flip in zip(self.axes, self.flipped, strict=True)
         )
-        return z, y, x
+        return Box(*sides)
 
-    def undo_box(self, box: Bounds, shape: Shape) -> Bounds:
+    def undo_box(self, box: Box, shape: Triple) -> Box:
         """The box, in the order of the source, of a box in a reordered array of this shape."""
         sides = [
             (length - stop, length - start) if flip else (start, stop)
             for (start, stop), length, flip in zip(box, shape, self.flipped, strict=True)
         ]
-        z, y, x = (sides[axis] for axis in np.argsort(self.axes))
-        return z, y, x
+        return Box(*(sides[axis] for axis in np.argsort(self.axes)))
 
     def permute(self, values: tuple[Value, Value, Value]) -> tuple[Value, Value, Value]:
         """Reorder one value per axis."""
@@ -69,7 +66,7 @@ class AxisOrder:
         a, b, c = np.argsort(self.axes)
         return values[a], values[b], values[c]
 
-    def then(self, axes: tuple[int, int, int]) -> AxisOrder:
+    def then(self, axes: Triple) -> AxisOrder:
         """Combine this order with a further permutation."""
         a, b, c = axes
         return AxisOrder(
@@ -105,7 +102,7 @@ class Geometry:
         From the case's axes (Z, Y, X) to the model's axes.
     full_shape : tuple of int
         Shape of the whole image, model's axes.
-    box : tuple of slice
+    box : Box
         The box of the cropped image in the whole one, model's axes.
     spacing_mm : tuple of float
         Spacing of the image, model's axes.
@@ -116,48 +113,39 @@ class Geometry:
     """
 
     order: AxisOrder
-    full_shape: Shape
+    full_shape: Triple
     box: Box
     spacing_mm: Spacing
-    shape: Shape
+    shape: Triple
     target_spacing_mm: Spacing
 
     @property
-    def cropped_shape(self) -> Shape:
+    def cropped_shape(self) -> Triple:
         """Shape of the cropped image before resampling, model's axes."""
-        z, y, x = (part.stop - part.start for part in self.box)
-        return z, y, x
+        return self.box.shape
 
     @property
-    def case_shape(self) -> Shape:
+    def case_shape(self) -> Triple:
         """Shape of the whole image, case's axes."""
         return self.order.unpermute(self.full_shape)
 
     def kept(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Crop an array of the case (Z, Y, X): a view of shape `cropped_shape`, model's axes."""
-        return self.order.apply(whole)[self.box]
+        return self.order.apply(whole)[self.box.slices]
 
-    def case_box(self, box: Bounds) -> Bounds:
+    def case_box(self, box: Box) -> Box:
         """The box, in the case, of a box in the cropped image."""
-        z, y, x = ((part.start + start, part.start + stop) for (start, stop), part in zip(box, self.box, strict=True))
-        return self.order.undo_box((z, y, x), self.full_shape)
+        return self.order.undo_box(box.moved(self.box.start), self.full_shape)
 
-    def kept_box(self, box: Bounds) -> Bounds | None:
+    def kept_box(self, box: Box) -> Box | None:
         """The box, in the cropped image, of a box in the case; None if it lies outside the cropped image."""
-        z, y, x = (
-            (start - part.start, stop - part.start)
-            for (start, stop), part in zip(self.order.apply_box(box, self.case_shape), self.box, strict=True)
-        )
-        return common((z, y, x), whole(self.cropped_shape))
+        found = self.order.apply_box(box, self.case_shape).common(self.box)
+        return None if found is None else found.seen_from(self.box.start)
 
-    def kept_point(self, point: Shape) -> Shape:
+    def kept_point(self, point: Triple) -> Triple:
         """The voxel of the cropped image nearest to a voxel of the case."""
-        z, y, x = ((place, place + 1) for place in point)
-        reordered = self.order.apply_box((z, y, x), self.case_shape)
-        z, y, x = (
-            min(max(start - part.start, 0), part.stop - part.start - 1)
-            for (start, _), part in zip(reordered, self.box, strict=True)
-        )
+        voxel = self.order.apply_box(Box.at(point, (1, 1, 1)), self.case_shape).seen_from(self.box.start).start
+        z, y, x = (min(max(place, 0), length - 1) for place, length in zip(voxel, self.cropped_shape, strict=True))
         return z, y, x
 
     def place(self, cropped: npt.NDArray[Any]) -> npt.NDArray[Any]:

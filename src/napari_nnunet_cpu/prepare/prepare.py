@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
 from napari_nnunet_cpu.cases.voxels import check_intensities
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
 from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_mask
-from napari_nnunet_cpu.prepare.geometry import AxisOrder, Box, Geometry, to_ras
+from napari_nnunet_cpu.prepare.geometry import AxisOrder, Geometry, to_ras
 from napari_nnunet_cpu.prepare.normalize import normalize
 from napari_nnunet_cpu.prepare.resample import Resampler, resampled_shape
 
@@ -71,7 +72,7 @@ def crop(case: Case, model: TrainedModel) -> Cropped:
     # float32: nnU-Net decides what is zero and computes statistics on this.
     mask = nonzero_mask(order.apply(channel).astype(np.float32, copy=False) for channel in case.channels)
     box = bounding_box(mask)
-    return Cropped(plan_geometry(case, model, box), mask[box])
+    return Cropped(plan_geometry(case, model, box), mask[box.slices])
 
 
 def prepare(
@@ -104,7 +105,7 @@ def prepare(
     """
     cropped = cropped or crop(case, model)
     geometry, mask = cropped.geometry, cropped.mask
-    order, box = geometry.order, geometry.box
+    order, box = geometry.order, geometry.box.slices
     result = np.empty((model.input_channels, *geometry.shape), dtype=np.float32)
     if model.cascade:
         labels = order.apply(check_first_stage(first_stage, case, model))[box].astype(np.int32)
@@ -158,19 +159,18 @@ def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Ge
     """
     _check_fit(case, model)
     order = reader_order(case, model).then(model.plans.transpose_forward)
-    z, y, x = (case.shape[axis] for axis in order.axes)
-    box = box or (slice(0, z), slice(0, y), slice(0, x))
-    cropped = tuple(part.stop - part.start for part in box)
+    full_shape = order.permute(case.shape)
+    box = box or Box.whole(full_shape)
     spacing = order.permute(spacing_seen_by_reader(case, model))
     target = _target_spacing(spacing, model.configuration.spacing)
     resampled = model.configuration.resampling_fn_data != "no_resampling_hack"
-    shape = resampled_shape(cropped, spacing, target) if resampled else (cropped[0], cropped[1], cropped[2])
+    shape = resampled_shape(box.shape, spacing, target) if resampled else box.shape
     if min(shape) < 1 or prod(shape) > _MAX_VOXELS:
         raise CaseError(
             f"{case.name}: with spacing {spacing} mm the image would become {shape} voxels at the model's {target} mm; "
             "the spacing is probably in another unit: state it in millimetres"
         )
-    return Geometry(order, (z, y, x), box, spacing, shape, target)
+    return Geometry(order, full_shape, box, spacing, shape, target)
 
 
 def reader_order(case: Case, model: TrainedModel) -> AxisOrder:

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Triple
 from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
 from napari_nnunet_cpu.prepare.axis_weights import VolumeWeights, axis_weights
 from napari_nnunet_cpu.prepare.interpolate import Volume, along, resized
 from napari_nnunet_cpu.prepare.resample_labels import LabelArray, resized_first_axis, resized_labels, resized_like_torch
 
 
-def resampled_shape(
-    shape: Sequence[int], current_mm: Sequence[float], target_mm: Sequence[float]
-) -> tuple[int, int, int]:
+def resampled_shape(shape: Sequence[int], current_mm: Sequence[float], target_mm: Sequence[float]) -> Triple:
     """The shape after resampling, rounded half to even by Python, as in nnU-Net."""
     z, y, x = (round(now / then * length) for now, then, length in zip(current_mm, target_mm, shape, strict=True))
     return z, y, x
@@ -68,7 +67,7 @@ class Resampler:
         axis = _separate_axis(force, options.separate_z_anisotropy_threshold, current_mm, target_mm)
         return cls(order, axis, separate_order, function)
 
-    def apply(self, volume: Volume, shape: tuple[int, int, int]) -> Volume:
+    def apply(self, volume: Volume, shape: Triple) -> Volume:
         """Resample a volume (Z, Y, X), float32, to a shape; returns the volume itself if there is nothing to do."""
         if self._unchanged(volume, shape):
             return volume
@@ -79,7 +78,7 @@ class Resampler:
         result = resized(volume, plane, self.order, axis, self._as_torch)
         return np.ascontiguousarray(along(result, axis, shape[axis], self.separate_order, self._as_torch))
 
-    def axis_weights(self, source: tuple[int, int, int], shape: tuple[int, int, int]) -> VolumeWeights | None:
+    def axis_weights(self, source: Triple, shape: Triple) -> VolumeWeights | None:
         """The weights along each axis by which `apply` resamples from shape `source`; None for higher splines."""
         weights = []
         for axis, (size, length) in enumerate(zip(source, shape, strict=True)):
@@ -87,10 +86,9 @@ class Resampler:
             if order > 1 and size != length:
                 return None
             weights.append(axis_weights(size, length, min(order, 1), self._as_torch))
-        z, y, x = weights
-        return z, y, x
+        return VolumeWeights(*weights)
 
-    def apply_labels(self, labels: LabelArray, shape: tuple[int, int, int]) -> LabelArray:
+    def apply_labels(self, labels: LabelArray, shape: Triple) -> LabelArray:
         """Resample labels (Z, Y, X), int32, to a shape, without new values; may return the labels themselves."""
         if self._unchanged(labels, shape):
             return labels
@@ -111,7 +109,7 @@ class Resampler:
     def _as_torch(self) -> bool:
         return self.function == "resample_torch_fornnunet"
 
-    def _unchanged(self, array: npt.NDArray[Any], shape: tuple[int, int, int]) -> bool:
+    def _unchanged(self, array: npt.NDArray[Any], shape: Triple) -> bool:
         return self.function == "no_resampling_hack" or array.shape == shape
 
 

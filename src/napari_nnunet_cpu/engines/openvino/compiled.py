@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from napari_nnunet_cpu.engines.openvino.concatenation import convolve_apart
 from napari_nnunet_cpu.engines.openvino.instance_norm import normalize_exactly
 from napari_nnunet_cpu.engines.openvino.library import load_openvino
-from napari_nnunet_cpu.json_cache import hash_of, write_whole
+from napari_nnunet_cpu.json_cache import hash_of
 from napari_nnunet_cpu.resources import is_x86
+from napari_nnunet_cpu.whole_files import whole_file
 
 if TYPE_CHECKING:
     import openvino
@@ -74,6 +75,7 @@ def _read(file: Path, options: Mapping[str, Any], core: openvino.Core) -> openvi
 
 def _keep(network: openvino.CompiledModel, file: Path) -> None:
     """Write a compiled network for `_read`, if possible."""
-    with contextlib.suppress(RuntimeError):  # because OpenVINO can't export every network
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError, because OpenVINO can't export every network
         data = network.export_model().getbuffer()
-        write_whole(file, hashlib.sha256(data).digest(), data)
+        with whole_file(file) as temporary, temporary.open("wb") as sink:
+            sink.writelines((hashlib.sha256(data).digest(), data))

@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from napari_nnunet_cpu.json_cache import file_sha256, hash_of
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.network.architecture import Architecture
 from napari_nnunet_cpu.resources import cache_folder, installed_version, release_mapped
+from napari_nnunet_cpu.whole_files import whole_folder
 
 if TYPE_CHECKING:
     import openvino
@@ -94,14 +94,10 @@ def keep_network(network: openvino.Model, key: str) -> bool:
     folder = entry_folder(key)
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError is OpenVINO's
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-        try:
+        with whole_folder(folder) as staging:
             load_openvino().save_model(network, staging / _NETWORK, compress_to_fp16=False)
             (staging / _HASHES).write_text(json.dumps(_hashes(staging)), encoding="utf-8")
-            staging.replace(folder)
-            return True
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        return True
     return False
 
 

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import Strict, parse
-from napari_nnunet_cpu.models.network.lengths import feature_lengths
 
 Family = Literal["PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet"]
 Features = Annotated[int, Field(ge=1, le=8192)]
@@ -116,19 +115,6 @@ class Architecture(Strict):
         """Downsampling factor at the bottleneck, along each axis."""
         strides = [s if isinstance(s, tuple) else (s,) * self.dimensions for s in self.strides]
         return tuple(math.prod(steps) for steps in zip(*strides, strict=True))
-
-    def check_patch(self, patch: tuple[int, ...], where: str) -> None:
-        """Raise `ModelError` if the logits of a patch of this size would have another size."""
-        lengths = [feature_lengths(self, length, axis) for axis, length in enumerate(patch)]
-        for axis, found in enumerate(lengths):
-            if not found or found[-1] != patch[axis]:
-                raise ModelError(
-                    f"{where}: patch_size {patch} does not fit the network along axis {axis}: "
-                    f"its strides are {list(self.strides)} and its kernel sizes {list(self.kernel_sizes)}"
-                )
-        one_voxel = any(math.prod(shape) == 1 for shape in zip(*filter(None, lengths), strict=True))
-        if one_voxel and str(self.norm_op).startswith("InstanceNorm") and not self.norm_op_kwargs.track_running_stats:
-            raise ModelError(f"{where}: patch_size {patch} does not fit the network: it leaves one voxel to normalize")
 
     def with_batch_norm(self) -> Architecture:
         """The same network with batch normalization, as nnUNetTrainerBN builds it."""

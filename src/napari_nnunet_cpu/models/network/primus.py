@@ -11,7 +11,6 @@ nnU-Net.
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from dataclasses import dataclass
@@ -31,9 +30,7 @@ PRIMUS_TRAINERS = (
     | {f"_Primus_{size}_{patch}_BS1": f"Primus{size}" for size, patch in (("S", 96), ("B", 96), ("M", 96), ("L", 48))}
 )
 _BLOCKS = {"S": 12, "B": 12, "M": 16, "L": 24}
-_TOKEN = 8  # voxels along an axis
-# A patch of 320 voxels along each axis; limited, because tables of the tokens are made before the weights are checked.
-_MAX_TOKENS = 40**3
+TOKEN = 8  # voxels along an axis
 _NEEDS = "{} needs dynamic-network-architectures 0.4.4 or newer ({}); install napari-nnunet-cpu[primus]"
 
 
@@ -57,27 +54,11 @@ class Primus:
         """Attention blocks: a lower bound for the number of weights."""
         return _BLOCKS[self.family[-1]]
 
-    def check_patch(self, patch: tuple[int, ...], where: str) -> None:
-        """Raise `ModelError` if the patch does not consist of whole tokens, or has too many."""
-        if len(patch) != 3 or any(length % _TOKEN for length in patch):
-            raise ModelError(
-                f"{where}: patch_size {patch} does not fit {self.family}: it needs three multiples of {_TOKEN}"
-            )
-        tokens = math.prod(length // _TOKEN for length in patch)
-        if tokens == 1 and self.family.startswith("PrimusV"):  # because these have convolutions
-            raise ModelError(
-                f"{where}: patch_size {patch} does not fit {self.family}: it leaves one voxel to normalize"
-            )
-        if tokens > _MAX_TOKENS:
-            raise ModelError(
-                f"{where}: patch_size {patch} gives {self.family} {tokens} tokens, more than {_MAX_TOKENS}"
-            )
-
 
 def build_primus(primus: Primus, channels: int, heads: int) -> nn.Module:
     """Build the network, with arbitrary weights; raises `ModelError` if its package is missing."""
     network: nn.Module = getattr(_library(primus.family), primus.family)(
-        channels, heads, (_TOKEN,) * 3, primus.patch_size,
+        channels, heads, (TOKEN,) * 3, primus.patch_size,
         scale_attn_inner=True, init_values=0.1, rope_impl=_rotary_embedding,
     )  # fmt: skip
     return network

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.export.logits import Array, Logits
 from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, Triple
+from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 
 # What is multiplied before it is added, voxels times channels: few enough to stay in the cache. Adding waits for
 # memory, so that more threads were no faster.
@@ -57,7 +57,7 @@ class Accumulator:
     ) -> None:
         rows, y, x = grid.padded
         depth = rows if depth is None else depth
-        self._inside = grid.inside()
+        self._before = grid.before
         self._window = gaussian_window(grid.patch)
         self._layer = layer
         self._channels = channels
@@ -77,49 +77,45 @@ class Accumulator:
         """
         if tile.start[0] + tile.size[0] > self._first + self._depth:
             self._move(min(self._needed, tile.start[0]))
-        rows, lines, columns = tile.slices()
-        place = (slice(rows.start - self._first, rows.stop - self._first), lines, columns)
+        place = tile.box.seen_from((self._first, 0, 0)).slices
         self._sums[self._channels][place] += self._window
         self._add_weighted(self._sums[: self._channels, *place], channels)
         for sums, channel in zip(self._sums[self._channels + 1 :], extra_channels, strict=True):
             self._add_weighted(sums[None, *place], channel[None])
 
-    def logits(self, box: Bounds) -> Logits:
+    def logits(self, box: Box) -> Logits:
         """The sums in a box of the image, none of its rows forgotten: views, where they are all held."""
         sums, weights = self._in_image(box)
         layer = self._layer()
         return Logits(sums[: self._channels + (layer is not None)], weights, self._store.release, layer)
 
-    def extra_channels(self, box: Bounds) -> Logits:
+    def extra_channels(self, box: Box) -> Logits:
         """The sums of the channels that are not the network's, as `logits` gives those that are."""
         sums, weights = self._in_image(box)
         return Logits(sums[self._channels + 1 :], weights, self._store.release)
 
-    def _in_image(self, box: Bounds) -> tuple[Array, Array]:
+    def _in_image(self, box: Box) -> tuple[Array, Array]:
         """All sums in a box of the image, and those of the weights."""
-        z, y, x = (
-            (start + inside.start, stop + inside.start) for (start, stop), inside in zip(box, self._inside, strict=True)
-        )
-        sums = self._held((z, y, x))
-        missing = z[1] - z[0] - sums.shape[1]  # rows ahead of the window, where no tile lies yet
+        sums = self._held(box.moved(self._before))
+        missing = box.shape[0] - sums.shape[1]  # rows ahead of the window, where no tile lies yet
         if missing:
             sums = np.pad(sums, ((0, 0), (0, missing), (0, 0), (0, 0)))
         return sums, sums[self._channels]
 
-    def copy_of(self, box: Bounds) -> Array:
+    def copy_of(self, box: Box) -> Array:
         """All sums in a box of the padded image: (channels, weights and what is beside; Z, Y, X).
 
         Rows that are forgotten are 0.
         """
         sums = self._held(box)
-        forgotten = min(max(self._first - box[0][0], 0), box[0][1] - box[0][0])
+        forgotten = min(max(self._first - box.z[0], 0), box.shape[0])
         copy = np.pad(sums, ((0, 0), (forgotten, 0), (0, 0), (0, 0)))
         self._store.release()
         return copy
 
-    def restore(self, box: Bounds, copy: Array) -> None:
+    def restore(self, box: Box, copy: Array) -> None:
         """Put back what `copy_of` gave for a box; there must be room for its rows that are still needed."""
-        if box[0][1] > self._first + self._depth:
+        if box.z[1] > self._first + self._depth:
             self._move(self._needed)
         sums = self._held(box)
         sums[...] = copy[:, copy.shape[1] - sums.shape[1] :]
@@ -139,11 +135,10 @@ class Accumulator:
         """Rows that are held at a time."""
         return int(self._sums.shape[1])
 
-    def _held(self, box: Bounds) -> Array:
+    def _held(self, box: Box) -> Array:
         """The sums in a box of the padded image, as far as its rows are held: a view."""
-        (start, stop), lines, columns = box
-        rows, y, x = slices(((max(start - self._first, 0), max(stop - self._first, 0)), lines, columns))
-        return self._sums[:, rows, y, x]
+        start, stop = (max(row - self._first, 0) for row in box.z)
+        return self._sums[:, *box._replace(z=(start, stop)).slices]
 
     def _add_weighted(self, sums: Array, channels: Array) -> None:
         lines = max(_STRIP_PRODUCTS // channels[:, 0, 0].size, 1)

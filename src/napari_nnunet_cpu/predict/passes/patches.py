@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 
 Array = npt.NDArray[np.float32]
@@ -32,7 +33,7 @@ class Patches:
 
     def of(self, tile: Tile) -> Array:
         """The tile's part: shape (C, Z, Y, X), or (C, Y, X) for a network that takes slices; perhaps a view."""
-        return self._part(tile.slices())
+        return self._part(tile.box)
 
     def spread(self, size: Sequence[int], most: int) -> Iterator[Array]:
         """Parts of the image in an order that goes all over it.
@@ -49,23 +50,20 @@ class Patches:
         numpy.ndarray
             Shape (C, *size), contiguous.
         """
-        for place in self._grid.spread(size, most):
-            yield np.ascontiguousarray(self._part(place))
+        for box in self._grid.spread(size, most):
+            yield np.ascontiguousarray(self._part(box))
 
-    def _part(self, place: tuple[slice, slice, slice]) -> Array:
-        part = _padded(self._image, self._grid, place)
+    def _part(self, box: Box) -> Array:
+        part = _padded(self._image, self._grid, box)
         return part[:, 0] if self._flat else part
 
 
-def _padded(image: Array, grid: Grid, place: tuple[slice, slice, slice]) -> Array:
+def _padded(image: Array, grid: Grid, box: Box) -> Array:
     """A part of the padded image (C, Z, Y, X): a view where it lies in the image."""
-    shifted = [(part.start - before, part.stop - before) for part, before in zip(place, grid.before, strict=True)]
-    inside = [slice(max(start, 0), min(stop, n)) for (start, stop), n in zip(shifted, grid.shape, strict=True)]
-    part = image[:, *inside]
-    size = tuple(stop - start for start, stop in shifted)
-    if part.shape[1:] == size:
-        return part
-    padded = np.zeros((len(image), *size), np.float32)
-    kept = [slice(i.start - start, i.stop - start) for i, (start, _) in zip(inside, shifted, strict=True)]
-    padded[:, *kept] = part
+    inside = box.common(grid.inside)
+    if inside == box:
+        return image[:, *box.seen_from(grid.before).slices]
+    padded = np.zeros((len(image), *box.shape), np.float32)
+    if inside is not None:
+        padded[:, *inside.seen_from(box.start).slices] = image[:, *inside.seen_from(grid.before).slices]
     return padded

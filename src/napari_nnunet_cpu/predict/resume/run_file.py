@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.json_cache import hash_of
 from napari_nnunet_cpu.predict.resume.checksums import check_of, checks_of, checksum_of
 
@@ -110,25 +110,24 @@ class RunFile:
         self.about = dict(about)
         self._write(lambda write: write("UPDATE run SET about = ?", (json.dumps(self.about),)))
 
-    def labels(self) -> Iterator[tuple[Bounds, Array]]:
+    def labels(self) -> Iterator[tuple[Box, Array]]:
         """Boxes of labels that need no tile any more, shape (Z, Y, X) each."""
-        for box, dtype, data in self._rows("SELECT box, dtype, data FROM labels ORDER BY rowid"):
-            bounds = _bounds(box)
-            yield bounds, np.frombuffer(zlib.decompress(data), dtype).reshape([b - a for a, b in bounds])
+        for text, dtype, data in self._rows("SELECT box, dtype, data FROM labels ORDER BY rowid"):
+            box = Box.parse(text)
+            yield box, np.frombuffer(zlib.decompress(data), dtype).reshape(box.shape)
 
-    def sums(self) -> Iterator[tuple[Bounds, npt.NDArray[np.float32]]]:
+    def sums(self) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
         """Blocks of the padded image, first rows first: (heads + 1, Z, Y, X), the weights last."""
-        for bounds in sorted(_bounds(box) for table, box in self._checks if table == "sums"):
-            heads = self._rows("SELECT data FROM sums WHERE box = ? ORDER BY head", (_text(bounds),))
-            shape = [b - a for a, b in bounds]
-            yield bounds, np.stack([np.frombuffer(data, np.float32).reshape(shape) for (data,) in heads])
+        for box in sorted(Box.parse(text) for table, text in self._checks if table == "sums"):
+            heads = self._rows("SELECT data FROM sums WHERE box = ? ORDER BY head", (str(box),))
+            yield box, np.stack([np.frombuffer(data, np.float32).reshape(box.shape) for (data,) in heads])
 
     def save(
         self,
         tiles: Iterable[int],
-        labels: Iterable[tuple[Bounds, Array]],
-        sums: Iterable[tuple[Bounds, npt.NDArray[np.float32]]],
-        gone: Iterable[Bounds],
+        labels: Iterable[tuple[Box, Array]],
+        sums: Iterable[tuple[Box, npt.NDArray[np.float32]]],
+        gone: Iterable[Box],
     ) -> bool:
         """Add to what is saved: all of this or nothing.
 
@@ -155,17 +154,17 @@ class RunFile:
                 write("INSERT OR IGNORE INTO tiles VALUES (?)", (number,))
                 checks["tiles", str(number)] = check_of("tiles", number)
             for box, array in labels:
-                key, dtype, data = _text(box), array.dtype.str, zlib.compress(np.ascontiguousarray(array).data, 1)
+                key, dtype, data = str(box), array.dtype.str, zlib.compress(np.ascontiguousarray(array).data, 1)
                 write("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", (key, dtype, data))
                 checks["labels", key] = check_of("labels", key, dtype, data=data)
             for box, block in sums:
-                key, check = _text(box), 0
+                key, check = str(box), 0
                 for head, array in enumerate(block):
                     values = np.ascontiguousarray(array, np.float32).data
                     write("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)", (key, head, values))
                     check ^= check_of("sums", key, head, data=values)
                 checks["sums", key] = check
-            for key in map(_text, gone):
+            for key in map(str, gone):
                 write("DELETE FROM sums WHERE box = ?", (key,))
                 checks.pop(("sums", key), None)
             write("UPDATE run SET checksum = ?", (checksum_of(checks),))
@@ -286,12 +285,3 @@ def _delete(path: Path) -> None:
     for ending in reversed(_ENDINGS):  # a journal that is left alone would be taken for that of a later file
         with contextlib.suppress(OSError):
             path.with_name(path.name + ending).unlink(missing_ok=True)
-
-
-def _text(box: Bounds) -> str:
-    return ",".join(f"{start}:{stop}" for start, stop in box)
-
-
-def _bounds(text: str) -> Bounds:
-    z, y, x = ((int(a), int(b)) for a, b in (side.split(":") for side in text.split(",")))
-    return z, y, x

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from napari_nnunet_cpu.boxes import Triple
 from napari_nnunet_cpu.predict.resume.run_file import LAYOUT, is_run_file
 
 
@@ -38,7 +39,7 @@ class SavedRun:
 
     path: Path
     image: str
-    shape: tuple[int, int, int]
+    shape: Triple
     model: str
     weights_sha256: str
     tiles_done: int

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.tiles.finality import Finality
@@ -67,8 +67,8 @@ class RunSaver:
         ]
         self._row = len(grid.starts[1]) * len(grid.starts[2])
         self._tiles: list[Tile] = []
-        self._labels: list[Bounds] = []
-        self._stored: set[Bounds] = set()
+        self._labels: list[Box] = []
+        self._stored: set[Box] = set()
         self._seconds = 0.0  # that the last save took
         self._saved = time.perf_counter()
 
@@ -91,7 +91,7 @@ class RunSaver:
         for index in sorted(done):
             self._finality.done(tiles[index])
         for box, labels in self.file.labels():
-            self._kept[slices(box)] = labels
+            self._kept[box.slices] = labels
             self._finality.settle(box)
         to_come = [tile.start[0] for tile in tiles if tile.index not in done]
         self._accumulator.forget(min([self._finality.needed, *to_come]))
@@ -100,7 +100,7 @@ class RunSaver:
             self._stored.add(box)
         return done
 
-    def note(self, tile: Tile | None, complete: list[Bounds]) -> None:
+    def note(self, tile: Tile | None, complete: list[Box]) -> None:
         """Take note of a tile that was added to the sums, and of boxes whose labels nothing can change any more."""
         if tile is not None:
             self._tiles.append(tile)
@@ -120,7 +120,7 @@ class RunSaver:
         gone = {box for box in touched if self._with_labels and self._finality.finished(box)}
         saved = self.file.save(
             [tile.index for tile in self._tiles],
-            ((box, self._kept[slices(box)]) for box in self._labels),
+            ((box, self._kept[box.slices]) for box in self._labels),
             ((box, self._accumulator.copy_of(box)) for box in sorted(changed - gone)),
             sorted(gone & self._stored),
         )
@@ -130,10 +130,10 @@ class RunSaver:
         self._saved = time.perf_counter()
         self._seconds = self._saved - start
 
-    def _blocks(self, tile: Tile) -> list[Bounds]:
+    def _blocks(self, tile: Tile) -> list[Box]:
         """The blocks that a tile consists of."""
         sides = []
         for edges, start, size in zip(self._edges, tile.start, tile.size, strict=True):
             own = [edge for edge in edges if start <= edge <= start + size]
             sides.append(list(itertools.pairwise(own)))
-        return [(z, y, x) for z, y, x in itertools.product(*sides)]
+        return list(itertools.starmap(Box, itertools.product(*sides)))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.boxes import Bounds, boxes_of
+from napari_nnunet_cpu.boxes import Box, Side, Triple
 from napari_nnunet_cpu.export import LabelExport
-from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, Triple
+from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 from napari_nnunet_cpu.predict.tiles.sections import Sections, voxels_needed
-
-Cells = tuple[slice, slice, slice]
 
 
 class Finality:
@@ -43,34 +41,33 @@ class Finality:
         self._computed: set[int] = set()
         self._end = grid.padded[0]
 
-    def want(self, box: Bounds | None) -> None:
+    def want(self, box: Box | None) -> None:
         """Say which labels are asked for: those in a box of what was kept; all of them when None."""
         self._wanted[...] = box is None
         if box is not None:
-            self._wanted[self._meeting(box)] = True
+            self._wanted[self._meeting(box).slices] = True
 
-    def decides(self, box: Bounds, tile: Tile) -> bool:
+    def decides(self, box: Box, tile: Tile) -> bool:
         """Whether labels in a box of what was kept depend on the tile."""
-        touched, asked = self._touched(tile), self._meeting(box)
-        return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(touched, asked, strict=True))
+        return self._touched(tile).common(self._meeting(box)) is not None
 
     def plan(self, tiles: Iterable[Tile]) -> None:
         """Expect these tiles, of which some may be done, and no others: what they touch is not final any more."""
         self._planned[...] = self._done
         for tile in dict.fromkeys(tiles):
             if tile.index not in self._computed:
-                touched = self._touched(tile)
+                touched = self._touched(tile).slices
                 self._planned[touched] += 1
                 self._final[touched] = False
 
     def done(self, tile: Tile) -> None:
         """Take note of a tile, expected or not."""
-        touched = self._touched(tile)
+        touched = self._touched(tile).slices
         self._computed.add(tile.index)
         self._done[touched] += 1
         np.maximum(self._planned[touched], self._done[touched], out=self._planned[touched])
 
-    def ready(self) -> Iterator[tuple[Bounds, bool]]:
+    def ready(self) -> Iterator[tuple[Box, bool]]:
         """Boxes of what was kept of the image whose logits are complete, and whose labels are not final yet.
 
         They are final once `settle` is told of their labels.
@@ -87,22 +84,22 @@ class Finality:
             for box in boxes_of(cells):
                 yield self._voxels(box), all_count
 
-    def settle(self, box: Bounds) -> None:
+    def settle(self, box: Box) -> None:
         """Take note that the labels of a box of cells were made from complete logits."""
-        self._final[self._meeting(box)] = True
+        self._final[self._meeting(box).slices] = True
 
-    def open_boxes(self) -> Iterator[Bounds]:
+    def open_boxes(self) -> Iterator[Box]:
         """Boxes of what was kept of the image whose labels are asked for and not final."""
         return (self._voxels(box) for box in boxes_of(self._wanted & ~self._final))
 
-    def final_boxes(self) -> Iterator[Bounds]:
+    def final_boxes(self) -> Iterator[Box]:
         """Boxes of what was kept of the image whose labels are asked for and final."""
         return (self._voxels(box) for box in boxes_of(self._wanted & self._final))
 
-    def finished(self, box: Bounds) -> bool:
+    def finished(self, box: Box) -> bool:
         """Whether no labels that are to come depend on a box of the padded image, whatever is planned."""
-        z, y, x = (sections.needing(*side) for sections, side in zip(self._axes, box, strict=True))
-        return bool((self._final & self._complete)[z, y, x].all())
+        cells = self._each(Sections.needing, box).slices
+        return bool((self._final & self._complete)[cells].all())
 
     @property
     def needed(self) -> int:
@@ -115,20 +112,20 @@ class Finality:
         complete: npt.NDArray[np.bool_] = self._done == self._all
         return complete
 
-    def _touched(self, tile: Tile) -> Cells:
+    def _touched(self, tile: Tile) -> Box:
         """The cells that depend on a tile."""
-        numbers = self._grid.numbers(tile)
-        z, y, x = (sections.touched(number) for sections, number in zip(self._axes, numbers, strict=True))
-        return z, y, x
+        return Box(*map(Sections.touched, self._axes, self._grid.numbers(tile)))
 
-    def _meeting(self, box: Bounds) -> Cells:
+    def _meeting(self, box: Box) -> Box:
         """The cells in which voxels of a box lie."""
-        z, y, x = (sections.meeting(*side) for sections, side in zip(self._axes, box, strict=True))
-        return z, y, x
+        return self._each(Sections.meeting, box)
 
-    def _voxels(self, cells: Bounds) -> Bounds:
-        z, y, x = (sections.voxels(side) for sections, side in zip(self._axes, cells, strict=True))
-        return z, y, x
+    def _voxels(self, cells: Box) -> Box:
+        return self._each(Sections.voxels, cells)
+
+    def _each(self, method: Callable[[Sections, int, int], Side], box: Box) -> Box:
+        """The box that a method of the sections makes of each side."""
+        return Box(*(method(sections, *side) for sections, side in zip(self._axes, box, strict=True)))
 
 
 def window_depth(grid: Grid, export: LabelExport, rows: int, starts: Sequence[int]) -> int:
@@ -152,3 +149,21 @@ def window_depth(grid: Grid, export: LabelExport, rows: int, starts: Sequence[in
         if len(still):
             depth = max(depth, start + grid.patch[0] - int(still[0]))
     return min(depth, grid.padded[0])
+
+
+def boxes_of(mask: npt.NDArray[np.bool_]) -> Iterator[Box]:
+    """Split a mask (Z, Y, X) into boxes that cover every True voxel once and no False voxel.
+
+    Each box grows from its first voxel as far as possible along X, then Y, then Z.
+    """
+    left = mask.copy()
+    while left.any():
+        z, y, x = (int(place) for place in np.unravel_index(np.argmax(left), left.shape))
+        line = left[z, y, x:]
+        right = x + (len(line) if line.all() else int(np.argmin(line)))
+        lines = np.asarray(left[z, y:, x:right].all(axis=1))
+        bottom = y + (len(lines) if lines.all() else int(np.argmin(lines)))
+        planes = np.asarray(left[z:, y:bottom, x:right].all(axis=(1, 2)))
+        back = z + (len(planes) if planes.all() else int(np.argmin(planes)))
+        left[z:back, y:bottom, x:right] = False
+        yield Box((z, back), (y, bottom), (x, right))

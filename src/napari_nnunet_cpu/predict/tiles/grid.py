@@ -13,9 +13,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.errors import CaseError
 
-Triple = tuple[int, int, int]
 MAX_TILES = 10**6  # a day at a tenth of a second each; patches of a few voxels would fill the memory with tiles
 
 
@@ -37,10 +37,10 @@ class Tile:
     start: Triple
     size: Triple
 
-    def slices(self) -> tuple[slice, slice, slice]:
+    @property
+    def box(self) -> Box:
         """Where the tile lies in the padded image."""
-        z, y, x = (slice(s, s + n) for s, n in zip(self.start, self.size, strict=True))
-        return z, y, x
+        return Box.at(self.start, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Grid:
             for i, j, k in itertools.product(*places)
         )
 
-    def spread(self, size: Sequence[int], most: int) -> Iterator[tuple[slice, slice, slice]]:
+    def spread(self, size: Sequence[int], most: int) -> Iterator[Box]:
         """Places in the padded image that hardly overlap, in an order that goes all over it, the same every time.
 
         Parameters
@@ -143,17 +143,16 @@ class Grid:
         shape = tuple(len(axis) for axis in starts)
         count = math.prod(shape)
         for number in random.Random(0).sample(range(count), min(most, count)):
-            place, steps = [], number
-            for axis, n in zip(reversed(starts), reversed(size), strict=True):
+            place, steps = list[int](), number
+            for axis in reversed(starts):
                 steps, step = divmod(steps, len(axis))
-                place.append(slice(axis[step], axis[step] + n))
-            x, y, z = place
-            yield z, y, x
+                place.insert(0, axis[step])
+            yield Box.at(place, size)
 
-    def inside(self) -> tuple[slice, slice, slice]:
+    @property
+    def inside(self) -> Box:
         """Where the image lies in the padded image."""
-        z, y, x = (slice(b, b + n) for b, n in zip(self.before, self.shape, strict=True))
-        return z, y, x
+        return Box.at(self.before, self.shape)
 
 
 def axis_starts(length: int, patch: int, step: float) -> tuple[int, ...]:

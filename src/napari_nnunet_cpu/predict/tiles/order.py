@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from napari_nnunet_cpu.boxes import Bounds
-from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, Triple
+from napari_nnunet_cpu.boxes import Box, Side, Triple
+from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Centre:
 
     Attributes
     ----------
-    needed : tuple of (int, int)
+    needed : Box
         Box of the padded image that the label at the point depends on.
     axis : int or None
         Axis of the padded image across which the slice lies.
     """
 
-    needed: Bounds
+    needed: Box
     axis: int | None
 
 
@@ -70,7 +70,7 @@ def from_centre(tiles: Iterable[Tile], grid: Grid, centre: Centre) -> list[Tile]
     return sorted(tiles, key=distance)
 
 
-def _gap(tile: Tile, axis: int, needed: tuple[int, int]) -> int:
+def _gap(tile: Tile, axis: int, needed: Side) -> int:
     """Voxels along an axis that lie between a tile and what is needed; 0 where it touches that."""
     start, stop = tile.start[axis], tile.start[axis] + tile.size[axis]
     return max(needed[0] - stop + 1, start - needed[1] + 1, 0)

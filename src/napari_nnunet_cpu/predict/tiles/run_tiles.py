@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
@@ -110,12 +111,9 @@ class RunTiles:
 
     def _centre(self, focus: Focus) -> Centre:
         """Where the focus lies in the padded image."""
-        z, y, x = ((voxel, voxel + 1) for voxel in self._geometry.kept_point(focus.point))
-        z, y, x = (
-            (first + before, last + before)
-            for (first, last), before in zip(self._export.needed((z, y, x)), self._grid.before, strict=True)
-        )
-        return Centre((z, y, x), None if focus.axis is None else self._geometry.order.axes.index(focus.axis))
+        voxel = Box.at(self._geometry.kept_point(focus.point), (1, 1, 1))
+        needed = self._export.needed(voxel).moved(self._grid.before)
+        return Centre(needed, None if focus.axis is None else self._geometry.order.axes.index(focus.axis))
 
     def _check_held(self, tiles: Iterable[Tile]) -> None:
         if self._in_rows and not set(tiles) <= set(self.chosen):

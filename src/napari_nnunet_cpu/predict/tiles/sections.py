@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Box, Side
 from napari_nnunet_cpu.export import LabelExport
 from napari_nnunet_cpu.predict.tiles.grid import Grid
 
@@ -48,29 +49,30 @@ class Sections:
     def __len__(self) -> int:
         return len(self.lowest)
 
-    def touched(self, number: int) -> slice:
+    def touched(self, number: int) -> Side:
         """The sections that depend on tiles with the `number`-th start."""
-        return slice(
+        return (
             int(np.searchsorted(self.highest, number, side="right")),
             int(np.searchsorted(self.lowest, number, side="right")),
         )
 
-    def meeting(self, start: int, stop: int) -> slice:
+    def meeting(self, start: int, stop: int) -> Side:
         """The sections in which voxels start:stop lie, at least one of them."""
-        return slice(
+        return (
             int(np.searchsorted(self.edges, start, side="right")) - 1,
             int(np.searchsorted(self.edges, stop, side="left")),
         )
 
-    def needing(self, start: int, stop: int) -> slice:
+    def needing(self, start: int, stop: int) -> Side:
         """The sections that depend on voxels start:stop of the padded image."""
-        return slice(
-            int(np.searchsorted(self.last, start, side="right")), int(np.searchsorted(self.first, stop, side="left"))
+        return (
+            int(np.searchsorted(self.last, start, side="right")),
+            int(np.searchsorted(self.first, stop, side="left")),
         )
 
-    def voxels(self, sections: tuple[int, int]) -> tuple[int, int]:
-        """Voxels start:stop of some sections that follow each other."""
-        return int(self.edges[sections[0]]), int(self.edges[sections[1]])
+    def voxels(self, start: int, stop: int) -> Side:
+        """The voxels of sections start:stop."""
+        return int(self.edges[start]), int(self.edges[stop])
 
 
 def voxels_needed(grid: Grid, export: LabelExport, length: int, axis: int) -> tuple[Places, Places]:
@@ -80,7 +82,7 @@ def voxels_needed(grid: Grid, export: LabelExport, length: int, axis: int) -> tu
     """
     needed = []
     for voxel in range(length):
-        z, y, x = ((voxel, voxel + 1) if number == axis else (0, 1) for number in range(3))
-        needed.append(export.needed((z, y, x))[axis])
+        start = [voxel if number == axis else 0 for number in range(3)]
+        needed.append(export.needed(Box.at(start, (1, 1, 1)))[axis])
     first, last = np.array(needed).T + grid.before[axis]
     return first, last

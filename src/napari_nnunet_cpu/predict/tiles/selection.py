@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport
 from napari_nnunet_cpu.predict.tiles.finality import Finality
@@ -19,13 +19,13 @@ class TileSelection:
 
     Attributes
     ----------
-    box : Bounds or None
+    box : Box or None
         Only what this box depends on; None for the whole image.
     cover : bool
         Only as many tiles as cover the image once.
     """
 
-    box: Bounds | None = None
+    box: Box | None = None
     cover: bool = False
 
 
@@ -56,7 +56,7 @@ def chosen_tiles(grid: Grid, export: LabelExport, geometry: Geometry, settings: 
     return tuple(tile for tile in tiles if finality.decides(box, tile))
 
 
-def kept_box(geometry: Geometry, settings: Settings) -> Bounds | None:
+def kept_box(geometry: Geometry, settings: Settings) -> Box | None:
     """The box of the settings in what was kept of the image, an empty one where that is nothing; None for all.
 
     Raises
@@ -67,7 +67,8 @@ def kept_box(geometry: Geometry, settings: Settings) -> Bounds | None:
     if settings.box is None:
         return None
     shape = geometry.case_shape
-    if any(stop > length for (_, stop), length in zip(settings.box, shape, strict=True)):
-        text = ",".join(f"{start}:{stop}" for start, stop in settings.box)
-        raise SettingsError(f"the box {text} reaches out of the image, whose shape is {shape}: give one inside of it")
-    return geometry.kept_box(settings.box) or ((0, 0), (0, 0), (0, 0))
+    if settings.box.common(Box.whole(shape)) != settings.box:
+        raise SettingsError(
+            f"the box {settings.box} reaches out of the image, whose shape is {shape}: give one inside of it"
+        )
+    return geometry.kept_box(settings.box) or Box.whole((0, 0, 0))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image
 
-from napari_nnunet_cpu.boxes import Bounds, slices
+from napari_nnunet_cpu.boxes import Box, Side, Triple
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, check_apart, planar_spacing, voxels_apart
 from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
 from napari_nnunet_cpu.errors import CaseError
@@ -111,19 +111,18 @@ class LayerImage:
         array = self.axes.order.apply(labels)
         return array[0] if self.axes.planar else array
 
-    def box_in_layer(self, box: Bounds) -> tuple[slice, ...]:
+    def box_in_layer(self, box: Box) -> tuple[slice, ...]:
         """Turn a box (Z, Y, X) in file order into slices along the layer's spatial axes."""
         order = self.axes.order
-        parts = slices(order.apply_box(box, order.unpermute(self._shape)))
+        parts = order.apply_box(box, order.unpermute(self._shape)).slices
         return parts[1:] if self.axes.planar else parts
 
-    def box_in_file(self, part: Sequence[tuple[int, int]]) -> Bounds:
+    def box_in_file(self, part: Sequence[Side]) -> Box:
         """Turn start and stop along the layer's spatial axes into a box (Z, Y, X) in file order."""
-        z, y, x = ((0, 1), *part)[-3:]
-        return self.axes.order.undo_box((z, y, x), self._shape)
+        return self.axes.order.undo_box(Box(*((0, 1), *part)[-3:]), self._shape)
 
     @property
-    def _shape(self) -> tuple[int, int, int]:
+    def _shape(self) -> Triple:
         """Shape along the layer's spatial axes; a 2D layer has a first length of 1."""
         z, y, x = (1, *(self.placement.shape[number] for number in self.axes.space))[-3:]
         return z, y, x

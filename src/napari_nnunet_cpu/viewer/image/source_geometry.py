@@ -67,12 +67,9 @@ def source_affine(affine: Array, order: AxisOrder, shape: tuple[int, ...]) -> Ar
     `affine` maps voxels of the reordered array, last axis first, to mm. `order` leads from the source's axes to those
     of the reordered array, which has this `shape`.
     """
-    steps = np.zeros((4, 4))
-    steps[3, 3] = 1
-    for axis, (source, flip, length) in enumerate(zip(order.axes, order.flipped, shape, strict=True)):
-        steps[2 - axis, 2 - source] = -1 if flip else 1
-        steps[2 - axis, 3] = length - 1 if flip else 0
-    return affine @ steps
+    turns = [(2 - source, -1 if flip else 1) for source, flip in zip(order.axes, order.flipped, strict=True)]
+    from_source: Array = nib.orientations.inv_ornt_aff(turns[::-1], shape[::-1])
+    return affine @ from_source
 
 
 def _from_affine(metadata: Mapping[Any, Any], ndim: int) -> SourceGeometry | None:

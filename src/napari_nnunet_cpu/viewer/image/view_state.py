@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.predict import Focus
 from napari_nnunet_cpu.viewer.image.layers import LayerImage
@@ -47,18 +47,18 @@ def focus_of(viewer: ViewerModel, layer: Layer, image: LayerImage) -> Focus:
     """
     point = voxel_shown(viewer, layer, centre=True)
     part = [(place, place + 1) for place in (round(point[axis]) for axis in image.axes.space)]
-    (z, _), (y, _), (x, _) = image.box_in_file(part)
+    voxel = image.box_in_file(part).start
     if viewer.dims.ndisplay == 3:
-        return Focus((z, y, x))
+        return Focus(voxel)
     first = viewer.dims.ndim - layer.ndim  # the layer's axes are the last of the viewer's
     hidden = {axis - first for axis in viewer.dims.not_displayed}
     across = [number for number, axis in enumerate(image.axes.space) if axis in hidden]
     if image.axes.planar or not across:  # a plane is a volume of one slice
-        return Focus((z, y, x), None if across else 0)
-    return Focus((z, y, x), image.axes.order.axes[across[0]])
+        return Focus(voxel, None if across else 0)
+    return Focus(voxel, image.axes.order.axes[across[0]])
 
 
-def box_in_view(viewer: ViewerModel, layer: Image, image: LayerImage) -> Bounds:
+def box_in_view(viewer: ViewerModel, layer: Image, image: LayerImage) -> Box:
     """The box of an image that is in view, in file order: of the slice on screen, or in 3D of the volume.
 
     Raises `CaseError` if nothing of it is in view.
@@ -80,7 +80,7 @@ def box_in_view(viewer: ViewerModel, layer: Image, image: LayerImage) -> Bounds:
     return image.box_in_file(part)
 
 
-def box_of_shapes(shapes: Layer, layer: Image, image: LayerImage) -> Bounds:
+def box_of_shapes(shapes: Layer, layer: Image, image: LayerImage) -> Box:
     """The box around the shapes of a layer, in file order; only the selected shapes, if any are selected.
 
     Along axes in which the shapes are flat, it covers the whole image. Raises `CaseError` if there are no shapes, or

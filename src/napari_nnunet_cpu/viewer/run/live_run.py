@@ -10,7 +10,7 @@ from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEventLoop
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict import TileSelection
@@ -197,7 +197,7 @@ class LiveRun:
             self._asked_to_stop = True
             self._worker.quit()
 
-    def choose(self, box: Bounds | None = None, cover: bool = False) -> None:
+    def choose(self, box: Box | None = None, cover: bool = False) -> None:
         """Select other tiles for the next start, for a box and cover as in `Settings`; computed tiles count."""
         self.control.selection = TileSelection(box, cover)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 from magicgui.widgets import Label
 
-from napari_nnunet_cpu.boxes import Bounds
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.events import duration, size
 from napari_nnunet_cpu.models import TrainedModel
@@ -35,7 +35,7 @@ class CostLabel(Label):
         outline: Case,
         models: tuple[TrainedModel, ...],
         settings: Callable[[str], Settings],
-        box: Bounds | None,
+        box: Box | None,
         first_stage: npt.NDArray[Any] | None,
         times: int,
     ) -> None:

@@ -15,7 +15,7 @@ from napari_nnunet_cpu.viewer.image.view_state import box_in_view, box_of_shapes
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_nnunet_cpu.boxes import Bounds
+    from napari_nnunet_cpu.boxes import Box
     from napari_nnunet_cpu.viewer.image.layers import LayerImage
 
 # Not None, because the ComboBox emits no event when its value becomes None.
@@ -48,7 +48,7 @@ class PartPicker(Container[Widget]):
         self.kind.changed.connect(lambda _: on_change())
         self.bounds.changed.connect(lambda _: on_change())
 
-    def box(self, layer: Image | None, image: LayerImage) -> Bounds | None:
+    def box(self, layer: Image | None, image: LayerImage) -> Box | None:
         """The chosen box in file order; None for the whole image.
 
         Raises `CaseError` or `SettingsError` if the box does not lie on the image.

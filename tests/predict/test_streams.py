@@ -14,6 +14,7 @@ from random_model import RandomModel
 from small_models import load_models
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, load_model
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 
@@ -75,7 +76,7 @@ def test_sums_are_those_of_one_pass_at_a_time(
     assert [(event.done, event.final) for event in found] == [(event.done, event.final) for event in expected]
     assert np.array_equal(several.labels(), one.labels())
     if any_order:
-        whole = tuple((0, length) for length in one.grid.padded)
+        whole = Box.whole(one.grid.padded)
         assert np.array_equal(several._output.sums.copy_of(whole), one._output.sums.copy_of(whole))
 
 
@@ -125,7 +126,7 @@ def test_two_iterators_share_the_tiles(models: dict[str, TrainedModel]) -> None:
     np.testing.assert_array_equal(run.labels(), labels_of(models["3d"]))
     plain = Run(case(), models["3d"], PLAIN, FakeEngine(position_dependent))
     list(plain.compute())
-    whole = tuple((0, length) for length in run.grid.padded)
+    whole = Box.whole(run.grid.padded)
     # Added in another order.
     np.testing.assert_allclose(run._output.sums.copy_of(whole), plain._output.sums.copy_of(whole), rtol=1e-4, atol=1e-3)
 

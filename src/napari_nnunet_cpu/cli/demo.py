@@ -34,10 +34,11 @@ def demo_command(
         out.mkdir(parents=True, exist_ok=True)
         image = sample_image()
         case = read_case(image)
-        result = run(Segmentation(case, load_model(sample_model()), SETTINGS), visible=not as_json)
+        segmentation = Segmentation(case, load_model(sample_model()), SETTINGS)
+        result = run(segmentation, visible=not as_json)
         labels = result.save(out / f"{case.name}_labels.nii.gz")
         picture = write_picture(out / f"{case.name}_labels.png", result, NOT_FOR_MEDICAL_USE)
-        document = document_of(result, [image], {"labels": labels}) | {
+        document = document_of(result, [image], {"labels": labels}, segmentation.estimate) | {
             "picture": str(picture),
             "note": NOT_FOR_MEDICAL_USE,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,28 @@ from napari_nnunet_cpu.events import duration
 from napari_nnunet_cpu.resources import peak_memory_bytes
 
 if TYPE_CHECKING:
-    from napari_nnunet_cpu.predict import Result
+    from napari_nnunet_cpu.predict import Estimate, Result
 
 
-def document_of(result: Result, images: Sequence[Path], outputs: Mapping[str, Path]) -> dict[str, Any]:
+def document_of(
+    result: Result, images: Sequence[Path], outputs: Mapping[str, Path], estimate: Estimate
+) -> dict[str, Any]:
     """The report of a run as plain values for JSON.
 
     It is the result's provenance with "images" (input files), "outputs" (files by name), "volumes" ("ml" is None for
-    an unknown spacing) and "peak_memory_mb" (None if the system does not tell).
+    an unknown spacing) and "peak_memory_mb" (None if the system does not tell); and the "estimate" from before the
+    run beside what was "measured": tiles, passes, seconds, and bytes at the peak on top of those before the run.
     """
-    peak = peak_memory_bytes()
-    return result.provenance | {
+    peak, history = peak_memory_bytes(), result.provenance
+    before = history["runs"][0]["bytes_before"]
+    return history | {
+        "estimate": asdict(estimate),
+        "measured": {
+            "tiles": history["tiles_done"],
+            "passes": history["passes"],
+            "seconds": round(sum(history["seconds"].values()), 3),
+            "bytes": None if peak is None else peak - before,
+        },
         "images": [str(path) for path in images],
         "outputs": {name: str(path) for name, path in outputs.items()},
         "volumes": {

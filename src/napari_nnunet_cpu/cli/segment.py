@@ -194,7 +194,7 @@ def segment_command(
         if save_first_stage is not None and result.first_stage is not None:
             written["first_stage"] = result.first_stage.save(save_first_stage)
         whole.files.remove()
-        document = document_of(result, images, written)
+        document = document_of(result, images, written, whole.estimate)
         if report is not None:
             write_report(report, document)
         if as_json:
@@ -214,8 +214,9 @@ def run(segmentation: Segmentation, visible: bool) -> Result:
     """Segment a case; if `visible`, show its cost and then a progress bar on stderr."""
     from napari_nnunet_cpu.predict import run_to_end
 
+    cost = segmentation.estimate  # before the run, because that remembers its own times
     if visible:
-        typer.echo(f"up to {segmentation.estimate.text}", err=True)
+        typer.echo(cost.text, err=True)
     with tile_progress(visible) as show:
         result = run_to_end(segmentation, show)
     if segmentation.files.problem is not None:

@@ -33,6 +33,7 @@ def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str
             "rows": plan.memory.depth,
             "probabilities_on_disk": plan.memory.probabilities_on_disk,
         },
-        "estimate": asdict(plan.estimate) | {"budget_bytes": plan.budget, "bytes_before": parts.bytes_before},
+        "estimate": asdict(plan.estimate) | {"budget_bytes": plan.budget},
+        "bytes_before": parts.bytes_before,
         **measured,
     }

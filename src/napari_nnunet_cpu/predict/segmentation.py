@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.resume import RunFiles
 from napari_nnunet_cpu.predict.run import Run
 from napari_nnunet_cpu.predict.uncertainty import check_members
-from napari_nnunet_cpu.prepare import reader_order
+from napari_nnunet_cpu.prepare import nonzero_box, reader_order
 from napari_nnunet_cpu.settings import Settings
 
 Uncertainty = npt.NDArray[np.float32]
@@ -102,10 +103,11 @@ class Segmentation:
         self._records: list[dict[str, Any]] = []  # of the finished runs
         self._mean = Mean(len(self.members))
 
-    @property
+    @cached_property
     def estimate(self) -> Estimate:
-        """The cost, for the whole image, as if nothing were cropped."""
-        return estimate(self.case, self.members, self.settings, self._given, self._any_order)
+        """The cost for the first settings, found on first use: ask before the first step."""
+        box = nonzero_box(self.case)
+        return estimate(self.case, self.members, self.settings, self._given, self._any_order, box)
 
     def steps(self) -> Generator[Event, None, None]:
         """Compute the missing tiles and set `result`; every caller of a whole run goes through here.

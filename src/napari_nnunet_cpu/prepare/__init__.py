@@ -6,9 +6,20 @@ from napari_nnunet_cpu.prepare.prepare import (
     Prepared,
     check_first_stage,
     crop,
+    nonzero_box,
     plan_geometry,
     prepare,
     reader_order,
 )
 
-__all__ = ["Cropped", "Geometry", "Prepared", "check_first_stage", "crop", "plan_geometry", "prepare", "reader_order"]
+__all__ = [
+    "Cropped",
+    "Geometry",
+    "Prepared",
+    "check_first_stage",
+    "crop",
+    "nonzero_box",
+    "plan_geometry",
+    "prepare",
+    "reader_order",
+]

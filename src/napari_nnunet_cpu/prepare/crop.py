@@ -15,9 +15,15 @@ from napari_nnunet_cpu.boxes import Box
 
 def nonzero_mask(channels: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
     """The mask (Z, Y, X) of voxels that are nonzero in any channel (each (Z, Y, X)), with holes filled."""
-    mask = functools.reduce(np.logical_or, (channel != 0 for channel in channels))
-    filled: npt.NDArray[np.bool_] = binary_fill_holes(mask)
+    filled: npt.NDArray[np.bool_] = binary_fill_holes(nonzero_voxels(channels))
     return filled
+
+
+def nonzero_voxels(channels: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    """The mask (Z, Y, X) of voxels that are nonzero in any channel, as float32, in which nnU-Net decides it."""
+    masks = (channel.astype(np.float32, copy=False) != 0 for channel in channels)
+    found: npt.NDArray[np.bool_] = functools.reduce(np.logical_or, masks)
+    return found
 
 
 def bounding_box(mask: npt.NDArray[np.bool_]) -> Box:

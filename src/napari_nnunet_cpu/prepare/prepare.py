@@ -18,7 +18,7 @@ from napari_nnunet_cpu.cases.voxels import check_intensities
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
-from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_mask
+from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_mask, nonzero_voxels
 from napari_nnunet_cpu.prepare.geometry import AxisOrder, Geometry, to_ras
 from napari_nnunet_cpu.prepare.normalize import normalize
 from napari_nnunet_cpu.prepare.resample import Resampler, resampled_shape
@@ -69,10 +69,14 @@ def crop(case: Case, model: TrainedModel) -> Cropped:
         When the number of channels or the dimensions do not fit the model, or the spacing is absurd.
     """
     order = reader_order(case, model).then(model.plans.transpose_forward)
-    # float32: nnU-Net decides what is zero and computes statistics on this.
-    mask = nonzero_mask(order.apply(channel).astype(np.float32, copy=False) for channel in case.channels)
+    mask = nonzero_mask(order.apply(channel) for channel in case.channels)
     box = bounding_box(mask)
-    return Cropped(plan_geometry(case, model, box), mask[box.slices])
+    return Cropped(plan_geometry(case, model, order.undo_box(box, order.permute(case.shape))), mask[box.slices])
+
+
+def nonzero_box(case: Case) -> Box:
+    """The box of the voxels that are nonzero in any channel, which is what every model crops the case to."""
+    return bounding_box(nonzero_voxels(case.channels))
 
 
 def prepare(
@@ -155,12 +159,12 @@ def _one_hot(
 def plan_geometry(case: Case, model: TrainedModel, box: Box | None = None) -> Geometry:
     """The geometry of the prepared image, without reading intensities.
 
-    `box` is the cropped part in the model's axes; without it, the whole image. Raises `CaseError` like `prepare`.
+    `box` is the cropped part of the case; without it, the whole image. Raises `CaseError` like `prepare`.
     """
     _check_fit(case, model)
     order = reader_order(case, model).then(model.plans.transpose_forward)
     full_shape = order.permute(case.shape)
-    box = box or Box.whole(full_shape)
+    box = Box.whole(full_shape) if box is None else order.apply_box(box, case.shape)
     spacing = order.permute(spacing_seen_by_reader(case, model))
     target = _target_spacing(spacing, model.configuration.spacing)
     resampled = model.configuration.resampling_fn_data != "no_resampling_hack"

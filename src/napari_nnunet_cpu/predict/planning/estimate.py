@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels
@@ -22,13 +23,16 @@ def estimate(
     settings: Settings,
     first_stage: npt.NDArray[Any] | None = None,
     any_order: bool = False,
+    nonzero: Box | None = None,
 ) -> Estimate:
-    """Say what a segmentation will cost without preparing it; the image is taken whole, as if nothing were cropped.
+    """Estimate the cost of a segmentation from the shape of the case alone.
 
     Parameters
     ----------
     case, model, settings, first_stage, any_order
         As `Segmentation` takes them.
+    nonzero : Box, optional
+        The box of the nonzero voxels, see `prepare.nonzero_box`, to which the case is cropped; by default all of it.
 
     Raises
     ------
@@ -42,7 +46,7 @@ def estimate(
     members = members_of(model)
     check_members(settings, members)
     costs, held = [], 0
-    for run in planned_runs(case, members, settings, first_stage):
+    for run in planned_runs(case, members, settings, first_stage, nonzero):
         channels = accumulated_channels(run.model, run.settings)
         plan = plan_run(case, run.model, run.settings, run.geometry, channels, any_order)
         costs.append(plan.estimate)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.prepare import Geometry, check_first_stage, plan_geometry
@@ -25,7 +26,7 @@ class PlannedRun:
     settings : Settings
         Its settings, which differ from those of the segmentation for first stages and for ensembles.
     geometry : Geometry
-        Where the whole image lies for this network, before cropping.
+        Where the cropped image, or the whole one if its nonzero box is not known, lies for this network.
     first_stage : bool
         Whether its labels only serve the run after it.
     """
@@ -37,9 +38,13 @@ class PlannedRun:
 
 
 def planned_runs(
-    case: Case, members: Sequence[TrainedModel], settings: Settings, first_stage: npt.NDArray[Any] | None
+    case: Case,
+    members: Sequence[TrainedModel],
+    settings: Settings,
+    first_stage: npt.NDArray[Any] | None,
+    nonzero: Box | None = None,
 ) -> list[PlannedRun]:
-    """The runs that segment a case with these members, in order.
+    """The runs that segment a case with these members, in order; `nonzero` is the box that it is cropped to.
 
     Raises
     ------
@@ -55,8 +60,8 @@ def planned_runs(
     for member in members:
         if first_stage is None and member.first_stage is not None:
             network = member.first_stage
-            runs.append(PlannedRun(network, below, plan_geometry(case, network), first_stage=True))
+            runs.append(PlannedRun(network, below, plan_geometry(case, network, nonzero), first_stage=True))
         elif member.cascade:
             check_first_stage(first_stage, case, member)
-        runs.append(PlannedRun(member, own, plan_geometry(case, member), first_stage=False))
+        runs.append(PlannedRun(member, own, plan_geometry(case, member, nonzero), first_stage=False))
     return runs

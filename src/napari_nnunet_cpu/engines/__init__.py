@@ -3,9 +3,9 @@
 from napari_nnunet_cpu.engines.choose import (
     EnginePlan,
     choose_engine,
+    likely_engine,
     most_streams,
     plan_engine,
-    takes_openvino,
     threads_of,
 )
 from napari_nnunet_cpu.engines.devices import Device, available_devices, resolve_device
@@ -17,9 +17,9 @@ __all__ = [
     "Engine",
     "available_devices",
     "choose_engine",
+    "likely_engine",
     "most_streams",
     "plan_engine",
     "resolve_device",
-    "takes_openvino",
     "threads_of",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -165,6 +166,13 @@ def most_streams(settings: Settings, tiles: int) -> int:
     cores = threads + 1  # because the viewer leaves one core to the window
     wanted = settings.streams or min(cores // _CORES_PER_STREAM, 4)
     return max(1, min(wanted, threads, tiles // _TILES_PER_STREAM))
+
+
+def likely_engine(settings: Settings) -> Literal["torch", "openvino", "int8"]:
+    """The engine that will compute, int8 being that of OpenVINO, as far as the settings tell."""
+    if not takes_openvino(settings):
+        return "torch"
+    return "int8" if settings.precision == "int8" and not int8_obstacle("openvino") else "openvino"
 
 
 def takes_openvino(settings: Settings) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from napari_nnunet_cpu.engines import resolve_device, takes_openvino, threads_of
-from napari_nnunet_cpu.engines.int8.int8 import int8_obstacle
+from napari_nnunet_cpu.engines import likely_engine, resolve_device, threads_of
 from napari_nnunet_cpu.engines.speed import Speed, computer_speed
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.models.network.architecture import Architecture
@@ -25,25 +24,23 @@ class FirstTimes(NamedTuple):
 
 
 class _Engine(NamedTuple):
-    """What we measured of an engine, on processors with AVX2 alone up to AMX.
+    """What we measured of an engine."""
 
-    The weights of the first load are converted, and compiled for the processor.
-    """
-
-    multiplications: float  # times as long as a matrix product of as many
-    values: float  # times that each number of a feature map is read and written
-    a_pass: float  # seconds of a pass besides
+    multiplications: float  # the time of a convolution, as a multiple of a matrix product with as many
+    values: float  # how often each value of a feature map is read and written
+    overhead: float  # seconds of a pass besides
     load: float  # seconds
     first_load: float
     load_per_weight: float
     first_load_per_weight: float
-    first_passes: float  # passes that the first load takes to calibrate and check int8
+    first_passes: float  # passes in float32 that calibrate and check int8
 
 
-_OPENVINO = _Engine(1.0, 2.75, 1e-3, 0.4, 1.8, 2e-8, 1e-7, 0.0)
-_INT8 = _Engine(0.35, 2.75, 1e-3, 0.6, 6.0, 2e-8, 1e-7, 6.0)
-_TORCH = _Engine(1.8, 5.0, 2e-3, 1.2, 1.2, 1e-8, 1e-8, 0.0)
-
+_ENGINES = {
+    "openvino": _Engine(1.0, 2.3, 3e-3, 0.23, 0.85, 1.2e-8, 6e-8, 0.0),
+    "int8": _Engine(0.18, 2.0, 4e-3, 0.25, 2.2, 1.2e-8, 2e-7, 4.8),
+    "torch": _Engine(1.8, 5.0, 2e-3, 1.2, 1.2, 1e-8, 1e-8, 0.0),
+}
 _PREPARE = 4e-8  # seconds for each voxel, and for each number of the export
 _EXPORT = 1e-8
 
@@ -56,29 +53,23 @@ def first_times(model: TrainedModel, settings: Settings, first: bool) -> FirstTi
     architecture, patch = model.architecture, model.configuration.patch_size
     if not isinstance(architecture, Architecture):
         return None
-    if not takes_openvino(settings):
-        if resolve_device(settings.device) != "cpu":
-            return None
-        engine = _TORCH
-    elif settings.precision == "int8" and not int8_obstacle("openvino"):
-        engine = _INT8
-    else:
-        engine = _OPENVINO
+    kind = likely_engine(settings)
+    if kind == "torch" and resolve_device(settings.device) != "cpu":
+        return None
+    engine = _ENGINES[kind]
     speed = _speed()
     work = list(layers(architecture, model.input_channels, model.labels.heads, patch))
     weights = sum(layer.weights for layer in work)
     multiplications, values = sum(layer.multiplications for layer in work), sum(layer.values for layer in work)
     share = threads_of(settings) / usable_cores()
-    # Two cores use what the memory bus gives one, and more cores come with more channels to memory.
-    seconds = (
-        engine.multiplications * multiplications / (speed.multiplications * share)
-        + engine.values * values / (speed.values * max(threads_of(settings) / 2, 1))
-        + engine.a_pass
-    )
-    load, per_weight = (
-        (engine.first_load, engine.first_load_per_weight) if first else (engine.load, engine.load_per_weight)
-    )
-    load += per_weight * weights * len(model.folds) + engine.first_passes * seconds * first
+    # More cores come with more channels to memory, of which two cores fill one.
+    product = multiplications / (speed.multiplications * share)
+    copy = values / (speed.values * max(threads_of(settings) / 2, 1))
+    seconds = engine.multiplications * product + engine.values * copy + engine.overhead
+    weights *= len(model.folds)
+    load = engine.load + engine.load_per_weight * weights
+    if first:
+        load = engine.first_load + engine.first_load_per_weight * weights + engine.first_passes * (product + copy)
     return FirstTimes(load, _PREPARE, seconds, _EXPORT)
 
 

@@ -12,13 +12,12 @@ from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.engines.openvino.network_cache import describe_network
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_computer
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.planning.first_load import describe_engine, is_first_load, remember_load
 from napari_nnunet_cpu.predict.planning.first_times import first_times
 from napari_nnunet_cpu.prepare import Geometry
-from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 
 _TIMES = "times"
-_LOADED = "loaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def times_of(model: TrainedModel, settings: Settings) -> Times | None:
     None for a device other than the CPU on which no such network has run, because its speed is not known.
     """
     known = recall(_TIMES, hash_of(_network(model, settings))) or {}
-    first = not _loaded(model, settings)
+    first = is_first_load(model, settings)
     predicted = first_times(model, settings, first)
     found = []
     for name, value in zip((_load_name(first), "prepare", "network", "export"), predicted or (None,) * 4, strict=True):
@@ -102,30 +101,20 @@ def times_of(model: TrainedModel, settings: Settings) -> Times | None:
 def remember_times(model: TrainedModel, settings: Settings, times: Times) -> None:
     """Remember what a run took, if the cache folder is writable."""
     key = hash_of(_network(model, settings))
-    name = _load_name(first=not _loaded(model, settings))
+    name = _load_name(first=is_first_load(model, settings))
     known = recall(_TIMES, key) or {}
     new = {name: times.load, "prepare": times.prepare, "network": times.network, "export": times.export}
     remember(_TIMES, key, known | new)
-    remember(_LOADED, hash_of(_weights(model, settings)), {"loaded": True})
+    remember_load(model, settings)
 
 
 def _load_name(first: bool) -> str:
-    """The first load of a model converts it, and calibrates int8; later ones read it from the cache."""
     return "first load" if first else "load"
-
-
-def _loaded(model: TrainedModel, settings: Settings) -> bool:
-    """Whether these weights were loaded before, so that the converted network is in the cache."""
-    return recall(_LOADED, hash_of(_weights(model, settings))) is not None
-
-
-def _weights(model: TrainedModel, settings: Settings) -> dict[str, Any]:
-    return _engine(settings) | {"weights": model.weights_sha256}
 
 
 def _network(model: TrainedModel, settings: Settings) -> dict[str, Any]:
     return (
-        _engine(settings)
+        describe_engine(settings)
         | describe_network(model)
         | {
             "resampling": model.configuration.resampling_fn_data,
@@ -137,13 +126,3 @@ def _network(model: TrainedModel, settings: Settings) -> dict[str, Any]:
             "computer": this_computer(),
         }
     )
-
-
-def _engine(settings: Settings) -> dict[str, Any]:
-    return {
-        "engine": settings.engine,
-        "device": settings.device,
-        "precision": settings.precision,
-        "openvino": installed_version("openvino"),
-        "torch": installed_version("torch"),
-    }

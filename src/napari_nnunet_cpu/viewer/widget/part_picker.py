@@ -70,7 +70,7 @@ class PartPicker(Container[Widget]):
         shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
         return [
             ("everything", _ALL),
-            ("what is in view", _VIEW),
+            ("the part in view", _VIEW),
             *((f"around the shapes in {layer.name}", layer) for layer in shapes),
             ("typed bounds", _TYPED),
         ]

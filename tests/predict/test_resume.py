@@ -159,7 +159,7 @@ def test_killed_at_any_tile(
         kept = run.geometry.kept(announced)
         assert (kept == 1).all()
         assert announced.sum() == kept.size
-        assert run.record()["tiles_taken_up"] == taken_up
+        assert run.record()["tiles_resumed"] == taken_up
         assert run.saving is not None
         run.saving.file.remove()
     assert list(tmp_path.iterdir()) == []

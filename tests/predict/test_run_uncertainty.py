@@ -127,7 +127,7 @@ def test_passes_that_are_sure_of_different_labels(models: dict[str, TrainedModel
         for sure in range(count):
             disagreement.show(np.where(np.arange(3) == sure, 200, 0).astype(np.float32)[:, None])
         np.testing.assert_allclose(disagreement.value(), 1, atol=1e-6)
-    with pytest.raises(SettingsError, match="show at least one"):
+    with pytest.raises(SettingsError, match="show a pass first"):
         Disagreement(models["3d"].labels).value()
 
 
@@ -207,7 +207,7 @@ def test_one_pass_can_not_disagree(models: dict[str, TrainedModel], case: Case, 
     assert estimate(case, mirrored, asked).passes > 0
     with pytest.raises(SettingsError, match="one pass per tile"):
         estimate(case, mirrored, replace(asked, mirror=False))
-    with pytest.raises(SettingsError, match="not of several models"):
+    with pytest.raises(SettingsError, match="an ensemble averages"):
         Segmentation(case, [mirrored, mirrored], asked)
 
 

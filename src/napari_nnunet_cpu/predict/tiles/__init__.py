@@ -1,4 +1,4 @@
-"""Tiles: where they lie, which of them a run computes, in which order, and which labels they make final."""
+"""Tiles: the grid, the tiles that a run computes, their order, and the labels that they make final."""
 
 from napari_nnunet_cpu.predict.tiles.finality import Finality
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile

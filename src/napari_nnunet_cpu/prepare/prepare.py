@@ -69,7 +69,7 @@ def crop(case: Case, model: TrainedModel) -> Cropped:
         When the number of channels or the dimensions do not fit the model, or the spacing is absurd.
     """
     order = reader_order(case, model).then(model.plans.transpose_forward)
-    # float32: nnU-Net decides what is zero and computes statistics on this.
+    # float32, because nnU-Net finds zeros and computes statistics in this type.
     mask = nonzero_mask(order.apply(channel).astype(np.float32, copy=False) for channel in case.channels)
     box = bounding_box(mask)
     return Cropped(plan_geometry(case, model, box), mask[box.slices])

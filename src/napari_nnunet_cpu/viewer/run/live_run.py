@@ -255,7 +255,7 @@ class LiveRun:
         """Turn the final labels into a layer, and warn that the run was cancelled."""
         result = self._segmentation.partial() if self.preview.painted else None
         kept = None if result is None else self._delivery.new_layer(result, select=False)
-        left = "nothing was finished" if kept is None else f"what was finished is in {kept.name}"
+        left = "nothing was finished" if kept is None else f"the finished labels are in {kept.name}"
         self.close()
         show_warning(f"{title(self.image)}: the run was cancelled because its panel was closed; {left}")
 

@@ -82,7 +82,7 @@ def test_they_are_one(name: str, models: dict[str, TrainedModel], case: Case, se
         for event in events:
             for box in event.final:
                 boxes[box.slices] += 1
-        kept = run.geometry.kept(boxes)
+        kept = run.geometry.crop(boxes)
         assert (kept == 1).all()
         assert boxes.sum() == kept.size
         assert np.array_equal(run.final_labels, found[kind])

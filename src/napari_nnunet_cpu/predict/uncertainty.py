@@ -55,7 +55,7 @@ class RunUncertainty:
 
     def _measure(self, accumulator: Accumulator, whole: Uncertainty, box: Box) -> None:
         source = accumulator.extra_channels if self._of_passes else accumulator.logits
-        self._export.export(source, self._geometry.kept(whole), box)
+        self._export.export(source, self._geometry.crop(whole), box)
 
 
 def uncertainty_export(model: TrainedModel, settings: Settings, geometry: Geometry) -> UncertaintyExport | None:

@@ -92,7 +92,7 @@ class RunTiles:
 
     def _centre(self, focus: Focus) -> Centre:
         """The focus in the padded image."""
-        voxel = Box.at(self._geometry.kept_point(focus.point), (1, 1, 1))
+        voxel = Box.at(self._geometry.cropped_point(focus.point), (1, 1, 1))
         needed = self._export.needed(voxel).moved(self._grid.before)
         return Centre(needed, None if focus.axis is None else self._geometry.order.axes.index(focus.axis))
 

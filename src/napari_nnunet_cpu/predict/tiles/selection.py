@@ -35,14 +35,14 @@ def chosen_tiles(grid: Grid, export: LabelExport, geometry: Geometry, settings: 
     Raises `SettingsError` if the box exceeds the image.
     """
     tiles = grid.covering_tiles() if settings.cover else grid.tiles()
-    box = kept_box(geometry, settings)
+    box = cropped_box(geometry, settings)
     if box is None:
         return tiles
     finality = Finality(grid, export, geometry.cropped_shape)
     return tuple(tile for tile in tiles if finality.decides(box, tile))
 
 
-def kept_box(geometry: Geometry, settings: Settings) -> Box | None:
+def cropped_box(geometry: Geometry, settings: Settings) -> Box | None:
     """The settings' box in the cropped image; empty if it lies outside it, None if the settings have no box.
 
     Raises `SettingsError` if the box exceeds the image.
@@ -52,4 +52,4 @@ def kept_box(geometry: Geometry, settings: Settings) -> Box | None:
     shape = geometry.case_shape
     if settings.box.common(Box.whole(shape)) != settings.box:
         raise SettingsError(f"the box {settings.box} exceeds the image, whose shape is {shape}: give a box inside it")
-    return geometry.kept_box(settings.box) or Box.whole((0, 0, 0))
+    return geometry.cropped_box(settings.box) or Box.whole((0, 0, 0))

@@ -154,7 +154,7 @@ def test_rows_take_tiles_row_by_row_only(models: dict[str, TrainedModel]) -> Non
     case = Case(np.random.default_rng(6).normal(size=(1, 30, 11, 11)).astype(np.float32), (1.0, 1.0, 1.0))
     run = run_as("rows", case, models["3d"])
     row = [tile for tile in run.tiles if tile.start[0] == 0]
-    with pytest.raises(SettingsError, match="too far from the rows at hand"):
+    with pytest.raises(SettingsError, match="too far from the rows in memory"):
         list(run.compute([row[0], run.tiles[-1]]))
     assert run.record()["tiles_done"] == 1
     list(run.compute(row[::-1]))  # within a row in any order

@@ -99,7 +99,7 @@ class Output:
         """
         if not self.sums.holds(tile):
             raise SettingsError(
-                f"{tile} is too far from the rows at hand: memory holds only some; "
+                f"{tile} is too far from the rows in memory, which holds only some; "
                 "compute tiles in the order of run.tiles, or allow more memory"
             )
         self.sums.add(tile, channels, extra)
@@ -167,7 +167,7 @@ class Output:
         return self._in_box(self._uncertainty().now(self.sums, self.finality.open_boxes()))
 
     def probabilities(self) -> ScratchArray:
-        """Probabilities of all tiles so far; the array goes on with them.
+        """Probabilities of all tiles so far; the array changes as the run continues.
 
         Raises
         ------

@@ -139,7 +139,7 @@ class SegmentWidget(Container[Widget]):
                 image = self.channels.image_to_run()
                 settings = self._settings(image)
                 self.live.choose(settings.box, settings.cover)
-                if not self.live.unfinished:  # the last result was delivered; this one goes where is said now
+                if not self.live.unfinished:  # the last result was delivered; the next has a new target
                     self.live.target = self._target(image)
             else:
                 made = self._made()

@@ -1,9 +1,8 @@
-"""Random networks whose labels look like anatomy: compact regions, every class with its share.
+"""Random networks whose labels look like anatomy: compact regions, and every class with its share.
 
-The time of a network does not depend on its weights, but the time of the export depends on the labels: where all
-corners of a voxel agree, little is left to do. Weights drawn freely give noise, in which nothing agrees. So the kernels
-that shape the regions are smooth, the fine scales are faint, and the last layer is shifted until every class has its
-share.
+The time of a network does not depend on its weights, but the time of the export depends on the labels: it is short for
+voxels whose corners agree. Free random weights give noise, in which no corners agree. So the kernels that shape the
+regions are smooth, the fine scales are faint, and the last layer is shifted until every class has its share.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from napari_nnunet_cpu.models.network.networks import build_network
 from napari_nnunet_cpu.predict.passes.accumulate import gaussian_window
 from napari_nnunet_cpu.predict.tiles.grid import Grid
 
-_SKIP = 0.1  # weight of a skip connection against what comes from below, for every doubling of the voxels
-_BEND = 0.3  # spread of the biases after a normalization: where on the scale of a feature the bend lies
-_STRAIGHT = 2.0  # their mean on the way up: most voxels lie above the bend, or every layer would fold the regions again
-_BACKGROUND = 0.6  # share of label 0; the other classes have the rest in equal parts
-_SPREAD = 3.0  # of the logits
-_SAMPLES = 40_000  # voxels that the shares are counted in
+_SKIP = 0.1  # weight of a skip connection relative to the features from below, for every doubling of the voxels
+_BEND = 0.3  # spread of the biases after a normalization, which place the bend of the nonlinearity
+_STRAIGHT = 2.0  # mean of these biases in the decoder: most voxels lie above the bend, so layers do not fold regions
+_BACKGROUND = 0.6  # share of label 0; the other classes share the rest equally
+_SPREAD = 3.0  # standard deviation of the logits
+_SAMPLES = 40_000  # number of voxels in which the shares are counted
 _ROUNDS = 200
 
 
 def anatomical_weights(model: RandomModel, case: Case, seed: int) -> dict[str, Tensor]:
-    """The state dict with which the background wins most voxels of an image, and every other class about as many.
+    """A state dict with which the background wins most voxels of an image, and the other classes equally many.
 
     The network is a U-Net of plain convolutions with one input channel.
     """
@@ -48,7 +47,7 @@ def anatomical_weights(model: RandomModel, case: Case, seed: int) -> dict[str, T
             joined[:, joined.shape[1] // 2 :] *= _SKIP ** (level + 1)
         logits = _blended_logits(network, _normalized(model, case), model.patch, heads, generator)
         scale = _SPREAD / logits.std(1)
-        scale[0] = 0  # the background's logit is flat: it wins where no class stands out
+        scale[0] = 0  # a flat logit: the background wins if no class stands out
         last = f"decoder.seg_layers.{architecture.n_stages - 2}"
         weight, bias = network.get_parameter(f"{last}.weight"), network.get_parameter(f"{last}.bias")
         weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
@@ -72,13 +71,13 @@ def shift_to(shares: npt.NDArray[np.float64], logits: npt.NDArray[np.float32]) -
         reached = np.bincount((logits + shift[:, None]).argmax(0), minlength=heads) / voxels / shares
         if reached.min() > poorest:
             poorest, best = float(reached.min()), shift
-        # The logarithm pulls a head that wins nothing back at the same pace, however small its share.
+        # The logarithm corrects a head that wins nothing at the same speed, however small its share.
         shift = shift - (step * np.clip(np.log(reached + 1e-3), -1, 1)).astype(np.float32)
     return best
 
 
 def _normalized(model: RandomModel, case: Case) -> npt.NDArray[np.float32]:
-    """The image nearly as the network will see it: normalized, and at the model's spacing, (Z, Y, X)."""
+    """The image (Z, Y, X) roughly as the network sees it: normalized, at the model's spacing."""
     spacing_mm = (*case.spacing_mm[: 3 - len(model.patch)], *model.spacing)
     image = case.channels[0].astype(np.float32)
     image = (image - image.mean()) / image.std()
@@ -90,7 +89,7 @@ def _normalized(model: RandomModel, case: Case) -> npt.NDArray[np.float32]:
 def _blended_logits(
     network: nn.Module, image: npt.NDArray[np.float32], patch: Sequence[int], heads: int, generator: torch.Generator
 ) -> Tensor:
-    """Logits (heads, voxels) in some voxels of a run over the image: alone, a tile disagrees with its neighbours."""
+    """Logits (heads, voxels) in random voxels of a whole run, because a single tile disagrees with its neighbours."""
     z, y, x = image.shape
     grid = Grid.for_image((z, y, x), patch, 0.5)
     window = gaussian_window(grid.patch)
@@ -112,8 +111,8 @@ def _blended_logits(
 def _drawn(name: str, parameter: nn.Parameter, generator: torch.Generator) -> Tensor:
     """Random values for a parameter; a layer's kernels are a random mix of channels with one smooth shape.
 
-    Not so on the way down below the first stage, which takes the noise away: there channels that are all alike would
-    be left, and normalizing their differences would enlarge the rounding errors of either side.
+    The deeper stages of the encoder have free kernels. Smooth kernels would make all their channels alike, and
+    normalizing the small differences would enlarge the rounding errors of both programs.
     """
     if parameter.ndim > 1:
         if name.startswith("encoder") and not name.startswith("encoder.stages.0."):
@@ -131,7 +130,7 @@ def _drawn(name: str, parameter: nn.Parameter, generator: torch.Generator) -> Te
 
 
 def _kernel(shape: Sequence[int], uniform: bool) -> Tensor:
-    """A blur that sums to one; where a convolution goes up, all ones, or it would draw a chequerboard."""
+    """A blur that sums to one; all ones for a transposed convolution, because a blur would draw a chequerboard."""
     if uniform:
         return torch.ones(tuple(shape))
     axes = [torch.tensor([0.25, 0.5, 0.25]) if length == 3 else torch.ones(length) / length for length in shape]

@@ -1,4 +1,4 @@
-"""The cases by name: an image and a model each, made here and always the same."""
+"""The cases of the benchmarks by name: each has an image and a model that are made here, always the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_nnunet_cpu.samples import sample_image, sample_model
 FEATURES = (32, 64, 128, 256, 320, 320)  # nnU-Net's own for volumes
 _PATCH = (96, 96, 96)
 _SPACING_MM = (1.5, 1.5, 1.5)
-# The rounding to 8 bits grows from layer to layer of a random network, so that int8 would always be refused.
+# Because int8 would always be refused: its rounding errors grow from layer to layer of a random network.
 _ANY_AGREEMENT = ("--agreement", "0")
 
 
@@ -47,7 +47,7 @@ def plain_unet(
 class RandomCase:
     """An image like a scan, and a random network whose labels look like anatomy.
 
-    `shape` and `spacing_mm` are the image's, (Z, Y, X); `options` are those of our `segment` that the case is about.
+    `shape` and `spacing_mm` are the image's, (Z, Y, X); `options` are further options of our `segment`.
     """
 
     description: str
@@ -57,7 +57,7 @@ class RandomCase:
     options: tuple[str, ...] = ()
 
     def write(self, name: str, folder: Path) -> BenchCase:
-        """Write image and model into the folder, unless an earlier benchmark has finished both there."""
+        """Write image and model into the folder, unless an earlier benchmark finished both."""
         image, finished = folder / "image_0000.nii.gz", folder / "finished"
         if not finished.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ WRITERS: dict[str, Callable[[str, Path], BenchCase]] = {
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise `SettingsError` when there is no case of one of these names."""
+    """Raise `SettingsError` if a name is not the name of a case."""
     for name in names:
         if name not in WRITERS:
             raise SettingsError(f"unknown case {name!r}: choose among {', '.join(WRITERS)}")

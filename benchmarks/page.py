@@ -1,4 +1,4 @@
-"""The page of the benchmarks: how it was measured, on what, and every row, those that lose included."""
+"""The page of the benchmarks: the method, the computer, and every row, including rows in which we lose."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ way. In both, `--reference PYTHON` names an interpreter that has nnunetv2.
 - **nnU-Net as shipped**, with its reader, preprocessing, network in PyTorch, and export, one after the other in one
   process. Its command nnUNetv2_predict starts further processes for the first and the last, which cost seconds and
   memory: leaving them out favours nnU-Net a little.
-- **whole** is the process from start to exit, with Python, libraries, reading and writing. The stages are what each
-  side says of itself, files not included. Ours loads its libraries in part within **load**, nnU-Net before it.
+- **whole** is the process from start to exit, with Python, libraries, reading and writing. Each side reports its own
+  stages, without reading and writing files. Ours loads its libraries in part within **load**, nnU-Net before it.
 - **first** runs with an empty cache, as after an installation: the network is converted, and for int8 calibrated, on
   the way. **cached** is every later run of the same model; in int8 that checks each new image, and does not check
   the **same image** once more.
 - **first final** is when the first slice has its final labels, for nnU-Net when the process ends.
-- **memory** is the most that the process held, children included, less what it held with its libraries loaded.
+- **memory** is the peak memory of the process and its children, minus its memory after loading its libraries.
 - **times faster** is nnU-Net's median over ours, in brackets the smallest and largest ratio of a pair: below 1 we lose.
   **stages alone** is the same for the sum of the stages, **times less memory** for the memory.
-- **labels equal** is the share of voxels with nnU-Net's label, and the **worst class** that with the smallest Dice: the
-  worst of all pairs.
+- **labels equal** is the share of voxels with nnU-Net's label, and **worst class** is the class with the smallest Dice;
+  both are the worst of all pairs.
 - **Models.** All but the sample are random, with nnU-Net's own shapes and plans. Their weights are chosen so that the
   classes form compact regions: how much of the prepared image is **boundary**, with another label across a face of the
   voxel, is in each title. Images are organs of even intensity with texture and noise.
 
-Random networks are not trained to be robust either: what int8 rounds grows from layer to layer of them. There it would
-be refused, and is taken all the same, to time it. The agreement of a trained model in int8 is that of the sample.
+In random networks the rounding errors of int8 grow from layer to layer, because they are not trained to be robust. A
+normal run would refuse int8 there; the benchmark accepts it to time it. The sample shows the agreement of a trained
+model in int8.
 
-nnU-Net's sums of tiles have 16 bits, which decides between classes that are nearly equal. Random models leave far more
-of those than trained ones; [Fidelity](fidelity.md) goes into that.
+nnU-Net's sums of tiles have 16 bits, and their rounding decides between classes that are nearly equal. Random models
+have far more such voxels than trained models, see [Fidelity](fidelity.md).
 """
 
 

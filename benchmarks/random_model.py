@@ -1,4 +1,4 @@
-"""Writes model folders as nnU-Net does, with random networks: the tests and the benchmarks run on them."""
+"""Write model folders in nnU-Net's layout with random networks, for the tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONE_LABEL_EACH = {"background": 0, "liver": 1, "kidney": 2}
 
 @dataclass
 class RandomModel:
-    """Description of a model folder; `write` makes it.
+    """The description of a model folder; `write` makes the folder.
 
     `normalization` and `use_mask` are one value for all channels or one per channel; `architecture` replaces
     entries of the plans' arch_kwargs. `resampling_options` adds arguments to the function that resamples "data",
@@ -77,7 +77,7 @@ class RandomModel:
 
     @property
     def input_channels(self) -> int:
-        """Of the network: the image's and, in a cascade, one per label of the first stage."""
+        """Input channels of the network: the image's and, in a cascade, one per label of the first stage."""
         return len(self.channels) + (len(self._labels.foreground) if self.first_stage else 0)
 
     @property
@@ -87,7 +87,7 @@ class RandomModel:
 
     @property
     def network_architecture(self) -> Architecture:
-        """Of the network, as the plans describe it."""
+        """The architecture of the network in the plans."""
         architecture = parse(Plans, self.plans(), "plans").configuration(self.configuration, "plans").architecture
         return architecture.with_batch_norm() if self.trainer == "nnUNetTrainerBN" else architecture
 
@@ -96,7 +96,7 @@ class RandomModel:
         return labels_from_dataset(self.labels, self.regions_class_order, "dataset")
 
     def configurations(self) -> dict[str, Any]:
-        """The plans' configurations: this one, those it inherits from, and its first stage's."""
+        """The plans' configurations: this one, its ancestors, and the configurations of its first stage."""
         ancestors = [*self.ancestors, *["3d_fullres"] * (self.first_stage is not None)]
         block, own = self._block(), {"patch_size": list(self.patch), "spacing": list(self.spacing)}
         found: dict[str, Any] = {}
@@ -108,7 +108,7 @@ class RandomModel:
             return found | {self.configuration: block | own}
         names = [self.configuration, *ancestors]
         for number, name in enumerate(ancestors):
-            # What the child states as well is wrong here: the child's word counts.
+            # Wrong on purpose, because the entries of the child must override them.
             wrong = {key: [9] * len(self.patch) for key in ("patch_size", "spacing")}
             share = {key: block[key] for key in list(block)[number :: len(ancestors)]}
             found[name] = share | wrong | ({"inherits_from": names[number + 2]} if number + 2 < len(names) else {})
@@ -211,7 +211,7 @@ class RandomModel:
     def write(self, root: Path, plans: dict[str, Any] | None = None, weights: Weights | None = None) -> Path:
         """Make the folder under `root` and return it.
 
-        `plans` are those of a cascade that this is part of; `weights` are `even_weights` unless given.
+        A cascade passes its `plans` to its first stage. The default `weights` are `even_weights`.
         """
         plans = plans or self.plans()
         if self.first_stage is not None:
@@ -231,7 +231,7 @@ class RandomModel:
         return folder
 
     def checkpoint(self, number: int = 0, weights: Weights | None = None) -> dict[str, Any]:
-        """What nnU-Net's trainer saves, its numpy scalars included."""
+        """A checkpoint with the entries that nnU-Net's trainer saves, numpy scalars included."""
         return {
             "network_weights": (weights or even_weights)(self, self.seed + number),
             "optimizer_state": {},
@@ -249,7 +249,7 @@ Weights = Callable[[RandomModel, int], dict[str, torch.Tensor]]  # the state dic
 
 
 def even_weights(model: RandomModel, seed: int) -> dict[str, torch.Tensor]:
-    """Random weights whose heads have equal mean and spread, or one class would win everywhere."""
+    """Random weights whose heads have equal mean and spread, because one class would win everywhere otherwise."""
     generator = torch.Generator().manual_seed(seed)
     network = build_network(model.network_architecture, model.input_channels, model.heads)
     with torch.no_grad():
@@ -288,7 +288,7 @@ def _example(model: RandomModel, generator: torch.Generator) -> torch.Tensor:
 
 
 def postprocessing_document(removed: Sequence[Any]) -> dict[str, Any]:
-    """postprocessing.json: of every entry of `removed`, a label or a list of them, all but the largest component go."""
+    """postprocessing.json: for every entry of `removed`, a label or a list, only the largest component is kept."""
     return {
         "postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"] * len(removed),
         "postprocessing_kwargs": [{"labels_or_regions": labels} for labels in removed],

@@ -1,4 +1,4 @@
-"""Makes the cases of the benchmarks, measures them beside nnU-Net, and writes docs/benchmarks.md from the figures.
+"""Make the cases of the benchmarks, measure them side by side with nnU-Net, and write docs/benchmarks.md.
 
 python benchmarks/run.py [CASE...] [--reference PYTHON] [--out docs/benchmarks.md]
 
@@ -37,7 +37,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def run(
     cases: Annotated[list[str] | None, typer.Argument(metavar="CASE", help=_HELP, show_default=False)] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="OUT.md", help="Also write a page, as docs/benchmarks.md.")
+        Path | None, typer.Option(metavar="OUT.md", help="Also write a page like docs/benchmarks.md.")
     ] = None,
     model: Annotated[
         Path | None, typer.Option("-m", "--model", metavar="MODEL", help="Also, or instead: your own model …")
@@ -48,7 +48,7 @@ def run(
     *,
     options: BenchOptions,
 ) -> None:
-    """Measure the cases next to nnU-Net; ours alone where nnunetv2 is not installed."""
+    """Measure the cases side by side with nnU-Net; ours alone if nnunetv2 is not installed."""
     names = cases or []
     if not names and model is None:
         names = list(LIVE if options.live else SIDE_BY_SIDE)
@@ -75,7 +75,7 @@ def run(
 
 
 def _command(measured: list[str], options: BenchOptions) -> str:
-    """The command that measures the same again, without the paths of this machine."""
+    """The command that repeats the measurement, without the paths of this machine."""
     chosen = [word for preset in options.presets for word in ("--preset", preset)]
     chosen += [word for number in options.stream_counts for word in ("--streams", str(number))]
     rest = ["--pairs", str(options.pairs), "--reference", "PYTHON", "--out", "docs/benchmarks.md"]

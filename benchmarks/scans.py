@@ -1,4 +1,4 @@
-"""Images like scans: compact organs of even intensity, texture and noise."""
+"""Make images that look like scans: compact organs of even intensity, texture and noise."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Make the scans and train the models of tests/parity/data: a chest CT and a head MR, each with a small U-Net.
 
-The scans are those that the source archive of pyradiomics carries for its own tests. Of each kind there are two:
+The scans come from the source archive of pyradiomics, which has them for its own tests. Of each kind there are two:
 one is trained on, the other is reduced and kept for the parity tests, which label it with nnunetv2 and with
 this package. The labels come from thresholds, so that there is something to train; they are of no medical use.
 

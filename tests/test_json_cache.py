@@ -15,32 +15,32 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_remembered_is_recalled() -> None:
-    assert recall("pace", KEY) is None
-    remember("pace", KEY, {"torch": 1.5, "folds": [0, 1]})
-    assert recall("pace", KEY) == {"torch": 1.5, "folds": [0, 1]}
-    assert recall("cards", KEY) is None
-    remember("pace", KEY, {"torch": 2})
-    assert recall("pace", KEY) == {"torch": 2}
+    assert recall("numbers", KEY) is None
+    remember("numbers", KEY, {"torch": 1.5, "folds": [0, 1]})
+    assert recall("numbers", KEY) == {"torch": 1.5, "folds": [0, 1]}
+    assert recall("words", KEY) is None
+    remember("numbers", KEY, {"torch": 2})
+    assert recall("numbers", KEY) == {"torch": 2}
 
 
 def test_nothing_else_is_left_in_the_folder(cache: Path) -> None:
-    remember("pace", KEY, {"torch": 1})
+    remember("numbers", KEY, {"torch": 1})
     assert [json.loads(path.read_text()) for path in cache.rglob("*.*")] == [{"torch": 1}]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"3"])
 def test_a_damaged_document_is_none(cache: Path, content: bytes) -> None:
-    remember("pace", KEY, {"torch": 1})
+    remember("numbers", KEY, {"torch": 1})
     next(cache.rglob("*.json")).write_bytes(content)
-    assert recall("pace", KEY) is None
-    remember("pace", KEY, {"torch": 2})
-    assert recall("pace", KEY) == {"torch": 2}
+    assert recall("numbers", KEY) is None
+    remember("numbers", KEY, {"torch": 2})
+    assert recall("numbers", KEY) == {"torch": 2}
 
 
 def test_where_nothing_can_be_written(cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    remember("pace", KEY, {"torch": 1})
-    assert recall("pace", KEY) is None
+    remember("numbers", KEY, {"torch": 1})
+    assert recall("numbers", KEY) is None
     assert cache.is_file()
 
 

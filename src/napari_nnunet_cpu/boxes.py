@@ -32,7 +32,7 @@ class Box(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Box:
-        """The box that `str` wrote as text, or a user, perhaps with spaces; raises `ValueError` for other text."""
+        """Parse the text of a box from `str` or a user, with or without spaces; raises `ValueError` for other text."""
         sides = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+),(\d+):(\d+)", re.sub(r"\s", "", text), re.ASCII)
         if sides is None:
             raise ValueError(f"not a box: {text!r}")
@@ -63,7 +63,7 @@ class Box(NamedTuple):
         return box if min(box.shape) > 0 else None
 
     def moved(self, by: Sequence[int]) -> Box:
-        """The box further on by so many voxels along each axis."""
+        """The box moved by this number of voxels along each axis."""
         return Box(*((start + step, stop + step) for (start, stop), step in zip(self, by, strict=True)))
 
     def seen_from(self, origin: Sequence[int]) -> Box:
@@ -71,7 +71,7 @@ class Box(NamedTuple):
         return self.moved([-start for start in origin])
 
     def slabs(self, rows: int) -> Iterator[Box]:
-        """Cut the box along Z into boxes of so many rows."""
+        """Cut the box along Z into boxes of this number of rows."""
         return (self._replace(z=slab) for slab in slabs_of(*self.z, rows))
 
 

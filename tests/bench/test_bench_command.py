@@ -96,7 +96,7 @@ def test_no_window(nnunet, own, monkeypatch):
     ("arguments", "message"),
     [
         (["--preset", "quick"], "unknown preset 'quick'"),
-        (["--live", "--streams", "2"], "--streams is for runs side by side: leave it out, or --live"),
+        (["--live", "--streams", "2"], "--streams does not apply to --live: leave out one of them"),
         (["--engine", "steam"], "unknown engine 'steam'"),
         (["--reference", "/no/such/python"], "/no/such/python can't be run"),
     ],

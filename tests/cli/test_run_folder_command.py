@@ -55,7 +55,7 @@ def test_a_box_is_the_whole_run_inside(nnunet, small, volume):
     [
         ("10:20,4:15", 2, "write start:stop along Z, Y and X"),
         ("20:10,0:1,0:1", 2, "write start:stop"),
-        ("0:41,0:1,0:1", 2, "reaches out of the image, whose shape is (40, 24, 24)"),
+        ("0:41,0:1,0:1", 2, "exceeds the image, whose shape is (40, 24, 24)"),
     ],
 )
 def test_a_box_that_is_none(nnunet, small, volume, box, code, message):
@@ -87,7 +87,7 @@ def test_killed_half_way_and_called_again(nnunet, small, volume, tmp_path):
     done = nnunet("segment", volume, *options, "-o", out, "--run-folder", runs, "--json")
     assert done.exit_code == 0
     (record,) = json.loads(done.stdout)["runs"]
-    assert record["tiles_taken_up"] == saved.tiles_done
+    assert record["tiles_resumed"] == saved.tiles_done
     assert record["tiles_done"] == record["tiles"] == 9 * row
     assert np.array_equal(labels_in(out), labels_in("undisturbed.nii.gz"))
     assert list(runs.iterdir()) == []

@@ -61,7 +61,7 @@ def test_memory_that_is_allowed(nnunet, image, model):
     done = nnunet("segment", image, "-m", model, "-o", "o.nii.gz", "--memory", "1MB", "--preset", "draft")
     assert done.exit_code == 1
     needed = re.search(
-        r"error: patient_0000 needs about (\d+) MB of memory with this model, 1 MB are allowed", done.stderr
+        r"error: patient_0000 needs about (\d+) MB of memory with this model, but 1 MB are allowed", done.stderr
     )
     assert int(needed[1]) > 1
 

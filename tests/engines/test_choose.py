@@ -35,7 +35,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def paces(monkeypatch: pytest.MonkeyPatch) -> list[EngineTiming]:
+def timings(monkeypatch: pytest.MonkeyPatch) -> list[EngineTiming]:
     """What measuring gives, in turn."""
     planned: list[EngineTiming] = []
     monkeypatch.setattr("napari_nnunet_cpu.engines.choose.measure_timing", lambda *_: planned.pop(0))
@@ -162,23 +162,25 @@ def test_torch_does_not_take_over_a_damaged_model(
         choose_engine(model, ON_CPU)
 
 
-@pytest.mark.parametrize(("pace", "faster"), [(EngineTiming(1.0, 2.0), "openvino"), (EngineTiming(2.0, 1.0), "torch")])
+@pytest.mark.parametrize(
+    ("timing", "faster"), [(EngineTiming(1.0, 2.0), "openvino"), (EngineTiming(2.0, 1.0), "torch")]
+)
 @pytest.mark.usefixtures("cache")
 def test_elsewhere_the_faster_one_is_found_out(
-    model: TrainedModel, machine: Callable[..., None], paces: list[EngineTiming], pace: EngineTiming, faster: str
+    model: TrainedModel, machine: Callable[..., None], timings: list[EngineTiming], timing: EngineTiming, faster: str
 ) -> None:
     machine("aarch64")
-    paces.append(pace)
+    timings.append(timing)
     engine = choose_engine(model, ON_CPU)
-    assert (engine.name, engine.reason) == (faster, str(pace))
+    assert (engine.name, engine.reason) == (faster, str(timing))
 
 
 @pytest.mark.usefixtures("cache")
 def test_why_it_is_not_int8_is_said_beside_it(
-    model: TrainedModel, machine: Callable[..., None], paces: list[EngineTiming]
+    model: TrainedModel, machine: Callable[..., None], timings: list[EngineTiming]
 ) -> None:
     machine("aarch64")
-    paces.append(EngineTiming(1.0, 2.0))
+    timings.append(EngineTiming(1.0, 2.0))
     engine = choose_engine(model, Settings.fast(device="cpu", threads=1))
     assert (engine.name, engine.precision) == ("openvino", "f32")
     assert engine.reason == f"{EngineTiming(1.0, 2.0)}; f32, not int8: this CPU has no VNNI, the instructions for it"

@@ -32,32 +32,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files(cache: Path) -> list[Path]:
-    return list((cache / "pace").iterdir())
+    return list((cache / "engine-timing").iterdir())
 
 
 def test_the_second_pass_counts(model: TrainedModel, cache: Path) -> None:
     openvino, torch = Timed(0.5), Timed(0.25)
-    pace = measure_timing(model, 2, openvino, torch)
-    assert pace == EngineTiming(openvino=0.5, torch=0.25)
+    timing = measure_timing(model, 2, openvino, torch)
+    assert timing == EngineTiming(openvino=0.5, torch=0.25)
     assert openvino.shapes == torch.shapes == [(1, 8, 8, 8)] * 2
 
 
 def test_a_pass_of_two_at_a_time_counts_half(model: TrainedModel, cache: Path) -> None:
     two = Timed(0.5)
     two.streams = 2
-    pace = measure_timing(model, 2, two, Timed(0.375))
-    assert pace == EngineTiming(openvino=0.25, torch=0.375)
-    assert pace.faster == "openvino"
+    timing = measure_timing(model, 2, two, Timed(0.375))
+    assert timing == EngineTiming(openvino=0.25, torch=0.375)
+    assert timing.faster == "openvino"
 
 
 def test_it_is_remembered_for_the_network_and_the_threads(model: TrainedModel, cache: Path) -> None:
     assert read_timing(model, 2) is None
-    pace = measure_timing(model, 2, Timed(0.5), Timed(0.25))
-    assert read_timing(model, 2) == pace
+    timing = measure_timing(model, 2, Timed(0.5), Timed(0.25))
+    assert read_timing(model, 2) == timing
     assert read_timing(model, 1) is None
     assert read_timing(replace(model, channel_names=("CT", "PET")), 2) is None
     other_weights = replace(model, checkpoint_sha256=model.checkpoint_sha256[::-1])
-    assert read_timing(other_weights, 2) == pace
+    assert read_timing(other_weights, 2) == timing
 
 
 def test_another_computer_measures_for_itself(
@@ -82,11 +82,11 @@ def test_another_computer_measures_for_itself(
     ],
 )
 def test_what_is_broken_is_measured_again(model: TrainedModel, cache: Path, content: str) -> None:
-    pace = measure_timing(model, 1, Timed(0.5), Timed(0.25))
+    timing = measure_timing(model, 1, Timed(0.5), Timed(0.25))
     (file,) = files(cache)
     file.write_bytes(content.encode(errors="surrogateescape"))
     assert read_timing(model, 1) is None
-    assert measure_timing(model, 1, Timed(0.5), Timed(0.25)) == read_timing(model, 1) == pace
+    assert measure_timing(model, 1, Timed(0.5), Timed(0.25)) == read_timing(model, 1) == timing
 
 
 def test_there_may_be_no_place_to_remember_it(model: TrainedModel, cache: Path) -> None:
@@ -96,11 +96,11 @@ def test_there_may_be_no_place_to_remember_it(model: TrainedModel, cache: Path) 
 
 
 @pytest.mark.parametrize(
-    ("pace", "faster"),
+    ("timing", "faster"),
     [(EngineTiming(1.0, 1.5), "openvino"), (EngineTiming(1.5, 1.0), "torch"), (EngineTiming(1.0, 1.0), "openvino")],
 )
-def test_the_faster_one(pace: EngineTiming, faster: str) -> None:
-    assert pace.faster == faster
+def test_the_faster_one(timing: EngineTiming, faster: str) -> None:
+    assert timing.faster == faster
 
 
 def test_what_people_read() -> None:

@@ -43,7 +43,7 @@ def exported(logits: Any, model: TrainedModel, geometry: Geometry) -> np.ndarray
 
 def exported_boxes(logits: LogitsOf, model: TrainedModel, geometry: Geometry) -> np.ndarray:
     result = np.zeros(geometry.case_shape, model.labels.dtype)
-    kept = geometry.kept(result)
+    kept = geometry.crop(result)
     export_box(label_export(model, geometry, threads=2), logits, kept, Box.whole(kept.shape))
     return result
 

@@ -51,7 +51,7 @@ def stored(
     store = ScratchArray((model.labels.heads, *geometry.case_shape), on_disk)
     export = ProbabilityExport(model, geometry, store)
     labels = np.zeros(geometry.case_shape, model.labels.dtype)
-    kept = geometry.kept(labels)
+    kept = geometry.crop(labels)
     export_box(export, logits, kept, Box.whole(kept.shape))
     return store, labels
 
@@ -68,10 +68,10 @@ def test_softmax_inside_and_background_outside(three: TrainedModel, seed: int) -
     found = exported(lambda box: Logits(logits[:, *box.slices]), three, geometry)
     assert found.shape == (3, *geometry.case_shape) == (3, 4, 6, 5)
     assert found.dtype == np.float32
-    np.testing.assert_allclose([geometry.kept(head) for head in found], softmax(logits, axis=0), atol=1e-6)
+    np.testing.assert_allclose([geometry.crop(head) for head in found], softmax(logits, axis=0), atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-6)
     outside = np.ones(geometry.case_shape, bool)
-    geometry.kept(outside)[...] = False
+    geometry.crop(outside)[...] = False
     assert (found[0][outside] == 1).all()
     assert (found[1:, outside] == 0).all()
 
@@ -81,7 +81,7 @@ def test_sigmoid_of_regions_and_nothing_outside(regions: TrainedModel, seed: int
     logits = np.random.default_rng(seed).normal(0, 40, (3, 3, 3, 4)).astype(np.float32)
     geometry = cropped()
     found = exported(lambda box: Logits(logits[:, *box.slices]), regions, geometry)
-    np.testing.assert_allclose([geometry.kept(head) for head in found], expit(logits), atol=1e-6)
+    np.testing.assert_allclose([geometry.crop(head) for head in found], expit(logits), atol=1e-6)
     assert np.count_nonzero(found) <= logits.size
 
 
@@ -97,7 +97,7 @@ def test_labels_are_the_same_from_logits_and_probabilities(
         return Logits(logits[:, *box.slices])
 
     expected = np.zeros(cropped().case_shape, model.labels.dtype)
-    export_box(label_export(model, cropped(), threads=1), part, cropped().kept(expected), Box.whole((3, 3, 4)))
+    export_box(label_export(model, cropped(), threads=1), part, cropped().crop(expected), Box.whole((3, 3, 4)))
     store, labels = stored(part, model, cropped())
     assert np.array_equal(labels, expected)
     found = labels_of_store(store, model.labels)

@@ -122,12 +122,12 @@ def expected(encoder, norm_place=1, batch_norm=False, bias=True):
 
 
 @pytest.mark.parametrize("family", ENCODERS)
-def test_names_and_shapes_are_the_librarys(family):
+def test_names_and_shapes_equal_the_library(family):
     assert layout(the_network(family)) == expected(ENCODERS[family])
 
 
 @pytest.mark.parametrize(("family", "count"), [("PlainConvUNet", 96), ("ResidualEncoderUNet", 200)])
-def test_the_number_of_weights_is_the_librarys(family, count):
+def test_the_number_of_weights_equals_the_library(family, count):
     assert len(layout(the_network(family))) == count
 
 
@@ -165,7 +165,7 @@ def test_a_layer_is_the_same_under_all_its_names(family):
 
 @pytest.mark.parametrize("family", ["PlainConvUNet", "ResidualEncoderUNet"])
 @pytest.mark.parametrize("patch", [(16, 16, 16), (16, 16)], ids=["3D", "2D"])
-def test_logits_have_the_patchs_shape(family, patch):
+def test_logits_have_the_shape_of_the_patch(family, patch):
     plans = RandomModel(patch=patch, spacing=(1.0,) * len(patch), family=family)
     configuration = plans.plans()["configurations"][plans.configuration]
     architecture = parse(Architecture, configuration["architecture"], "plans")

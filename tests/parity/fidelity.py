@@ -60,7 +60,7 @@ Asked by the same tests. Our errors are one line and say what to do.
 
 """
 DEVIATION_TITLE = """
-## What is different on purpose, or easily mistaken
+## Differences on purpose, or easily mistaken
 
 """
 CLOSING = """

@@ -126,7 +126,7 @@ def test_cost_counts_both_stages(case: Case, cascade: TrainedModel) -> None:
 def test_the_network_sees_one_channel_per_label(case: Case, cascade: TrainedModel) -> None:
     labels = np.random.default_rng(0).integers(0, 3, case.shape).astype(np.uint8)
     prepared = prepare(case, cascade, labels)
-    kept = prepared.geometry.kept(labels)
+    kept = prepared.geometry.crop(labels)
     assert prepared.image.shape == (3, *kept.shape)
     for channel, value in zip(prepared.image[1:], (1, 2), strict=True):
         assert np.array_equal(channel, kept == value)

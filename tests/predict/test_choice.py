@@ -149,7 +149,7 @@ def test_a_choice_may_be_changed_half_way(models: dict[str, TrainedModel], case:
 
 @pytest.mark.parametrize("box", [((0, 18), (0, 1), (0, 1)), ((0, 1), (0, 1), (20, 21))])
 def test_a_box_out_of_the_image_is_refused(box: Box, case: Case, models: dict[str, TrainedModel]) -> None:
-    message = r"the box .* reaches out of the image, whose shape is \(17, 15, 19\): give one inside of it"
+    message = r"the box .* exceeds the image, whose shape is \(17, 15, 19\): give a box inside it"
     with pytest.raises(SettingsError, match=message):
         run_of(case, models["3d"], replace(PLAIN, box=box))
     run, _ = run_of(case, models["3d"])

@@ -44,7 +44,7 @@ def slab(axis: int, voxel: int) -> Box:
 
 
 def deciding(run: Run, box: Box) -> set[Tile]:
-    kept = run.geometry.kept_box(box)
+    kept = run.geometry.cropped_box(box)
     return set() if kept is None else {tile for tile in run.tiles if run._output.finality.decides(kept, tile)}
 
 

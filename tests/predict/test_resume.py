@@ -156,10 +156,10 @@ def test_killed_at_any_tile(
         for event in events:
             for box in event.final:
                 announced[box.slices] += 1
-        kept = run.geometry.kept(announced)
+        kept = run.geometry.crop(announced)
         assert (kept == 1).all()
         assert announced.sum() == kept.size
-        assert run.record()["tiles_taken_up"] == taken_up
+        assert run.record()["tiles_resumed"] == taken_up
         assert run.saving is not None
         run.saving.file.remove()
     assert list(tmp_path.iterdir()) == []

@@ -245,8 +245,8 @@ def test_a_second_run_of_the_same_is_not_saved(tmp_path: Path) -> None:
     first.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
     second = RunFile(tmp_path, IDENTITY)
     assert second.problem == (
-        f"the run is not saved in {tmp_path}: the same run goes on elsewhere, and saves there; "
-        "it goes on, but can't be taken up later"
+        f"the run is not saved in {tmp_path}: another process computes and saves the same run; "
+        "it continues, but can't be resumed later"
     )
     assert state_of(second) == NOTHING
     assert not second.save([9], [], [], [])
@@ -269,7 +269,7 @@ def test_another_process_is_kept_out(tmp_path: Path) -> None:
     first = RunFile(tmp_path, IDENTITY)
     first.save([3], [(OTHER, labels_of(1, OTHER))], [(BOX, sums_of(5))], [])
     other = subprocess.run([sys.executable, "-c", IN_ANOTHER_PROCESS, tmp_path], capture_output=True, check=True)
-    assert b"goes on elsewhere" in other.stdout
+    assert b"another process computes" in other.stdout
     first.close()
     assert reopened(tmp_path) == WRITTEN
     other = subprocess.run([sys.executable, "-c", IN_ANOTHER_PROCESS, tmp_path], capture_output=True, check=True)
@@ -318,7 +318,7 @@ def test_a_full_disk_ends_the_saving_and_leaves_the_last_save(tmp_path: Path) ->
     file._database.execute("PRAGMA max_page_count = 20")
     assert not file.save([4], [(BOX, labels_of(2))], [(BOX, sums_of(6)), (large, sums_of(7, large))], [])
     assert file.problem == (
-        f"the run is not saved in {tmp_path}: database or disk is full; it goes on, but can't be taken up later"
+        f"the run is not saved in {tmp_path}: database or disk is full; it continues, but can't be resumed later"
     )
     assert not file.save([5], [], [], [])
     file.close()

@@ -68,7 +68,7 @@ def test_every_plan_measures_the_same(name: str, uncertainty: str, models: dict[
         assert np.array_equal(run.final_uncertainty, expected)
         assert np.array_equal(run.labels(), plain.labels())
     kept = np.zeros(case.shape, bool)
-    run.geometry.kept(kept)[...] = True
+    run.geometry.crop(kept)[...] = True
     assert not kept.all()
     assert (expected[~kept] == 0).all()
     assert np.ptp(expected[kept]) > 0
@@ -127,7 +127,7 @@ def test_passes_that_are_sure_of_different_labels(models: dict[str, TrainedModel
         for sure in range(count):
             disagreement.show(np.where(np.arange(3) == sure, 200, 0).astype(np.float32)[:, None])
         np.testing.assert_allclose(disagreement.value(), 1, atol=1e-6)
-    with pytest.raises(SettingsError, match="show at least one"):
+    with pytest.raises(SettingsError, match="show a pass first"):
         Disagreement(models["3d"].labels).value()
 
 
@@ -189,7 +189,7 @@ def test_of_some_tiles_and_of_a_box(uncertainty: str, models: dict[str, TrainedM
     assert np.array_equal(run.uncertainty()[box.slices], whole[box.slices])
     run = run_as("dense", case, models["3d"], settings, engine=two_folds())
     next(run.compute())
-    last = run.geometry.kept(run.uncertainty())[-1, -1]  # where no tile lies yet
+    last = run.geometry.crop(run.uncertainty())[-1, -1]  # where no tile lies yet
     np.testing.assert_allclose(last, 0 if uncertainty == "disagreement" else 1, atol=1e-6)
     assert np.array_equal(finished(run).uncertainty(), whole)
 
@@ -207,7 +207,7 @@ def test_one_pass_can_not_disagree(models: dict[str, TrainedModel], case: Case, 
     assert estimate(case, mirrored, asked).passes > 0
     with pytest.raises(SettingsError, match="one pass per tile"):
         estimate(case, mirrored, replace(asked, mirror=False))
-    with pytest.raises(SettingsError, match="not of several models"):
+    with pytest.raises(SettingsError, match="an ensemble averages"):
         Segmentation(case, [mirrored, mirrored], asked)
 
 

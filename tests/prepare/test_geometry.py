@@ -101,12 +101,12 @@ def test_place_puts_an_asymmetric_marker_back(order: AxisOrder) -> None:
     assert placed.flags.c_contiguous
     assert placed.flags.writeable
     assert geometry.case_shape == case.shape
-    assert np.shares_memory(geometry.kept(case), case)
-    assert np.array_equal(geometry.kept(case), seen[box.slices])
+    assert np.shares_memory(geometry.crop(case), case)
+    assert np.array_equal(geometry.crop(case), seen[box.slices])
 
 
 @given(orders, st.data())
-def test_boxes_of_the_kept_part_are_boxes_of_the_case(order: AxisOrder, data: st.DataObject) -> None:
+def test_boxes_of_the_cropped_image_are_boxes_of_the_case(order: AxisOrder, data: st.DataObject) -> None:
     def box_in(shape: tuple[int, ...]) -> Box:
         starts = [data.draw(st.integers(0, length - 1)) for length in shape]
         return Box(*((start, data.draw(st.integers(start + 1, n))) for start, n in zip(starts, shape, strict=True)))
@@ -116,20 +116,20 @@ def test_boxes_of_the_kept_part_are_boxes_of_the_case(order: AxisOrder, data: st
     kept = box_in(full)
     geometry = Geometry(order, full, kept, (1, 1, 1), kept.shape, (1, 1, 1))
     box = box_in(kept.shape)
-    geometry.kept(case)[box.slices] = 1
+    geometry.crop(case)[box.slices] = 1
     found = geometry.case_box(box)
     assert case[found.slices].all()
     assert case.sum() == np.prod(found.shape)
-    assert geometry.kept_box(found) == box
+    assert geometry.cropped_box(found) == box
 
     wanted = box_in(case.shape)
     marked = np.zeros(case.shape, bool)
     marked[wanted.slices] = True
-    part = geometry.kept_box(wanted)
-    assert geometry.kept(marked).sum() == (0 if part is None else geometry.kept(marked)[part.slices].size)
+    part = geometry.cropped_box(wanted)
+    assert geometry.crop(marked).sum() == (0 if part is None else geometry.crop(marked)[part.slices].size)
     voxel = tuple(data.draw(st.integers(0, length - 1)) for length in case.shape)
     distance = np.full(case.shape, np.inf)
     for place in np.ndindex(case.shape):
         distance[place] = sum(abs(a - b) for a, b in zip(place, voxel, strict=True))
-    near = geometry.kept(distance)
-    assert near[geometry.kept_point(voxel)] == near.min()
+    near = geometry.crop(distance)
+    assert near[geometry.cropped_point(voxel)] == near.min()

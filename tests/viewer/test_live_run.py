@@ -113,7 +113,7 @@ def test_cancel_keeps_and_continue_goes_on(viewer, widget, finish, gated, starte
     gated.allowed.release()
     finish()
     assert widget.run_button.text == "Continue"
-    assert widget.status.value == f"cancelled after {done} tiles; what is finished is kept"
+    assert widget.status.value == f"cancelled after {done} tiles; finished tiles are kept"
     assert names(viewer) == ["scan", "scan (preview)"]
     before = painted(viewer)
     assert before.any()

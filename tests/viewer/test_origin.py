@@ -235,7 +235,7 @@ def test_a_preview_is_not_saved(viewer, widget, choose, finish, gated, one, tmp_
     widget.session.folder.value = tmp_path
     viewer.layers.selection.active = viewer.layers["scan (preview)"]
     widget.session.save()
-    said = "scan (preview) is still computed; keep what is finished, or wait for the end"
+    said = "scan (preview) is still being computed; keep its finished labels, or wait for the end"
     qtbot.waitUntil(lambda: widget.session.note.value == said, timeout=PATIENCE_MS)
     assert messages() == [said]
     gated.gate.set()
@@ -262,7 +262,7 @@ def test_a_first_stage_is_that_of_the_image(viewer, widget, choose, finish, gate
     gated.gate.clear()
     behind = widget.run_in_background()
     widget.first_stage.value = viewer.layers["a (preview)"]
-    assert widget.cost.value == "a (preview) is still computed; keep what is finished, or wait for the end"
+    assert widget.cost.value == "a (preview) is still being computed; keep its finished labels, or wait for the end"
     gated.gate.set()
     behind.wait()
     widget.first_stage.value = viewer.layers["a 3d_lowres labels"]

@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_once_and_the_run_goes_on(
     widget.cancel()
     gated.allowed.release()
     finish()
-    why = "database or disk is full; it goes on, but can't be taken up later"
+    why = "database or disk is full; it continues, but can't be resumed later"
     assert messages() == [f"scan: the run is not saved in {runs_folder()}: {why}"]
     assert notification_manager.records[0].severity == NotificationSeverity.WARNING
     gated.gate.set()

@@ -145,7 +145,7 @@ def test_closing_the_panel_cancels_and_keeps_what_is_final(viewer, painted, gate
     assert set(np.unique(kept.data)) == {0, 2}
     assert viewer.layers.selection.active is viewer.layers["region"]
     stopped = "scan: the run was cancelled because its panel was closed; "
-    assert sorted(messages()) == [stopped + "nothing was finished", stopped + "what was finished is in scan labels"]
+    assert sorted(messages()) == [stopped + "nothing was finished", stopped + "the finished labels are in scan labels"]
     # A panel that is opened anew is ready.
     _, widget = viewer.window.add_plugin_dock_widget("napari-nnunet-cpu", "nnU-Net segmentation")
     assert not widget.running
@@ -159,7 +159,7 @@ def test_closing_the_panel_after_a_cancelled_run_keeps_it_too(viewer, painted, g
     close_dock(viewer, painted)
     assert [layer.name for layer in viewer.layers][4:] == ["scan labels"]
     assert messages() == [
-        "scan: the run was cancelled because its panel was closed; what was finished is in scan labels"
+        "scan: the run was cancelled because its panel was closed; the finished labels are in scan labels"
     ]
 
 

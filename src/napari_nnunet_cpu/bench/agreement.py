@@ -14,9 +14,9 @@ Labels = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Agreement:
-    """The share of voxels with the same label, and the smallest Dice of a label with that label, background left out.
+    """The share of voxels with the same label, and the smallest Dice of all labels except background, with its label.
 
-    The last two are None where both labellings are background alone.
+    The last two are None if both labellings have background only.
     """
 
     equal: float

@@ -23,7 +23,7 @@ class BenchCase:
 
     @property
     def ending(self) -> str:
-        """The file ending of the labels: the image's, because nnU-Net writes no other."""
+        """The file ending of the labels, which is the image's, because nnU-Net writes no other."""
         name = self.images[0].name.lower()
         return next((ending for ending in LABEL_ENDINGS if name.endswith(ending)), ".nii.gz")
 

@@ -1,4 +1,4 @@
-"""A run in a window: how soon labels are on the slice on screen, and for how long the window does not answer."""
+"""Measure a run in a window: how soon labels appear on the slice shown, and how long the window does not respond."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ STAGES = ("load", "prepare", "predict", "export")
 class Measured:
     """One run, in a fresh process; `failure` is one line on why it failed."""
 
-    seconds: float  # of the process, from start to exit
+    seconds: float  # from the start of the process to its exit
     stages: dict[str, float] = field(default_factory=dict)  # seconds of each of STAGES; empty after a failure
-    over_idle_mb: float | None = None  # peak memory less that of the loaded libraries; None where no system tells
+    over_idle_mb: float | None = None  # peak minus idle memory; None if the system does not tell
     first_final_seconds: float | None = None  # from the start of the process to the first slice with final labels
     labels: Path | None = None
     failure: str | None = None
@@ -23,11 +23,11 @@ class Measured:
 
     @property
     def stage_seconds(self) -> float:
-        """Of all stages."""
+        """Seconds of all stages together."""
         return sum(self.stages.values())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values = asdict(self)
-        del values["labels"]  # a file that is gone when the bench ends
+        del values["labels"]  # because the file is deleted when the bench ends
         return values

@@ -18,7 +18,7 @@ from napari_nnunet_cpu.engines.int8.known_agreement import AGREEMENTS
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import Settings
 
-# A run's idle memory is that of a process which loads the same libraries, that of the engine included.
+# Measures the idle memory of a run: the memory of a process that loads the same libraries and the engine.
 _IDLE = """
 import sys
 import napari_nnunet_cpu.cli
@@ -29,14 +29,14 @@ if plan_engine(load_model(sys.argv[1]), Settings(engine=sys.argv[2], device="cpu
     import torch
 else:
     from openvino import Core
-    Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads what computes on it
+    Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads the CPU plugin
 print(peak_memory_bytes())
 """
 
 
 @dataclass(frozen=True)
 class Ours:
-    """One way of running our command, without mirroring, as on the other side."""
+    """One way of running our command, without mirroring, like nnU-Net's runs."""
 
     preset: str
     engine: str
@@ -45,13 +45,13 @@ class Ours:
 
     @classmethod
     def ways(cls, preset: str, engine: str, streams: Sequence[int] = ()) -> list[Ours]:
-        """The ways of a preset, each of which leaves in the cache what the next one needs; last with these streams."""
+        """The ways of a preset, in the order in which each fills the cache for the next; the streams come last."""
         plain = [cls(preset, engine, kind) for kind in ("first", *["same image"] * _in_int8(preset), "cached")]
         return [*plain, *(cls(preset, engine, "cached", number) for number in streams)]
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """The name in tables."""
         return f"{self.preset}, {self.kind}" + ("" if self.streams is None else f", {self.streams} streams")
 
     def run(self, case: BenchCase, cache: Path, out: Path) -> Measured:
@@ -70,7 +70,7 @@ class Ours:
             *case.options, "-o", str(labels), "--report", str(report),
         ]  # fmt: skip
         if self.streams is not None and _in_int8(self.preset):
-            run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})  # keeps the network for so many streams
+            run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})  # caches the network for these streams
             shutil.rmtree(cache / AGREEMENTS, ignore_errors=True)
         ended = run_process(command, {"NAPARI_NNUNET_CPU_CACHE": str(cache)})
         if ended.failure is not None:
@@ -95,7 +95,7 @@ def _in_int8(preset: str) -> bool:
 
 @functools.cache
 def _idle_mb(checkpoint: Path, engine: str) -> float | None:
-    """Memory of a process that has loaded a run's libraries; None where the system does not tell."""
+    """Memory of a process that has loaded a run's libraries; None if the system does not tell."""
     said = run_process([sys.executable, "-c", _IDLE, str(checkpoint), engine], {}).output.strip()
     return int(said) / 2**20 if said.isdecimal() else None
 

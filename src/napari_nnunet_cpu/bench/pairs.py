@@ -20,14 +20,14 @@ REFERENCE = "nnU-Net"
 
 @dataclass
 class Round:
-    """One run of each way, by its name, and the agreement of ours with nnU-Net's labels."""
+    """One run of each way, by name, and the agreement of our labels with nnU-Net's."""
 
     runs: dict[str, Measured] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
 
 
 class Pairs:
-    """Runs one case in all ways, round after round, and with nnU-Net where it is installed.
+    """Runs one case in all ways, round after round, and with nnU-Net if it is installed.
 
     `work` is the folder for labels and caches; `on_run` is called before every process.
     """
@@ -49,8 +49,9 @@ class Pairs:
         image = read_case(*self.case.images)
         for number in range(pairs):
             found = Round()
+            # In turns, because the second run of a round may profit from the first.
             sides = [self._run_reference, self._run_ours]
-            for side in sides if number % 2 == 0 else reversed(sides):  # neither is always the one after the other
+            for side in sides if number % 2 == 0 else reversed(sides):
                 side(f"{self.case.name}, {number + 1} of {pairs}", found)
             labels = {name: read_labels(run.labels, image) for name, run in found.runs.items() if run.labels}
             reference = labels.pop(REFERENCE, None)
@@ -100,7 +101,7 @@ class Pairs:
 
     def _note(self, name: str, found: Round, run: Measured) -> None:
         found.runs[name] = run
-        if run.failure is not None:  # it would fail again, perhaps after an hour
+        if run.failure is not None:  # not repeated, because it would fail again, perhaps after an hour
             self._failed.add(name)
 
     def _row(self, name: str) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class Pairs:
 
 
 def _figure(run: Measured | None, name: str) -> float | None:
-    """A number of a run that did not fail."""
+    """A figure of a run that did not fail."""
     if run is None or run.failure is not None:
         return None
     value: float | None = getattr(run, name)

@@ -40,7 +40,7 @@ def run_process(
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**os.environ, **environment}
         )
-        # wait(timeout) would look twenty times a second only, and the shortest runs differ by less.
+        # Not wait(timeout), because it looks twenty times a second only, and the shortest runs differ by less.
         limit = threading.Timer(timeout, process.kill)
         children = _Children(process.pid)
         try:
@@ -51,7 +51,7 @@ def run_process(
         finally:
             limit.cancel()
             children.end()
-            process.kill()  # somebody interrupts us; one that has ended is left alone
+            process.kill()  # after an interrupt; does nothing to a process that has ended
         out.seek(0)
         err.seek(0)
         output, said = (file.read().decode(errors="replace") for file in (out, err))
@@ -60,7 +60,7 @@ def run_process(
 
 
 def _failure(code: int, said: str) -> str | None:
-    """Why a process failed: the signal, or the last line that it wrote to stderr; None when it did not."""
+    """The reason why a process failed: a signal, or the last line of stderr; None if it did not fail."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     lines = [line.strip(" │") for line in said.splitlines() if re.search(r"\w", line)]
@@ -68,7 +68,7 @@ def _failure(code: int, said: str) -> str | None:
 
 
 class _Children(threading.Thread):
-    """Looks again and again at the memory of a process's children."""
+    """Samples the memory of a process's children in a thread."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -81,15 +81,15 @@ class _Children(threading.Thread):
             self.peak_bytes = max(self.peak_bytes, _resident_bytes_below(self._pid))
 
     def end(self) -> None:
-        """Stop looking."""
+        """Stop sampling."""
         self._ended.set()
         self.join()
 
 
 def _resident_bytes_below(pid: int) -> int:
-    """Memory of a process's children, and theirs, now."""
+    """Memory of a process's children and their children now."""
     total = 0
-    with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+    with contextlib.suppress(psutil.Error):  # raised if the process has ended
         for child in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 total += child.memory_info().rss

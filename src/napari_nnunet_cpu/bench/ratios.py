@@ -1,4 +1,4 @@
-"""How many times as much one side takes as the other, over pairs of runs."""
+"""The ratio of nnU-Net's figures to ours, over pairs of runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Figure = float | None
 
 @dataclass(frozen=True)
 class Ratio:
-    """Theirs over ours: above 1 we win."""
+    """nnU-Net's figure divided by ours; above 1 ours is better."""
 
     medians: float
     least: float  # of the ratios of the pairs
@@ -19,7 +19,7 @@ class Ratio:
 
 
 def ratio(theirs: Sequence[Figure], ours: Sequence[Figure]) -> Ratio | None:
-    """The ratio over the pairs in which both sides have a figure and ours is above 0; None where there is none."""
+    """The ratio over the pairs in which both sides have a figure and ours is above 0; None if there is no such pair."""
     pairs = [(a, b) for a, b in zip(theirs, ours, strict=True) if a is not None and b is not None and b > 0]
     if not pairs:
         return None
@@ -28,6 +28,6 @@ def ratio(theirs: Sequence[Figure], ours: Sequence[Figure]) -> Ratio | None:
 
 
 def middle(figures: Sequence[Figure]) -> Figure:
-    """The median of the figures that are not None; None where all are."""
+    """The median of the figures that are not None; None if all are None."""
     there = [figure for figure in figures if figure is not None]
     return median(there) if there else None

@@ -18,7 +18,7 @@ from typing import Any
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Label the image of the task with nnU-Net's own functions, one after the other."""
-    with contextlib.suppress(OSError):  # Linux: where memory ends, this process goes, and not somebody else's work
+    with contextlib.suppress(OSError):  # on Linux, so that the system kills this process first if memory runs out
         Path("/proc/self/oom_score_adj").write_text("1000")
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         os.environ[name] = task["folder"]
@@ -63,14 +63,14 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def timing(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Note the seconds of the block under `name`."""
+    """Record the seconds of the block under `name`."""
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
 
 
 def peak_mb() -> float | None:
-    """Most memory this process has held, in MB; None where the system does not tell."""
+    """Peak memory of this process in MB; None if the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -79,6 +79,6 @@ def peak_mb() -> float | None:
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # nnU-Net talks
+    with contextlib.redirect_stdout(sys.stderr):  # because nnU-Net prints to stdout
         found = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     print(json.dumps(found))

@@ -40,7 +40,7 @@ def title(case: dict[str, Any]) -> str:
 
 
 def reference_line(reference: dict[str, Any]) -> str:
-    """The versions of the other side, or why there is none, for people."""
+    """The versions of nnU-Net's side, or the reason why it was not run, for people."""
     if reference["nnunetv2"] is None:
         return (
             f"nnU-Net was not measured: nnunetv2 is not installed in {reference['where']}; "
@@ -54,7 +54,7 @@ def _seconds(figure: float | None) -> str:
 
 
 def _ratio(found: dict[str, float] | None) -> str:
-    """Ratio of the medians, and between which values those of the pairs lie."""
+    """The ratio of the medians, and the range of the pairs' ratios."""
     return _ABSENT if found is None else f"{found['medians']:.2f} ({found['least']:.2f}-{found['most']:.2f})"
 
 

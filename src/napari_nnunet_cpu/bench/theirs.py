@@ -16,13 +16,13 @@ from napari_nnunet_cpu.resources import usable_cores
 
 _PROGRAM = Path(__file__).with_name("reference.py")
 _VERSIONS = "from importlib.metadata import version; print(version('nnunetv2'), version('torch'))"
-# The program lies among modules of ours: their names must not stand for others'.
+# The program lies in our package, whose module names must not hide other modules.
 _ENVIRONMENT = {"PYTHONSAFEPATH": "1"}
 
 
 @dataclass(frozen=True)
 class Theirs:
-    """nnU-Net in another interpreter; the versions of nnunetv2 and torch are None where it is not installed there."""
+    """nnU-Net in another interpreter; the versions of nnunetv2 and torch are None if it is not installed there."""
 
     python: str
     version: str | None
@@ -31,13 +31,7 @@ class Theirs:
 
     @classmethod
     def find(cls, python: str, timeout: float) -> Theirs:
-        """Look for nnunetv2 in an interpreter.
-
-        Raises
-        ------
-        SettingsError
-            When there is no such interpreter.
-        """
+        """Look for nnunetv2 in an interpreter; raises `SettingsError` if the interpreter can't be run."""
         try:
             ended = run_process([python, "-c", _VERSIONS], {}, timeout)
         except OSError as error:
@@ -46,7 +40,7 @@ class Theirs:
         return cls(python, version, torch, timeout)
 
     def describe(self) -> dict[str, Any]:
-        """Versions, and where nnunetv2 was looked for: plain values without the paths of this machine."""
+        """The versions and the kind of interpreter, as plain values without paths of this machine."""
         where = "this interpreter" if self.python == sys.executable else "the interpreter named"
         return {"nnunetv2": self.version, "torch": self.torch, "where": where}
 

@@ -35,20 +35,20 @@ class BenchOptions:
         typer.Option(metavar="PYTHON", help="Interpreter that has nnunetv2; this one by default.", show_default=False),
     ] = sys.executable
     reference_timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="When a run of nnU-Net is given up.")
+        float, typer.Option(min=1, metavar="SECONDS", help="Stop a run of nnU-Net after this time.")
     ] = 3600
     preset: Annotated[
-        list[str] | None, typer.Option(metavar="|".join(PRESETS), help="Ours, without mirroring; may be given twice.")
+        list[str] | None, typer.Option(metavar="|".join(PRESETS), help="Our preset, unmirrored; may be given twice.")
     ] = None
     engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="The engine of our network.")] = "auto"
     streams: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="N", help="Also so many tiles at a time; may be given twice.")
+        list[int] | None, typer.Option(min=1, metavar="N", help="Also measure N tiles at a time; may be given twice.")
     ] = None
     work: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep labels, caches and made cases in this folder.")
     ] = None
     live: Annotated[
-        bool, typer.Option("--live", help="Ours alone, in a napari window: how soon labels are on the slice shown.")
+        bool, typer.Option("--live", help="Ours alone, in a napari window: how soon labels appear on the slice shown.")
     ] = False
     as_json: AsJson = False
 
@@ -56,7 +56,7 @@ class BenchOptions:
         for preset in self.presets:
             Settings.from_preset(preset, engine=self.engine)
         if self.live and self.streams:
-            raise SettingsError("--streams is for runs side by side: leave it out, or --live")
+            raise SettingsError("--streams does not apply to --live: leave out one of them")
 
     @property
     def presets(self) -> list[str]:

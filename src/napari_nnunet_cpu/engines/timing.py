@@ -16,7 +16,7 @@ from napari_nnunet_cpu.engines.openvino.network_cache import describe_network
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_computer
 from napari_nnunet_cpu.models.model import TrainedModel
 
-_KIND = "pace"
+_KIND = "engine-timing"
 
 
 @dataclass(frozen=True, slots=True)

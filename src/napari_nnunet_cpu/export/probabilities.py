@@ -56,7 +56,7 @@ class ProbabilityExport:
             if self._labels.region_values is None:  # around the cropped part there is nothing but background
                 store.array[0] = 1
                 store.release()
-            self._inside = [geometry.kept(head) for head in store.array]
+            self._inside = [geometry.crop(head) for head in store.array]
 
     def pieces(self, box: Box) -> Iterator[Box]:
         """Cut a box into slabs along the first axis; splines need the whole box at once."""

@@ -70,7 +70,8 @@ _ONLY_TRAINING = frozenset(
         "nnUNetTrainer_2000_epochs_DA5NoMirroring",
     ]
 )
-# Parts of a name that indicate another network: first those that weights can't reveal, then those that they often do.
+# Parts of a trainer's name that indicate another network: first differences that weights can't reveal, then differences
+# that they often reveal.
 _ANOTHER_NETWORK = re.compile(
     r"(?<![A-Z])(?:BN|GN|LN|FRN)(?![a-z])|(?i:(?:batch|group|layer|instance|weight|rms|no)_?norm)"
     r"|(?i:relu|gelu|mish|silu|swish|selu|celu|softplus)|ELU(?![a-z])"

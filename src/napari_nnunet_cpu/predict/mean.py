@@ -1,4 +1,4 @@
-"""The mean of the probabilities of an ensemble's members."""
+"""The mean of the probabilities of an ensemble's models."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from napari_nnunet_cpu.export import ScratchArray
 
 
 class Mean:
-    """Adds up the probabilities of members that come one after the other.
+    """Adds up the probabilities of models (members) one by one, and divides by their number after the last.
 
     Attributes
     ----------
     store : ScratchArray or None
-        The sum so far, and the mean with the last member; None before the first one, whose array it takes over.
+        The sum so far, or the mean after the last member; None before the first. It is the first member's array.
     """
 
     def __init__(self, members: int) -> None:
@@ -21,7 +21,7 @@ class Mean:
 
     @property
     def bytes(self) -> int:
-        """Memory that the sum takes."""
+        """Bytes of the sum in memory; 0 if it is on disk."""
         return 0 if self.store is None or self.store.on_disk else self.store.array.nbytes
 
     def add(self, probabilities: ScratchArray) -> None:

@@ -21,7 +21,7 @@ from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.resume.saver import RunSaver
 from napari_nnunet_cpu.predict.tiles.finality import Finality
 from napari_nnunet_cpu.predict.tiles.grid import Tile
-from napari_nnunet_cpu.predict.tiles.selection import kept_box
+from napari_nnunet_cpu.predict.tiles.selection import cropped_box
 from napari_nnunet_cpu.predict.uncertainty import RunUncertainty, uncertainty_export
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
@@ -78,14 +78,14 @@ class Output:
     def resume(self, file: RunFile) -> tuple[RunSaver, set[int]]:
         """Take over what an earlier run saved; give the saver for the rest, and the indices of the tiles it has."""
         with_labels = self._probabilities is None and self._measured is None
-        cropped = self._geometry.kept(self._labels)
+        cropped = self._geometry.crop(self._labels)
         saver = RunSaver(file, self._grid, self.sums, self.finality, cropped, with_labels)
         return saver, saver.restore(self._grid.tiles())
 
     def choose(self, settings: Settings, tiles: Iterable[Tile]) -> None:
         """Make the labels in the box of these settings, and expect these tiles; all final boxes are reported again."""
         self._box = settings.box
-        self.finality.want(kept_box(self._geometry, settings))
+        self.finality.want(cropped_box(self._geometry, settings))
         self.finality.plan(tiles)
         self._unreported = list(self.finality.final_boxes())
 
@@ -99,7 +99,7 @@ class Output:
         """
         if not self.sums.holds(tile):
             raise SettingsError(
-                f"{tile} is too far from the rows at hand: memory holds only some; "
+                f"{tile} is too far from the rows in memory, which holds only some; "
                 "compute tiles in the order of run.tiles, or allow more memory"
             )
         self.sums.add(tile, channels, extra)
@@ -113,7 +113,7 @@ class Output:
         list of tuple
             Boxes of the cropped image whose labels are final whatever tiles are chosen later.
         """
-        cropped = self._geometry.kept(self._labels)
+        cropped = self._geometry.crop(self._labels)
         for_good = []
         for box, all_count in self.finality.ready():
             export_box(self._export, self.sums.logits, cropped, box)
@@ -167,7 +167,7 @@ class Output:
         return self._in_box(self._uncertainty().now(self.sums, self.finality.open_boxes()))
 
     def probabilities(self) -> ScratchArray:
-        """Probabilities of all tiles so far; the array goes on with them.
+        """Probabilities of all tiles so far; the array changes as the run continues.
 
         Raises
         ------
@@ -185,7 +185,7 @@ class Output:
 
     def _export_open(self, labels: Array) -> None:
         """Export the labels that are not final from the sums as they are, and with them the probabilities."""
-        cropped = self._geometry.kept(labels)
+        cropped = self._geometry.crop(labels)
         for box in self.finality.open_boxes():
             export_box(self._export, self.sums.logits, cropped, box)
 

@@ -10,7 +10,7 @@ from napari_nnunet_cpu.predict.setup import RunParts
 
 
 def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str, Any]:
-    """The record of a run so far, `measured` included: plain values, ready for JSON."""
+    """The record of a run so far, with the entries `measured`, as plain values for JSON."""
     engine, plan, tiles = parts.engine.get(), parts.plan, parts.tiles
     return {
         "model": model.describe() | {"weights_sha256": model.weights_sha256},
@@ -24,7 +24,7 @@ def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str
         "streams": engine.streams,
         "tiles": len(tiles.chosen),
         "tiles_done": tiles.done_count,
-        "tiles_taken_up": parts.tiles_resumed,
+        "tiles_resumed": parts.tiles_resumed,
         "passes_per_tile": parts.passes_per_tile,
         "classes": model.labels.heads,
         "accumulated_channels": parts.channels,

@@ -1,4 +1,4 @@
-"""What a run gives: labels, their names, and how they were made."""
+"""The result of a run: labels, their names, and their provenance."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class Result:
     labels : numpy.ndarray
         Shape of the case (Z, Y, X), uint8 or uint16.
     label_names : dict of int to str
-        Name of every value, background included.
+        Name of every label value, background included.
     provenance : dict
-        Model, settings, versions, times: plain values, ready for JSON.
+        Model, settings, versions and times as plain values for JSON.
     case : Case
-        What was segmented.
+        The segmented case.
     reader_order : AxisOrder
-        From the case's axes to those in which nnU-Net's reader would have given the image.
+        Leads from the axes of the case to the axes in which nnU-Net's reader gives the image.
     probabilities : numpy.ndarray or None
-        Shape (heads, Z, Y, X) on the grid of the case, float32, where the settings asked for them:
-        of every label in order of its value, or of every region in order of dataset.json.
+        Shape (heads, Z, Y, X) on the grid of the case, float32, if the settings ask for them. Heads are labels in
+        order of their values, or regions in order of dataset.json.
     first_stage : Result or None
-        Of a cascade: what its first stage gave. Its labels can be given to further runs.
+        For a cascade: the result of its first stage. Its labels can be given to further runs.
     uncertainty : numpy.ndarray or None
-        Where the settings asked for it: the uncertainty of each voxel, uncalibrated; shape of the case (Z, Y, X),
-        float32 in [0, 1], 0 where cropping took something away.
+        The uncalibrated uncertainty of each voxel, if the settings ask for it: shape of the case (Z, Y, X), float32 in
+        [0, 1], 0 outside the cropped image.
     """
 
     labels: npt.NDArray[Any]
@@ -67,7 +67,7 @@ class Result:
         Raises
         ------
         OutputError
-            When the ending is unknown or the file can't be written.
+            If the ending is unknown or the file can't be written.
         """
         return write_labels(path, self.labels, self.case)
 
@@ -77,7 +77,7 @@ class Result:
         Raises
         ------
         OutputError
-            When there is none, the ending is unknown or holds no fractions, or the file can't be written.
+            If there is no uncertainty, the format is unknown or can't store fractions, or the file can't be written.
         """
         if self.uncertainty is None:
             raise OutputError(f'{path}: there is no uncertainty to write; run with Settings(uncertainty="margin")')
@@ -86,13 +86,12 @@ class Result:
     def save_probabilities(self, path: str | os.PathLike[str]) -> Path:
         """Write the probabilities as nnU-Net does: "probabilities" (heads, Z, Y, X) in an .npz file.
 
-        Z, Y, X are those of nnU-Net's reader: the file's, or (S, A, R) for a model whose reader
-        turns images to RAS first.
+        The axes Z, Y, X are in file order, or (S, A, R) for a model whose reader turns images to RAS first.
 
         Raises
         ------
         OutputError
-            When there are none, the ending is another one, or the file can't be written.
+            If there are no probabilities, the ending is not .npz, or the file can't be written.
         """
         path = Path(path)
         check_probabilities(path)
@@ -104,7 +103,7 @@ class Result:
             "fortran_order": False,
             "shape": (len(heads), *heads[0].shape),
         }
-        # As numpy.savez_compressed, but a head at a time: they may be more than fit into memory.
+        # Like numpy.savez_compressed, but head by head, because the heads together may exceed the memory.
         with (
             replacing(path) as temporary,
             zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -116,9 +115,9 @@ class Result:
         return path
 
     def volumes(self) -> dict[str, dict[str, float]]:
-        """Voxels and millilitres of every label but background, by name.
+        """Voxels and millilitres of every label except background, by name.
 
-        A 2D image has no volume: there, and where the spacing is not known, "ml" is NaN.
+        "ml" is NaN for 2D images, which have no volume, and for an unknown spacing.
         """
         voxel_ml = self.case.voxel_ml
         counts = np.bincount(self.labels.ravel(), minlength=max(self.label_names) + 1)
@@ -130,7 +129,7 @@ class Result:
 
 
 def check_probabilities(path: Path) -> None:
-    """Raise `OutputError` now, not after a long run, when probabilities could not be written to `path`."""
+    """Raise `OutputError` before a long run if probabilities can't be written to `path`."""
     if path.suffix.lower() != PROBABILITIES_ENDING:
         raise OutputError(f"{path}: probabilities are written as {PROBABILITIES_ENDING}; give the file that ending")
     check_place(path)
@@ -142,18 +141,10 @@ def provenance(
     runs: Sequence[dict[str, Any]],
     postprocessing: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, Any]:
-    """How labels were made: plain values, ready for JSON.
+    """The provenance of labels as plain values for JSON.
 
-    Parameters
-    ----------
-    case : Case
-        What was segmented.
-    settings : Settings
-        How.
-    runs : sequence of dict
-        Records of the runs, in the order they were made. Tiles and seconds are their sums.
-    postprocessing : sequence, optional
-        Values of which only the largest component was kept, step by step; None where not asked for.
+    `runs` are the records of the runs in order; tiles and seconds are added up over them. `postprocessing` lists, step
+    by step, the label values of which only the largest component was kept; None if it was not asked for.
     """
     seconds: Counter[str] = Counter()
     for run in runs:

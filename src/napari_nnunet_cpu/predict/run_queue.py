@@ -1,7 +1,7 @@
-"""Whose turn it is: of the runs of one process, one computes at a time.
+"""The queue of the runs of one process: one run computes at a time.
 
-Two at once would each get half of the cores and need the memory of both. Whoever drives runs in threads takes
-turns, as the viewer does; `segment` and `Run` take none, so that a script pays nothing and can't wait for itself.
+The reason is that two runs at once would each get half of the cores and need the memory of both. The viewer queues its
+runs. `segment` and `Run` do not, so a script has no overhead and can't wait for itself.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from napari_nnunet_cpu.predict.passes.stop import Stop, never
 
 Step = TypeVar("Step")
 
-_ASKED_EVERY = 0.25  # seconds between two looks at should_stop, which can't wake a thread that waits
+_ASKED_EVERY = 0.25  # seconds between calls of should_stop, because it can't wake a waiting thread
 
 
 class RunQueue:
-    """Gives turns: the highest priority first, and within one those who came first.
+    """Gives out turns by priority, and within a priority in order of arrival.
 
-    A turn is its thread's. Taking one in the thread that has it joins it, and never waits: a cascade's stages are
-    one turn, and so are two runs that one thread goes through by turns.
+    A turn belongs to a thread. A thread that has the turn never waits for another one but joins its own, because the
+    stages of a cascade, or two runs that alternate in one thread, would otherwise block each other.
     """
 
     def __init__(self) -> None:
@@ -36,156 +36,128 @@ class RunQueue:
     def taking(
         self, priority: int = 0, should_stop: Stop = never, part: str = ""
     ) -> Generator[Waiting, None, Ticket | None]:
-        """Wait until it is this thread's turn. Closing the generator leaves the line.
+        """Wait for the turn of this thread. Closing the generator leaves the queue.
 
-        Parameters
-        ----------
-        priority : int, optional
-            Higher goes first; below 0 is for what nobody waits for.
-        should_stop : callable, optional
-            Asked a few times a second; once it says yes nobody waits any longer.
-        part : str, optional
-            What the events say is waiting.
-
-        Yields
-        ------
-        Waiting
-            When it has to wait, and whenever another number of runs is before it.
-
-        Returns
-        -------
-        Ticket or None
-            Held, to be used as a context manager at once; None when it was stopped.
+        A higher `priority` goes first; background runs have one below 0. `should_stop` is asked a few times a second
+        and ends the wait. Yields `Waiting`, with `part` as its name, whenever the number of runs ahead changes.
+        Returns the ticket, which must be used as a context manager at once, or None if stopped.
         """
         with self._changed:
             self._came += 1
-            turn = Ticket(self, priority, self._came)
-            self._line.append(turn)
+            ticket = Ticket(self, priority, self._came)
+            self._line.append(ticket)
         told = 0
         try:
-            while ahead := self._try(turn):
+            while ahead := self._try(ticket):
                 if should_stop():
                     return None
                 if ahead != told:
                     told = ahead
                     yield Waiting(part, ahead)
                 else:
-                    self._sleep(turn, ahead)
+                    self._sleep(ticket, ahead)
         finally:
-            self._leave(turn)
-        return turn.joined or turn
+            self._leave(ticket)
+        return ticket.joined or ticket
 
     def in_turn(
         self, steps: Generator[Step, None, None], should_stop: Stop = never, priority: int = 0
     ) -> Generator[Step | Waiting, None, None]:
-        """Go through the steps of a run when its turn comes, and let runs of higher priority in between two steps.
+        """Compute the steps of a run in its turn, pausing between two steps for runs of higher priority.
 
-        Parameters
-        ----------
-        steps : generator
-            The steps, as `Segmentation.steps` gives them; begun with the turn, closed in any case.
-        should_stop : callable, optional
-            Asked while the run waits.
-        priority : int, optional
-            As in `taking`.
-
-        Yields
-        ------
-        object or Waiting
-            The steps, and how many runs are ahead while the run waits.
+        `steps` are those of `Segmentation.steps`; they start when the turn comes and are closed in any case.
+        `should_stop` is asked while the run waits. Yields the events of the steps, and `Waiting` while it waits.
         """
         with closing(steps):
-            turn = yield from self.taking(priority, should_stop)
-            if turn is None:
+            ticket = yield from self.taking(priority, should_stop)
+            if ticket is None:
                 return
-            with turn, closing(steps):  # so that the next run begins after this one has cleaned up
+            with ticket, closing(steps):  # closed first, because the next run must start after the cleanup
                 for step in steps:
                     yield step
-                    if wanting := turn.wanted:
+                    if wanting := ticket.wanted:
                         yield Waiting("", wanting)
-                    if not turn.pause_if_wanted(should_stop):
+                    if not ticket.pause_if_wanted(should_stop):
                         return
 
-    def _try(self, turn: Ticket) -> int:
-        """Take the turn if nobody is before it; how many are."""
+    def _try(self, ticket: Ticket) -> int:
+        """Take the turn if no run is ahead; returns the number of runs ahead."""
         with self._changed:
-            turn.thread = threading.get_ident()
-            if self._holder is not None and self._holder.thread == turn.thread:
-                turn.joined = self._holder
+            ticket.thread = threading.get_ident()
+            if self._holder is not None and self._holder.thread == ticket.thread:
+                ticket.joined = self._holder
                 self._holder.holds += 1
                 return 0
-            ahead = self._ahead(turn)
+            ahead = self._ahead(ticket)
             if ahead == 0:
-                self._holder = turn
-                self._line.remove(turn)
+                self._holder = ticket
+                self._line.remove(ticket)
             return ahead
 
-    def _ahead(self, turn: Ticket) -> int:
-        # One that its own thread has left in the line can't go on before this one does.
-        line = sum(other.place < turn.place and other.thread != turn.thread for other in self._line)
+    def _ahead(self, ticket: Ticket) -> int:
+        # Without paused tickets of the same thread, because these can't continue before this one.
+        line = sum(other.place < ticket.place and other.thread != ticket.thread for other in self._line)
         return (self._holder is not None) + line
 
-    def _sleep(self, turn: Ticket, ahead: int) -> None:
-        """Until another number of runs is before the turn, or it is time to ask whether to stop."""
+    def _sleep(self, ticket: Ticket, ahead: int) -> None:
+        """Sleep until the number of runs ahead changes, or until `should_stop` is due."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ahead(turn) != ahead, timeout=_ASKED_EVERY)
+            self._changed.wait_for(lambda: self._ahead(ticket) != ahead, timeout=_ASKED_EVERY)
 
-    def _leave(self, turn: Ticket) -> None:
-        """Out of the line, unless it is out because it is its turn."""
+    def _leave(self, ticket: Ticket) -> None:
+        """Leave the queue, unless the ticket already left it by taking the turn."""
         with self._changed:
-            if turn in self._line:
-                self._line.remove(turn)
+            if ticket in self._line:
+                self._line.remove(ticket)
                 self._changed.notify_all()
 
-    def _wanting(self, turn: Ticket) -> int:
+    def _wanting(self, ticket: Ticket) -> int:
         with self._changed:
-            return sum(other.priority > turn.priority and other.thread != turn.thread for other in self._line)
+            return sum(other.priority > ticket.priority and other.thread != ticket.thread for other in self._line)
 
-    def _pause(self, turn: Ticket, should_stop: Stop) -> bool:
+    def _pause(self, ticket: Ticket, should_stop: Stop) -> bool:
         with self._changed:
-            if self._holder is not turn or not self._wanting(turn):
-                return self._holder is turn
+            if self._holder is not ticket or not self._wanting(ticket):
+                return self._holder is ticket
             self._holder = None
-            self._line.append(turn)
+            self._line.append(ticket)
             self._changed.notify_all()
         try:
-            while ahead := self._try(turn):
+            while ahead := self._try(ticket):
                 if should_stop():
                     return False
-                self._sleep(turn, ahead)
+                self._sleep(ticket, ahead)
         finally:
-            self._leave(turn)
+            self._leave(ticket)
         return True
 
-    def _release(self, turn: Ticket) -> None:
+    def _release(self, ticket: Ticket) -> None:
         with self._changed:
-            turn.holds -= 1
-            if turn.holds == 0 and self._holder is turn:
+            ticket.holds -= 1
+            if ticket.holds == 0 and self._holder is ticket:
                 self._holder = None
                 self._changed.notify_all()
 
 
 class Ticket:
-    """A turn, from the line on; once it is held, a context manager that gives it back.
-
-    `RunQueue.taking` makes it.
+    """A place in the queue, made by `RunQueue.taking`; as a context manager it gives the turn back.
 
     Attributes
     ----------
     priority : int
         Higher goes first.
     place : tuple of int
-        Where it is in the line: the lowest is next.
+        Position in the queue; the lowest is next.
     thread : int
-        Whose it is.
+        Identifier of the thread that the ticket belongs to.
     holds : int
-        How often that thread took it, and has to give it back.
+        How often the thread took the turn and has not given it back.
     joined : Ticket or None
-        The turn that the thread had already, which is held in place of this one.
+        The ticket that the thread already had, which counts instead of this one.
     """
 
-    def __init__(self, turns: RunQueue, priority: int, number: int) -> None:
-        self._turns = turns
+    def __init__(self, queue: RunQueue, priority: int, number: int) -> None:
+        self._queue = queue
         self.priority = priority
         self.place = (-priority, number)
         self.thread = threading.get_ident()
@@ -194,23 +166,16 @@ class Ticket:
 
     @property
     def wanted(self) -> int:
-        """How many runs of a higher priority wait for it."""
-        return self._turns._wanting(self)
+        """Number of waiting runs with a higher priority."""
+        return self._queue._wanting(self)
 
     def pause_if_wanted(self, should_stop: Stop = never) -> bool:
-        """Let the runs of a higher priority that wait go first, between two tiles.
+        """Let waiting runs of a higher priority go first.
 
-        Parameters
-        ----------
-        should_stop : callable, optional
-            Asked a few times a second.
-
-        Returns
-        -------
-        bool
-            Whether to go on; False when it was stopped meanwhile, and the turn is not held any more.
+        `should_stop` is asked a few times a second. Returns whether to continue; if not, the run was stopped and has
+        lost its turn.
         """
-        return self._turns._pause(self, should_stop)
+        return self._queue._pause(self, should_stop)
 
     def __enter__(self) -> Ticket:
         return self
@@ -218,7 +183,7 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._turns._release(self)
+        self._queue._release(self)
 
 
-RUN_QUEUE = RunQueue()  # of this process
+RUN_QUEUE = RunQueue()  # the queue of this process

@@ -1,4 +1,4 @@
-"""Uncertainty about the labels of a run, measured beside them."""
+"""The uncertainty of the labels of a run, measured in the same run."""
 
 from __future__ import annotations
 
@@ -25,21 +25,10 @@ Uncertainty = npt.NDArray[np.float32]
 class RunUncertainty:
     """The uncertainty of one run.
 
-    Parameters
-    ----------
-    export : UncertaintyExport
-        Measures it.
-    model : TrainedModel
-        Its labels.
-    settings : Settings
-        Which kind.
-    geometry : Geometry
-        Where what was kept lies in the case.
-
     Attributes
     ----------
     final : numpy.ndarray
-        In the boxes that were settled; elsewhere 0. Shape of the case (Z, Y, X), float32.
+        The uncertainty in settled boxes, 0 elsewhere; shape of the case (Z, Y, X), float32.
     """
 
     def __init__(self, export: UncertaintyExport, model: TrainedModel, settings: Settings, geometry: Geometry) -> None:
@@ -50,15 +39,15 @@ class RunUncertainty:
         self.final: Uncertainty = np.zeros(geometry.case_shape, dtype=np.float32)
 
     def of_a_tile(self) -> Disagreement | None:
-        """What the passes of a tile are to be shown to; None where uncertainty is made of their mean."""
+        """A measure of the disagreement of a tile's passes; None for margin and entropy, which need their mean only."""
         return Disagreement(self._labels) if self._of_passes else None
 
     def settle(self, accumulator: Accumulator, box: Box) -> None:
-        """Measure the uncertainty in a box of what was kept, whose sums are complete."""
+        """Measure the uncertainty in a box of the cropped image whose sums are complete."""
         self._measure(accumulator, self.final, box)
 
     def now(self, accumulator: Accumulator, open_boxes: Iterable[Box]) -> Uncertainty:
-        """The uncertainty of what is computed so far, also in boxes that are not settled: shape of the case, a copy."""
+        """A copy of the uncertainty with the present values in the open boxes; shape of the case (Z, Y, X)."""
         found = self.final.copy()
         for box in open_boxes:
             self._measure(accumulator, found, box)
@@ -66,11 +55,11 @@ class RunUncertainty:
 
     def _measure(self, accumulator: Accumulator, whole: Uncertainty, box: Box) -> None:
         source = accumulator.extra_channels if self._of_passes else accumulator.logits
-        self._export.export(source, self._geometry.kept(whole), box)
+        self._export.export(source, self._geometry.crop(whole), box)
 
 
 def uncertainty_export(model: TrainedModel, settings: Settings, geometry: Geometry) -> UncertaintyExport | None:
-    """How the run measures uncertainty; None where it is not asked for."""
+    """The export that measures the uncertainty of a run; None if the settings do not ask for it."""
     return (
         None
         if settings.uncertainty is None
@@ -79,32 +68,23 @@ def uncertainty_export(model: TrainedModel, settings: Settings, geometry: Geomet
 
 
 def check_passes(settings: Settings, passes: int) -> None:
-    """Refuse a disagreement of one pass.
-
-    Raises
-    ------
-    SettingsError
-        When a tile has no other.
-    """
+    """Raise `SettingsError` if the settings ask for disagreement and a tile has only one pass."""
     if settings.uncertainty == "disagreement" and passes < 2:
         raise SettingsError(
-            "disagreement is that of folds and mirrored passes, and this run has one pass per tile: "
+            "disagreement compares folds and mirrored passes, but this run has one pass per tile: "
             "choose margin or entropy, mirror, or take a model with several folds"
         )
 
 
 def check_members(settings: Settings, members: Sequence[TrainedModel]) -> None:
-    """Refuse a disagreement that there will not be, before the first network runs.
+    """Check before the first run that disagreement can be measured.
 
-    Raises
-    ------
-    SettingsError
-        When the only model has one pass per tile, or when there are several models.
+    Raises `SettingsError` if a model has one pass per tile, or if there are several models.
     """
     if settings.uncertainty == "disagreement" and len(members) > 1:
         raise SettingsError(
-            "disagreement is that of one model's folds and mirrored passes, not of several models, whose "
-            "probabilities are averaged: choose margin or entropy"
+            "disagreement compares folds and mirrored passes of one model, but an ensemble averages the "
+            "probabilities of several: choose margin or entropy"
         )
     for model in members:
         check_passes(settings, passes_per_tile(model, settings))

@@ -129,7 +129,7 @@ class Geometry:
         """Shape of the whole image, case's axes."""
         return self.order.unpermute(self.full_shape)
 
-    def kept(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def crop(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Crop an array of the case (Z, Y, X): a view of shape `cropped_shape`, model's axes."""
         return self.order.apply(whole)[self.box.slices]
 
@@ -137,12 +137,12 @@ class Geometry:
         """The box, in the case, of a box in the cropped image."""
         return self.order.undo_box(box.moved(self.box.start), self.full_shape)
 
-    def kept_box(self, box: Box) -> Box | None:
+    def cropped_box(self, box: Box) -> Box | None:
         """The box, in the cropped image, of a box in the case; None if it lies outside the cropped image."""
         found = self.order.apply_box(box, self.case_shape).common(self.box)
         return None if found is None else found.seen_from(self.box.start)
 
-    def kept_point(self, point: Triple) -> Triple:
+    def cropped_point(self, point: Triple) -> Triple:
         """The voxel of the cropped image nearest to a voxel of the case."""
         voxel = self.order.apply_box(Box.at(point, (1, 1, 1)), self.case_shape).seen_from(self.box.start).start
         z, y, x = (min(max(place, 0), length - 1) for place, length in zip(voxel, self.cropped_shape, strict=True))
@@ -151,5 +151,5 @@ class Geometry:
     def place(self, cropped: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Put an array of shape `cropped_shape`, model's axes, into an array of the case (Z, Y, X), 0 around it."""
         whole = np.zeros(self.case_shape, dtype=cropped.dtype)
-        self.kept(whole)[...] = cropped
+        self.crop(whole)[...] = cropped
         return whole

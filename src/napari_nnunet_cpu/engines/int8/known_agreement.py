@@ -29,7 +29,7 @@ def hash_of_crops(crops: Iterable[npt.NDArray[np.float32]]) -> str:
 def recall_agreement(keys: Sequence[str], image: str) -> Agreement | None:
     """The agreement on an image, measured earlier on this computer; None if it is unknown.
 
-    `keys` name the networks in the cache; networks without an entry are those that this image would calibrate.
+    `keys` name the networks in the cache; a network without an entry would be calibrated with this image.
     `image` is its `hash_of_crops`.
     """
     document = recall(AGREEMENTS, _name(keys, image)) or {}

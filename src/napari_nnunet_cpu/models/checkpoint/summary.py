@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember
 from napari_nnunet_cpu.resources import installed_version
 
-_KIND = "cards"
-# Packages whose code checks a model: this one, and those that define its networks.
+_KIND = "checkpoint-summaries"
+# Packages whose code checks a model: this package, and the packages that define its networks.
 _CODE = ("napari-nnunet-cpu", "dynamic-network-architectures", "timm", "torch")
 
 

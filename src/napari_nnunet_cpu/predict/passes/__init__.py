@@ -1,4 +1,4 @@
-"""Passes through the network: patches, mirrored copies, and the sums of what they give."""
+"""Passes through the network: patches, mirrored passes, streams, and the sums of overlapping tiles."""
 
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels, extra_channels, sums_features

@@ -1,8 +1,8 @@
-"""Sums of overlapping tiles, in float32 buffers of our own.
+"""Weighted sums of overlapping tiles in float32.
 
 Source of the weights: `compute_gaussian` in nnU-Net `inference/sliding_window_prediction.py`.
-nnU-Net adds in float16, in place, in tensors that torch guards; here nothing but numpy arrays
-is ever written to, so no caller can meet "Inplace update to inference tensor".
+nnU-Net adds in float16 and in place, in tensors that torch guards. The sums here are numpy arrays,
+because writing to those can't raise "Inplace update to inference tensor".
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 
-# What is multiplied before it is added, voxels times channels: few enough to stay in the cache. Adding waits for
-# memory, so that more threads were no faster.
+# Products (voxels times channels) that are computed before they are added: few, because they must stay in the CPU's
+# cache. More threads were not faster, because adding waits for memory.
 _STRIP_PRODUCTS = 2**17
 
 
 class Accumulator:
-    """Takes what the network gives for tiles, and gives weighted sums back.
+    """The weighted sums of overlapping tiles.
 
-    It holds `depth` rows (places along the first axis) at a time. What was said to be needed no more makes room
-    for the rows of tiles further on, so that a window goes through the image, which holds less than all of it
-    when tiles come row by row.
+    The buffer holds `depth` rows (positions along the first axis) of the padded image at a time. Rows released with
+    `forget` are reused, so the buffer slides along the image if tiles come row by row.
 
     Parameters
     ----------
     grid : Grid
-        Says the shapes.
+        The grid of the tiles.
     channels : int
-        What tiles have: heads, or features.
+        Number of accumulated channels: heads or features.
     depth : int, optional
-        Rows of the padded image held at a time; all of them when None.
+        Rows of the padded image to hold at a time; all rows if None.
     on_disk : bool
-        Hold them in a file instead of in memory.
+        Hold the sums in a file instead of in memory.
     extra_channels : int
-        Further channels, not the network's, that are averaged with the same weights.
+        Further channels that do not come from the network, averaged with the same weights.
     layer : callable
-        Asked for what makes heads of the channels, once there are some; None where they are the heads.
+        Returns the layer that turns features into heads, or None if the channels are the heads. Called once tiles
+        are added, because the engine may not exist earlier.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class Accumulator:
         self._layer = layer
         self._channels = channels
         self._store = ScratchArray((channels + 1 + extra_channels, depth, y, x), on_disk)
-        self._sums = self._store.array  # of the channels; of 1, which is that of the weights; of what is beside
-        self._first = self._needed = 0  # the row that comes first in the arrays, and the first one still needed
+        self._sums = self._store.array  # the channels, then the weights, then the extra channels
+        self._first = self._needed = 0  # the first row in the buffer, and the first row still needed
 
     def holds(self, tile: Tile) -> bool:
-        """Whether there is room for the tile: its rows are not forgotten, and not too far ahead of those needed."""
+        """Whether the buffer has room for the tile: its rows are not forgotten and not too far ahead."""
         start = tile.start[0]
         return self._first <= start and start + tile.size[0] <= min(self._needed, start) + self._depth
 
     def add(self, tile: Tile, channels: Array, extra_channels: Sequence[Array] = ()) -> None:
-        """Add one tile, for which there is room: its channels (C, Z, Y, X), and those beside (Z, Y, X). They stay so.
+        """Add a tile that the buffer has room for: its channels (C, Z, Y, X) and extra channels (Z, Y, X).
 
-        That is done strip by strip, each of all channels, so that it matters little how these lie in memory.
+        The arrays are not changed. They are added in strips of all channels, because that is fast in any memory order.
         """
         if tile.start[0] + tile.size[0] > self._first + self._depth:
             self._move(min(self._needed, tile.start[0]))
@@ -84,28 +84,28 @@ class Accumulator:
             self._add_weighted(sums[None, *place], channel[None])
 
     def logits(self, box: Box) -> Logits:
-        """The sums in a box of the image, none of its rows forgotten: views, where they are all held."""
+        """The sums in a box of the image whose rows are not forgotten; views if the buffer holds all of them."""
         sums, weights = self._in_image(box)
         layer = self._layer()
         return Logits(sums[: self._channels + (layer is not None)], weights, self._store.release, layer)
 
     def extra_channels(self, box: Box) -> Logits:
-        """The sums of the channels that are not the network's, as `logits` gives those that are."""
+        """The sums of the extra channels in a box of the image, see `logits`."""
         sums, weights = self._in_image(box)
         return Logits(sums[self._channels + 1 :], weights, self._store.release)
 
     def _in_image(self, box: Box) -> tuple[Array, Array]:
-        """All sums in a box of the image, and those of the weights."""
+        """All sums in a box of the image, and the sums of the weights."""
         sums = self._held(box.moved(self._before))
-        missing = box.shape[0] - sums.shape[1]  # rows ahead of the window, where no tile lies yet
+        missing = box.shape[0] - sums.shape[1]  # rows ahead of the buffer, where no tile was added yet
         if missing:
             sums = np.pad(sums, ((0, 0), (0, missing), (0, 0), (0, 0)))
         return sums, sums[self._channels]
 
     def copy_of(self, box: Box) -> Array:
-        """All sums in a box of the padded image: (channels, weights and what is beside; Z, Y, X).
+        """A copy of all sums in a box of the padded image: (channels, weights and extra channels; Z, Y, X).
 
-        Rows that are forgotten are 0.
+        Forgotten rows are 0.
         """
         sums = self._held(box)
         forgotten = min(max(self._first - box.z[0], 0), box.shape[0])
@@ -114,7 +114,7 @@ class Accumulator:
         return copy
 
     def restore(self, box: Box, copy: Array) -> None:
-        """Put back what `copy_of` gave for a box; there must be room for its rows that are still needed."""
+        """Restore the result of `copy_of` for a box; the buffer must have room for the rows still needed."""
         if box.z[1] > self._first + self._depth:
             self._move(self._needed)
         sums = self._held(box)
@@ -122,21 +122,21 @@ class Accumulator:
         self._store.release()
 
     def forget(self, row: int) -> None:
-        """Say that no row of the padded image before this one is needed: they go when others need the room."""
+        """Release the rows of the padded image before this one; their memory is reused when other rows need it."""
         self._needed = max(row, self._first)
 
     @property
     def nbytes(self) -> int:
-        """Size of the sums, in memory or on disk."""
+        """Bytes of the sums, in memory or on disk."""
         return self._sums.nbytes
 
     @property
     def _depth(self) -> int:
-        """Rows that are held at a time."""
+        """Rows in the buffer."""
         return int(self._sums.shape[1])
 
     def _held(self, box: Box) -> Array:
-        """The sums in a box of the padded image, as far as its rows are held: a view."""
+        """A view of the sums in a box of the padded image, as far as the buffer holds its rows."""
         start, stop = (max(row - self._first, 0) for row in box.z)
         return self._sums[:, *box._replace(z=(start, stop)).slices]
 
@@ -153,28 +153,18 @@ class Accumulator:
             self._store.release()
 
     def _move(self, first: int) -> None:
-        """Let the rows held start with this one; those that come in are 0."""
+        """Move the buffer so that it starts with this row; new rows are 0."""
         by = min(first - self._first, self._depth)
-        for rows in self._sums:  # one by one: where source and target overlap numpy copies all
+        for rows in self._sums:  # channel by channel, because numpy copies overlapping sources as a whole
             rows[: len(rows) - by] = rows[by:]
             rows[len(rows) - by :] = 0
         self._first = first
 
 
 def gaussian_window(patch: Triple) -> Array:
-    """Weights of a tile: a Gaussian of an eighth of the patch, 10 in the middle, never 0.
+    """The weights of a tile, float32: a Gaussian with sigma an eighth of the patch, 10 in the middle, never 0.
 
-    They are rounded to float16, which nnU-Net does and which changes them by up to 0.05 %.
-
-    Parameters
-    ----------
-    patch : tuple of int
-        Voxels (Z, Y, X).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape `patch`, float32.
+    They are rounded to float16 as in nnU-Net, which changes them by up to 0.05 %.
     """
     impulse = np.zeros(patch)
     impulse[tuple(length // 2 for length in patch)] = 1

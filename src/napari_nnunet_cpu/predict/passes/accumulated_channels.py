@@ -1,4 +1,4 @@
-"""What is summed over tiles: logits, or the features that they are made of where there are fewer of these."""
+"""Choose the accumulated channels: logits, or features if there are fewer features than heads."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from napari_nnunet_cpu.settings import Settings
 
 
 def extra_channels(settings: Settings) -> int:
-    """How many channels are accumulated besides the network's: one for the disagreement of passes."""
+    """Number of accumulated channels that do not come from the network: one for the disagreement of passes."""
     return int(settings.uncertainty == "disagreement")
 
 
 def sums_features(model: TrainedModel, settings: Settings) -> bool:
-    """Whether features are summed, see `HeadLayer`.
+    """Whether features are accumulated, see `HeadLayer`.
 
-    Every fold has its own, and the disagreement of passes is measured on what each of them says in the end.
+    Not with several folds, because each has its own last layer, and not for disagreement, because that is measured
+    on the logits of every pass.
     """
     return len(model.folds) == 1 and not extra_channels(settings) and _features(model) < model.labels.heads
 
 
 def accumulated_channels(model: TrainedModel, settings: Settings, engine: Engine | None = None) -> int:
-    """How many sums there are; an engine that was given decides by itself what it gives."""
+    """Number of accumulated channels from the network; a given engine decides it alone."""
     if engine is not None:
         return model.labels.heads if engine.head_layer is None else engine.head_layer.features
     return _features(model) if sums_features(model, settings) else model.labels.heads
 
 
 def _features(model: TrainedModel) -> int:
-    """Those before the last layer; of others than U-Nets there are always as many as heads."""
+    """Number of features before the last layer; networks other than U-Nets count as having as many as heads."""
     architecture = model.architecture
     return architecture.features_per_stage[0] if isinstance(architecture, Architecture) else model.labels.heads

@@ -1,4 +1,4 @@
-"""How far the passes of a tile disagree: what their mean does not say of them."""
+"""Measure how much the passes of a tile disagree."""
 
 from __future__ import annotations
 
@@ -16,16 +16,11 @@ Array = npt.NDArray[np.float32]
 
 
 class Disagreement:
-    """The mutual information of label and pass: the entropy of the mean of the probabilities less their mean entropy.
+    """The mutual information of label and pass: the entropy of the mean probabilities minus their mean entropy.
 
-    It is 0 where all passes give the same probabilities, however unsure these are, and 1 where each is sure of another
-    label, or, of fewer labels than passes, where all labels have as many passes that are sure of them. Of regions it
-    is the mean.
-
-    Parameters
-    ----------
-    labels : Labels
-        What the heads mean.
+    It is 0 if all passes give the same probabilities, even uncertain ones. It is 1 if each pass is certain of another
+    label; with fewer labels than passes, if each label has equally many passes that are certain of it. For regions it
+    is the mean over regions.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -35,7 +30,7 @@ class Disagreement:
         self._entropies: Array | None = None
 
     def show(self, logits: Array) -> None:
-        """Show the logits (heads, ...) of the next pass, which are left as they are."""
+        """Add the logits (heads, ...) of the next pass, which are not changed."""
         probabilities = np.array(logits, dtype=np.float32, order="C")
         normalize(probabilities, self._labels)
         entropy = self._entropy(probabilities)
@@ -44,9 +39,9 @@ class Disagreement:
         self._total = probabilities if self._total is None else np.add(self._total, probabilities, out=probabilities)
 
     def value(self) -> Array:
-        """The disagreement of the passes shown, at least one: shape of a head, float32 in [0, 1]."""
+        """The disagreement of the passes so far, at least one: shape of a head, float32 in [0, 1]."""
         if self._total is None or self._entropies is None:
-            raise SettingsError("no pass was shown, so that there is nothing to disagree; show at least one")
+            raise SettingsError("disagreement needs at least one pass, but found none; show a pass first")
         count = np.float32(self._passes)
         regions = self._labels.region_values is not None
         most = math.log(2) * self._labels.heads if regions else math.log(max(min(self._labels.heads, self._passes), 2))
@@ -56,7 +51,7 @@ class Disagreement:
         return np.clip(found, 0, 1, out=found)
 
     def _entropy(self, probabilities: Array) -> Array:
-        """Of probabilities (heads, ...), in nats; of regions the sum."""
+        """The entropy of probabilities (heads, ...), in nats; for regions the sum over regions."""
         found = np.zeros(probabilities.shape[1:], dtype=np.float32)
         for head in probabilities:
             found += entr(head)

@@ -1,8 +1,8 @@
-"""Test-time mirroring: the mean over every combination of the model's axes, and over its folds.
+"""Test-time mirroring: the mean over every combination of the model's mirror axes, and over its folds.
 
 Source: `_internal_maybe_mirror_and_predict` and `predict_logits_from_preprocessed_data` in
-nnU-Net `inference/predict_from_raw_data.py`. All tiles have the same weights in every fold, so
-that the mean of the folds may be taken tile by tile.
+nnU-Net `inference/predict_from_raw_data.py`. The folds are averaged tile by tile, which equals nnU-Net's
+order because a tile has the same weights in every fold.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Array = npt.NDArray[np.float32]
 
 
 def mirrored_axes(model: TrainedModel, settings: Settings) -> tuple[int, ...]:
-    """The axes of the patch that a run mirrors: those that the model was trained for, where the settings ask for it."""
+    """The axes of the patch that a run mirrors: the model's mirror axes if the settings ask for mirroring."""
     return model.mirror_axes if settings.mirror else ()
 
 
 def passes_per_tile(model: TrainedModel, settings: Settings, folds: int | None = None) -> int:
-    """Folds times mirrored copies; an engine that was given may hold another number of folds than the model."""
+    """Passes of a tile: folds times mirrored passes. A given engine may have other `folds` than the model."""
     return (len(model.folds) if folds is None else folds) * int(2 ** len(mirrored_axes(model, settings)))
 
 
@@ -42,26 +42,13 @@ def mean_output(
     should_stop: Callable[[], bool],
     watch: Callable[[Array], None] | None = None,
 ) -> Array | None:
-    """Logits or features of one patch, averaged over folds and mirrored passes.
+    """Logits or features of one patch (C, *patch), averaged over folds and mirrored passes.
 
-    Parameters
-    ----------
-    engine : Engine
-        Computes one pass.
-    patch : numpy.ndarray
-        Shape (C, *patch).
-    mirror_axes : sequence of int
-        Axes of the patch (0 is the first after C) to mirror.
-    should_stop : callable
-        Asked before every pass.
-    watch : callable, optional
-        Shown the output (heads or features, *patch) of every pass, turned back, which is to be left as it is.
+    `mirror_axes` are axes of the patch, 0 being the first after C. `should_stop` is asked before every pass. `watch`
+    gets the output (heads or features, *patch) of every pass, mirrored back, and must not change it.
 
-    Returns
-    -------
-    numpy.ndarray or None
-        Shape (heads or features, *patch), float32; None when told to stop. It is the engine's own array where there
-        is but one pass, and then lasts until the next in the same thread.
+    Returns float32 of shape (heads or features, *patch), or None if stopped. After a single pass it is the engine's
+    own array, which is valid until the next pass in the same thread.
     """
     combinations = mirror_combinations(mirror_axes)
     passes = engine.folds * len(combinations)
@@ -74,7 +61,7 @@ def mean_output(
             output = np.flip(engine.forward(np.ascontiguousarray(np.flip(patch, axes)), fold), axes)
             if passes == 1:
                 return output
-            # A copy once, as it lies in memory, since the engine may overwrite what it gave; then in place.
+            # The first output is copied, because the engine may overwrite it; later ones are added in place.
             total = np.array(output, np.float32, order="K") if total is None else np.add(total, output, out=total)
             if watch is not None:
                 watch(output)

@@ -1,4 +1,4 @@
-"""Parts of the prepared image, as the network takes them: padded where they reach over its edge."""
+"""Cut patches from the prepared image, padded with zeros beyond its edge."""
 
 from __future__ import annotations
 
@@ -14,16 +14,9 @@ Array = npt.NDArray[np.float32]
 
 
 class Patches:
-    """The patches of an image that may be smaller than one: with zeros around it, which are never made as a whole.
+    """The patches of a prepared image (C, *grid.shape), float32.
 
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Prepared, shape (C, *grid.shape), float32.
-    grid : Grid
-        Says where the image lies in the padded one.
-    flat : bool
-        Whether the network takes slices (C, Y, X), not volumes.
+    The padded image is never made as a whole. With `flat` the network takes slices (C, Y, X) instead of volumes.
     """
 
     def __init__(self, image: Array, grid: Grid, flat: bool) -> None:
@@ -32,23 +25,13 @@ class Patches:
         self._flat = flat
 
     def of(self, tile: Tile) -> Array:
-        """The tile's part: shape (C, Z, Y, X), or (C, Y, X) for a network that takes slices; perhaps a view."""
+        """The patch of a tile: (C, Z, Y, X), or (C, Y, X) for a network of slices; a view if it needs no padding."""
         return self._part(tile.box)
 
     def spread(self, size: Sequence[int], most: int) -> Iterator[Array]:
-        """Parts of the image in an order that goes all over it.
+        """At most `most` parts of the image, spread over it in random order: contiguous, (C, *size).
 
-        Parameters
-        ----------
-        size : sequence of int
-            Of each part: (Z, Y, X), or (Y, X) for a network that takes slices; at most the patch.
-        most : int
-            At most so many.
-
-        Yields
-        ------
-        numpy.ndarray
-            Shape (C, *size), contiguous.
+        `size` is (Z, Y, X), or (Y, X) for a network of slices, and at most the patch.
         """
         for box in self._grid.spread(size, most):
             yield np.ascontiguousarray(self._part(box))
@@ -59,7 +42,7 @@ class Patches:
 
 
 def _padded(image: Array, grid: Grid, box: Box) -> Array:
-    """A part of the padded image (C, Z, Y, X): a view where it lies in the image."""
+    """A part (C, Z, Y, X) of the padded image; a view if it lies inside the image."""
     inside = box.common(grid.inside)
     if inside == box:
         return image[:, *box.seen_from(grid.before).slices]

@@ -1,12 +1,12 @@
-"""How whoever drives a run says that it should stop."""
+"""The callback that stops a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-Stop = Callable[[], bool]  # asked now and then, from threads of the run
+Stop = Callable[[], bool]  # called often, from any thread of the run; True stops the run
 
 
 def never() -> bool:
-    """Nobody stops it."""
+    """The default callback: never stop."""
     return False

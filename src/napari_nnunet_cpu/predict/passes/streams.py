@@ -1,4 +1,4 @@
-"""Tiles that are computed at the same time, each in a stream of its own."""
+"""Compute several tiles at the same time, each in a stream of its own."""
 
 from __future__ import annotations
 
@@ -20,24 +20,12 @@ Found = TypeVar("Found")
 def in_streams(
     items: Iterable[Item], work: Callable[[Item], Found], streams: int
 ) -> Generator[tuple[Item, Found], None, None]:
-    """Do the work of items, as many at a time as there are streams, and yield the results in the items' order.
+    """Apply `work` to items, as many at a time as there are streams, and yield (item, result) in the items' order.
 
-    A stream takes its next item when its last result was consumed, because the engine may overwrite that result. The
-    other streams compute meanwhile. Closing the iterator waits for the work that has begun.
-
-    Parameters
-    ----------
-    items : iterable
-        Asked for the next one in the calling thread.
-    work : callable
-        Called in a thread of the stream, or in the calling one where that is the only stream.
-    streams : int
-        At least 1.
-
-    Yields
-    ------
-    item, found
-        What was to be done, and what the work gave. Its errors are raised here.
+    A stream takes its next item after its last result was consumed, because the engine may overwrite that result. The
+    other streams compute meanwhile. The next item is fetched in the calling thread. `work` runs in the threads of the
+    streams, or with one stream in the calling thread; its errors are raised here. Closing the generator waits for work
+    that has begun.
     """
     if streams == 1:
         for item in items:
@@ -57,14 +45,9 @@ def in_streams(
 
 
 class PauseGate:
-    """Tells the work in streams before every step whether to stop, and holds it while nobody takes its results.
+    """A gate before every pass: it stops the streams if `should_stop` says so, and pauses them while it is shut.
 
-    As a context manager it tells the streams at its end to stop, whether it was open or shut.
-
-    Parameters
-    ----------
-    should_stop : callable
-        Says, too, that they should.
+    It is a context manager, at whose end the streams stop, whether the gate is open or shut.
     """
 
     def __init__(self, should_stop: Stop) -> None:
@@ -74,13 +57,13 @@ class PauseGate:
         self._left = False
 
     def stops(self) -> bool:
-        """Whether to stop, once the gate is open."""
+        """Wait until the gate is open; then tell whether to stop."""
         self._open.wait()
         return self._left or self._should_stop()
 
     @contextmanager
     def shut(self) -> Iterator[None]:
-        """Let nothing through inside the block; an error leaves it shut, until the end of the gate itself."""
+        """Keep the gate shut during the block; after an error it stays shut until the gate itself ends."""
         self._open.clear()
         yield
         self._open.set()

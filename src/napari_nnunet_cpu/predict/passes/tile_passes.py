@@ -1,4 +1,4 @@
-"""All passes of a tile: its patch through every fold and mirrored copy, averaged."""
+"""All passes of a tile, averaged: its patch through every fold, mirrored or not."""
 
 from __future__ import annotations
 
@@ -23,18 +23,8 @@ Channels = tuple[Array, list[Array]]
 class TilePasses:
     """Computes the channels of tiles.
 
-    Attributes
-    ----------
-    engine : Engine
-        Computes one pass.
-    patches : Patches
-        Of the prepared image.
-    mirror_axes : sequence of int
-        Axes of the patch to mirror.
-    disagreement : callable
-        Gives what measures how far the passes of a tile disagree; None where nobody asks for it.
-    should_stop : callable
-        Asked before every pass.
+    `mirror_axes` are axes of the patch, `should_stop` is asked before every pass, and `disagreement` makes the measure
+    for a tile, or returns None if the settings do not ask for it.
     """
 
     engine: Engine
@@ -44,7 +34,7 @@ class TilePasses:
     should_stop: Stop
 
     def of(self, tile: Tile) -> Channels | None:
-        """Logits or features (C, Z, Y, X) of a tile, and its disagreement (Z, Y, X) if measured; None when stopped."""
+        """Logits or features (C, Z, Y, X) of a tile, and its disagreement (Z, Y, X) if measured; None if stopped."""
         measure = self.disagreement()
         watch = None if measure is None else measure.show
         mean = mean_output(self.engine, self.patches.of(tile), self.mirror_axes, self.should_stop, watch)

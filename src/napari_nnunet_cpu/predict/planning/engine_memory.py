@@ -47,11 +47,11 @@ def engine_bytes(model: TrainedModel, settings: Settings, channels: int, streams
     if isinstance(architecture, Architecture):
         work = layers(architecture, model.input_channels, model.labels.heads, model.configuration.patch_size)
         weights, features = 4 * sum(layer.weights for layer in work), architecture.features_per_stage[0]
-    else:  # a transformer, whose few feature maps are small
+    else:  # a transformer: its few feature maps are small
         weights, features = model.checkpoints[0].stat().st_size, model.input_channels
     library, copies = memory.library, memory.copies
     if is_first_load(model, settings):
         library, copies = library + memory.first_library, copies + memory.first_copies
-    # The channels once more, as the network itself lays them out. One stream gives back what another fold took.
+    # The output channels count too, in the network's own layout. With one stream, folds reuse each other's memory.
     at_a_time = streams if streams == 1 else streams * len(model.folds)
     return int(library + len(model.folds) * copies * weights + 4 * at_a_time * patch * (maps * features + channels))

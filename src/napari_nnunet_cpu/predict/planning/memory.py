@@ -1,4 +1,4 @@
-"""How much memory a run takes, and how it keeps to what it may take."""
+"""Plan the memory of a run, so that it stays in its budget."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from napari_nnunet_cpu.settings import Settings
 
 Kind = Literal["dense", "rows", "disk"]
 
-# Of the free memory, where no budget is given: other programs live on, and files are cached.
+# The default budget as a share of the free memory, because other programs and the file cache need memory too.
 _SHARE_OF_FREE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """What a run holds at a time.
+    """The way a run stays in its budget.
 
     Attributes
     ----------
     kind : {"dense", "rows", "disk"}
-        Sums of the whole image in memory; of as many rows as tiles overlap, so that tiles must come row by row;
-        or of the whole image in a file.
+        Holds the sums of all tiles in memory; of a few rows, so that tiles must come row by row; or of all tiles in a
+        file.
     depth : int
-        Rows of the sums.
+        Rows of the sums that are held at a time.
     probabilities_on_disk : bool
-        Where the probabilities are, if any are kept.
+        Whether probabilities, if asked for, are in a file.
     streams : int
-        Passes through the network at a time.
+        Passes through the network at the same time.
     bytes : int
-        Memory at the peak of the run, on top of what the process held before, about.
+        Estimated peak memory of the run, on top of the memory that the process holds already.
     """
 
     kind: Kind
@@ -57,7 +57,7 @@ class MemoryPlan:
 
 
 def budget_bytes(settings: Settings) -> int:
-    """Memory that a run may take: as the settings say, or most of what is free now."""
+    """The budget of a run: the settings' memory, or most of the memory that is free now."""
     return settings.memory or int(_SHARE_OF_FREE * free_memory_bytes())
 
 
@@ -73,28 +73,28 @@ def plan_memory(
     channels: int,
     tiles: int,
 ) -> MemoryPlan:
-    """The first plan that fits the budget in bytes. If none does, the smallest.
+    """The first plan that fits the budget in bytes, or the smallest plan if none fits.
 
-    Where tiles come row by row only rows are held, which costs nothing, or all of them on disk; where they come in any
-    order all must be held. So many channels of so many tiles are summed. Sums in memory are worth more than passes at a
-    time.
+    If tiles come row by row, the run holds a few rows, at no cost, or all rows on disk; `any_order` needs all rows. The
+    plans are ordered so that sums move to disk only after the number of streams was reduced. `channels` is the number
+    of accumulated channels, and `tiles` the number of chosen tiles.
     """
     starts = (grid.covering if settings.cover else grid.starts)[0]
     whole, window = grid.padded[0], window_depth(grid, export, geometry.cropped_shape[0], starts)
     plane = 4 * prod(grid.padded[1:])
     row = plane * (channels + extra_channels(settings) + 1)
-    # Of sums on disk those are in memory that are read: some rows of all at a time, or of one head and its mean.
+    # Sums on disk need memory while they are read: a few rows of all channels, or one head and its weighted mean.
     read = row * min(window, SLAB_LOGITS * 4 // row + 2) if isinstance(export, LinearExport) else 2 * plane * window
     sums: list[tuple[Kind, int, int]] = [("dense", whole, row * whole), ("disk", whole, read)]
     if window < whole and not any_order:
         sums[0] = ("rows", window, row * window)
-    # Probabilities go to disk first, which are written once; sums are written again and again.
+    # Probabilities go to disk before sums, because they are written once, but sums with every tile.
     kept = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
     preparing, predicting = _peaks(case, model, geometry)
     uncertainty = uncertainty_export(model, settings, geometry)
     if uncertainty is None:
         predicting += export.working_bytes
-    else:  # which is measured after the labels, kept, and copied for the result
+    else:  # uncertainty is measured after the labels, and held twice, because the result is a copy
         predicting += max(export.working_bytes, uncertainty.working_bytes) + 2 * 4 * prod(case.shape)
     passes = {
         streams: streams * _tile_bytes(model, settings, channels) + engine_bytes(model, settings, channels, streams)
@@ -111,35 +111,29 @@ def plan_memory(
 
 
 def check_budget(plan: MemoryPlan, budget: int, case: Case, settings: Settings) -> None:
-    """Refuse a run whose plan, the smallest there is, does not fit.
-
-    Raises
-    ------
-    MemoryBudgetError
-        With what is needed.
-    """
+    """Raise `MemoryBudgetError`, with the memory needed, if even the smallest plan exceeds the budget."""
     if plan.bytes > budget:
-        allowed = "are free to be taken" if settings.memory is None else "are allowed"
+        allowed = "are free" if settings.memory is None else "are allowed"
         raise MemoryBudgetError(
-            f"{case.name} needs about {size(plan.bytes)} of memory with this model, {size(budget)} {allowed}: "
+            f"{case.name} needs about {size(plan.bytes)} of memory with this model, but {size(budget)} {allowed}: "
             "close other programs, allow more memory, or cut the image"
         )
 
 
 def _peaks(case: Case, model: TrainedModel, geometry: Geometry) -> tuple[int, int]:
-    """Memory while the image is prepared, and while tiles are computed but for passes, sums and probabilities."""
+    """Peak bytes of preparation, and bytes held during prediction besides passes, sums and probabilities."""
     image = 4 * model.input_channels * prod(geometry.shape)
-    # A channel as float32, and on its way to another grid.
+    # One channel as float32, and twice while it is resampled.
     preparing = image + 4 * prod(case.shape) + 2 * 4 * max(prod(geometry.shape), prod(geometry.cropped_shape))
     return preparing, image + 2 * np.dtype(model.labels.dtype).itemsize * prod(case.shape)
 
 
 def _tile_bytes(model: TrainedModel, settings: Settings, channels: int) -> int:
-    """Memory of a tile at hand."""
+    """Bytes of the arrays of one tile during a pass."""
     patch = 4 * prod(model.configuration.patch_size)
-    # The patch and its mirror image, what the engine gives and, of several passes, their mean.
+    # The patch, its mirror image, the engine's output and, for several passes, their sum.
     several = len(model.folds) > 1 or (settings.mirror and model.mirror_axes)
     arrays = 2 * model.input_channels + (2 if several else 1) * channels
-    if extra_channels(settings):  # the probabilities of a pass, their sum or mean, and entropies
+    if extra_channels(settings):  # probabilities of a pass, their sum or mean, and entropies
         arrays += 2 * model.labels.heads + 4
     return patch * arrays

@@ -1,4 +1,4 @@
-"""What a run is going to do: which tiles, how labels are made, what is held in memory, and what that costs."""
+"""Plan a run: its grid, tiles, label export, memory and cost."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Estimate:
     tiles : int
         Tiles of all runs; fewer if the image is cropped.
     passes : int
-        Times a network is run: tiles, times mirrored copies, times folds.
+        Passes through networks: tiles, times mirrored passes, times folds.
     seconds : float or None
-        On this computer: as earlier runs took, else predicted; None where neither is possible.
+        Time on this computer, from earlier runs or else predicted; None if neither is possible.
     bytes : int
-        Memory at the peak, on top of what the process holds before, about.
+        Estimated peak memory, on top of the memory that the process holds already.
     plan : {"dense", "rows", "disk"}
-        What is held at a time of the sums, see `MemoryPlan`; of several runs that of the largest.
+        Where the sums are held, see `MemoryPlan`; for several runs, the plan of the largest.
     """
 
     tiles: int
@@ -51,20 +51,20 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run before anything of its size is made.
+    """The plan of a run, made before any large array.
 
     Attributes
     ----------
     grid : Grid
-        The sliding window over the prepared image.
+        The tiles over the prepared image.
     export : LabelExport
-        How labels are made.
+        Turns logits into labels.
     tiles : tuple of Tile
-        Those that the settings choose, in grid order.
+        The chosen tiles, in grid order.
     budget : int
-        Bytes that the run may take.
+        Bytes that the run may use.
     memory : MemoryPlan
-        What is held at a time; it may exceed the budget, see `check_budget`.
+        The plan for the memory; it may exceed the budget, see `check_budget`.
     estimate : Estimate
         The cost.
     """
@@ -80,25 +80,10 @@ class RunPlan:
 def plan_run(
     case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, channels: int, any_order: bool
 ) -> RunPlan:
-    """Plan one run.
+    """Plan one run; `channels` is the number of accumulated channels, `any_order` whether tiles come in any order.
 
-    Parameters
-    ----------
-    case, model, settings
-        As `Run` takes them.
-    geometry : Geometry
-        Where the image lies for the model.
-    channels : int
-        How many are summed.
-    any_order : bool
-        Whether tiles may come in any order.
-
-    Raises
-    ------
-    ModelError
-        When the plans do not lead back to the image.
-    SettingsError
-        When the box reaches out of the case.
+    Raises `ModelError` if the resampling of the plans can't lead back to the image, and `SettingsError` if the box
+    exceeds the image.
     """
     grid = Grid.for_image(geometry.shape, model.configuration.patch_size, settings.step)
     export = export_of(model, settings, geometry)
@@ -113,7 +98,7 @@ def plan_run(
 
 
 def export_of(model: TrainedModel, settings: Settings, geometry: Geometry) -> LabelExport:
-    """How the run makes labels: from logits, or by way of probabilities where they are asked for."""
+    """The label export of a run: from probabilities if the settings ask for them, else from logits."""
     if settings.probabilities:
         return ProbabilityExport(model, geometry)
     return label_export(model, geometry, threads_of(settings))

@@ -66,7 +66,7 @@ class Times:
 
     @classmethod
     def measured(cls, seconds: dict[str, float], work: Work) -> Times:
-        """The times of a run that took so many seconds for each stage."""
+        """The times of a run, from its seconds per stage."""
         return cls(
             seconds.get("load", 0.0),
             seconds["prepare"] / work.prepared,

@@ -1,4 +1,4 @@
-"""Runs that outlive their process: saved while they go on, found and resumed later."""
+"""Save a run while it computes, find saved runs, and resume them in a later process."""
 
 from napari_nnunet_cpu.predict.resume.identity import describe_run, identity_of
 from napari_nnunet_cpu.predict.resume.run_file import RunFile

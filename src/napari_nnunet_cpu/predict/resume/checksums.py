@@ -1,4 +1,4 @@
-"""Checksums of what the file of a run holds: one for every entry, and one over all of them."""
+"""Checksums of a run file: one for every entry, and one for all entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def checks_of(database: sqlite3.Connection) -> dict[tuple[str, str], int]:
-    """The checksums of all that is saved, which is read for it."""
+    """Read all entries of a run file and compute their checksums, by table and key."""
     checks = {
         ("tiles", str(number)): check_of("tiles", number) for (number,) in database.execute("SELECT * FROM tiles")
     }
@@ -21,10 +21,10 @@ def checks_of(database: sqlite3.Connection) -> dict[tuple[str, str], int]:
 
 
 def check_of(*key: Any, data: Any = b"") -> int:
-    """That of one entry: what it is named by, and its data."""
+    """The CRC-32 of one entry: its key and its data."""
     return zlib.crc32(data, zlib.crc32(" ".join(map(str, key)).encode()))
 
 
 def checksum_of(checks: Mapping[tuple[str, str], int]) -> int:
-    """One number for all of them, in whatever order."""
+    """One number for all checksums, independent of their order."""
     return sum(checks.values())

@@ -1,4 +1,4 @@
-"""What the sums of a run depend on: the image, the network, and the settings that are not a choice of tiles."""
+"""The identity of a run: everything its sums depend on, that is image, network and settings other than its tiles."""
 
 from __future__ import annotations
 
@@ -21,20 +21,11 @@ _SETTINGS = ("engine", "device", "precision", "agreement", "step", "mirror", "un
 def identity_of(
     case: Case, model: TrainedModel, settings: Settings, first_stage: npt.NDArray[Any] | None, channels: int
 ) -> dict[str, Any]:
-    """Plain values that are equal for two runs whose sums are.
+    """Plain values that are equal for two runs if their sums are equal.
 
-    Parameters
-    ----------
-    case : Case
-        Every voxel counts.
-    model : TrainedModel
-        Its plans and weights count, not where it lies.
-    settings : Settings
-        What chooses tiles does not count, nor what only costs time. Uncertainty does, which may be a sum of its own.
-    first_stage : numpy.ndarray, optional
-        For a cascade: labels of its first stage, shape of the case (Z, Y, X).
-    channels : int
-        How many sums there are.
+    Left out are the folder of the model, and settings that choose tiles or only affect time. `uncertainty` is part of
+    it, because disagreement adds a channel to the sums. `first_stage` are the labels of a cascade's first stage, with
+    the shape of the case (Z, Y, X), and `channels` is the number of accumulated channels.
     """
     chosen = settings.as_dict()
     return {
@@ -50,14 +41,14 @@ def identity_of(
         "accumulated_channels": channels,
         "first_stage": None if first_stage is None else _hash(first_stage),
         "settings": {name: chosen[name] for name in _SETTINGS},
-        # In a folder that several computers use: some would answer the same settings in float32.
+        # Because computers that share the folder may compute the same settings in float32.
         "int8": settings.precision == "int8" and int8_is_fast(),
         "versions": {name: installed_version(name) for name in _VERSIONS_OF},
     }
 
 
 def describe_run(file: RunFile, case: Case, model: TrainedModel, tiles: int, in_rows: bool) -> None:
-    """Write into a run file what it is of, for people and for `saved_runs`."""
+    """Describe the run in its file, for people and for `saved_runs`."""
     file.describe(
         {
             "image": case.name,
@@ -72,6 +63,6 @@ def describe_run(file: RunFile, case: Case, model: TrainedModel, tiles: int, in_
 
 def _hash(array: npt.NDArray[Any]) -> str:
     found = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    for plane in array:  # one at a time, since they may have to be copied
+    for plane in array:  # plane by plane, because each may have to be copied
         found.update(np.ascontiguousarray(plane).data)
     return found.hexdigest()

@@ -1,8 +1,7 @@
-"""Where a run keeps what is computed while it goes on: one database file per run, in a folder that may hold many.
+"""The run file: an SQLite database that saves one run while it computes, in a folder of run files.
 
-SQLite writes all of a save or nothing, whenever the process ends, and a full disk leaves the last save as it was.
-Against the end of the machine itself there is a checksum over everything, without which each save would have to
-wait for the disk.
+SQLite writes a save as a whole or not at all, even if the process is killed, and a full disk leaves the last save
+intact. A checksum over all entries detects files damaged by a power failure, so that a save need not wait for the disk.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from napari_nnunet_cpu.json_cache import hash_of
 from napari_nnunet_cpu.predict.resume.checksums import check_of, checks_of, checksum_of
 
 Array = npt.NDArray[Any]
-_Write = Callable[[str, tuple[Any, ...]], object]  # executes a statement with its values
+_Write = Callable[[str, tuple[Any, ...]], object]  # executes an SQL statement with its values
 
-MARK = 0x6E6E5543  # SQLite's application_id, by which a file is known to be ours
-LAYOUT = 2  # of the tables below; a file of another one is begun anew
+MARK = 0x6E6E5543  # SQLite's application_id, which marks our files
+LAYOUT = 2  # version of the tables below; files of another version are replaced
 _TABLES = """
 CREATE TABLE run (identity TEXT NOT NULL, about TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE tiles (number INTEGER PRIMARY KEY);
 CREATE TABLE labels (box TEXT PRIMARY KEY, dtype TEXT NOT NULL, data BLOB NOT NULL);
 CREATE TABLE sums (box TEXT NOT NULL, head INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (box, head));
 """
-# What another process may be the reason of, or the disk: a file that can't be used now may be well all the same.
+# Errors caused by another process or the disk; the file may be intact.
 _NO_FAULT_OF_THE_FILE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -48,35 +47,29 @@ _NO_FAULT_OF_THE_FILE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
 }
-_WAIT_SECONDS = 0.5  # for somebody who just looks what is there
+_WAIT_SECONDS = 0.5  # for another process that is listing the saved runs
 _OLD_SECONDS = 30 * 24 * 3600.0
 _NAME = re.compile(r"[0-9a-f]{16}\.run")
 _ENDINGS = ("", "-journal")
 
 
 class RunFile:
-    """The file of one run. Where it can't be opened or written the run goes on without being saved.
+    """The file of one run. If it can't be opened or written, the run continues without being saved.
 
-    It is locked against other processes until it is closed. One thread at a time may use it. Files of runs that
-    nobody went on with for 30 days are removed from the folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Made if it is not there.
-    identity : mapping
-        Plain values on which all that is saved depends. The file is named by their hash and holds them.
+    The file is locked against other processes until it is closed. One thread at a time may use it. It is made in
+    `folder`, which is created if needed, and named after the hash of `identity`, see `identity_of`. Files in the folder
+    that were not used for 30 days are removed.
 
     Attributes
     ----------
     path : Path
         The file.
     problem : str or None
-        Why nothing is saved, for people; None while all is well.
+        Why the run is not saved, for people; None if it is saved.
     tiles : frozenset of int
-        Indices of the tiles that were saved when it was opened.
+        Indices of the tiles that were saved when the file was opened.
     about : dict
-        What was last told to `describe`; empty where it was begun now.
+        The last description, see `describe`; empty in a new file.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -85,7 +78,7 @@ class RunFile:
         self.tiles: frozenset[int] = frozenset()
         self.about: dict[str, Any] = {}
         self._database: sqlite3.Connection | None = None
-        self._checks: dict[tuple[str, str], int] = {}  # checksums of what is saved, by its table and key
+        self._checks: dict[tuple[str, str], int] = {}  # checksums of the saved entries, by table and key
         document = json.dumps(identity, sort_keys=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -102,22 +95,22 @@ class RunFile:
 
     @property
     def has_labels(self) -> bool:
-        """Whether labels are saved, and the sums that they were made of may be gone."""
+        """Whether labels are saved; then the sums that they were made from may be removed."""
         return any(table == "labels" for table, _ in self._checks)
 
     def describe(self, about: Mapping[str, Any]) -> None:
-        """Keep plain values that say what the run is, for those who look what is there."""
+        """Store plain values that describe the run to people and to `saved_runs`."""
         self.about = dict(about)
         self._write(lambda write: write("UPDATE run SET about = ?", (json.dumps(self.about),)))
 
     def labels(self) -> Iterator[tuple[Box, Array]]:
-        """Boxes of labels that need no tile any more, shape (Z, Y, X) each."""
+        """The saved final labels: boxes and arrays (Z, Y, X)."""
         for text, dtype, data in self._rows("SELECT box, dtype, data FROM labels ORDER BY rowid"):
             box = Box.parse(text)
             yield box, np.frombuffer(zlib.decompress(data), dtype).reshape(box.shape)
 
     def sums(self) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
-        """Blocks of the padded image, first rows first: (heads + 1, Z, Y, X), the weights last."""
+        """The saved sums, by row: blocks of the padded image and arrays (heads + 1, Z, Y, X), the weights last."""
         for box in sorted(Box.parse(text) for table, text in self._checks if table == "sums"):
             heads = self._rows("SELECT data FROM sums WHERE box = ? ORDER BY head", (str(box),))
             yield box, np.stack([np.frombuffer(data, np.float32).reshape(box.shape) for (data,) in heads])
@@ -129,23 +122,11 @@ class RunFile:
         sums: Iterable[tuple[Box, npt.NDArray[np.float32]]],
         gone: Iterable[Box],
     ) -> bool:
-        """Add to what is saved: all of this or nothing.
+        """Save all of the arguments or nothing; returns whether they are saved.
 
-        Parameters
-        ----------
-        tiles : iterable of int
-            Indices of tiles.
-        labels : iterable
-            Boxes and their labels (Z, Y, X).
-        sums : iterable
-            Blocks and their sums (heads + 1, Z, Y, X), in place of those that were saved for them.
-        gone : iterable of tuple
-            Blocks to remove.
-
-        Returns
-        -------
-        bool
-            Whether it is saved; if not, `problem` says why, and nothing will be any more.
+        `tiles` are indices, `labels` are boxes with arrays (Z, Y, X), and `sums` are blocks with arrays
+        (heads + 1, Z, Y, X), which replace earlier sums of the same block. The sums of blocks in `gone` are removed.
+        If saving fails, `problem` says why, and nothing more will be saved.
         """
         checks = dict(self._checks)
 
@@ -175,7 +156,7 @@ class RunFile:
         return saved
 
     def discard(self) -> None:
-        """Forget what was saved, and begin anew."""
+        """Remove all saved entries."""
         nothing: dict[tuple[str, str], int] = {}
 
         def changes(write: _Write) -> None:
@@ -187,31 +168,29 @@ class RunFile:
         self.tiles, self._checks = frozenset(), nothing
 
     def remove(self) -> None:
-        """Delete the file: the run is finished, and its labels are where they should be."""
+        """Delete the file, because the run is finished and its labels are safe elsewhere."""
         self._checks = {}
         self.close()
 
     def close(self) -> None:
-        """Let other processes have it; nothing can be saved any more. A file with nothing in it is removed."""
+        """Close and unlock the file; nothing more can be saved. A file without entries is deleted."""
         if self._database is not None:
             if not self._checks:
-                _delete(self.path)  # while it is locked, so that it is ours
+                _delete(self.path)  # before unlocking, because another process may open it then
             self._database.close()
-            if not self._checks and sys.platform == "win32":  # which keeps open files
+            if not self._checks and sys.platform == "win32":  # because Windows can't delete open files
                 _delete(self.path)
         self._database = None
 
     def _open(self, document: str) -> None:
-        """Open the file, which is ours then, or begin it.
+        """Open and lock the file, or create it.
 
-        Raises
-        ------
-        sqlite3.Error, ValueError
-            When it can't be opened, when it is no file of ours or of another run, or when it is damaged.
+        Raises `sqlite3.Error` or `ValueError` if it can't be opened, is damaged, or is not the file of this run.
         """
         database = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, check_same_thread=False)
         try:
-            # Held until the file is closed. What the system has taken survives the process, which is what may end.
+            # The lock lasts until the file is closed. Saves need not be synchronous, because data that the system has
+            # taken over survive the end of the process.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA synchronous = OFF")
             database.execute("BEGIN EXCLUSIVE")
@@ -223,12 +202,12 @@ class RunFile:
                 database.execute(f"PRAGMA user_version = {LAYOUT}")
             for name, wanted in (("application_id", MARK), ("user_version", LAYOUT)):
                 if database.execute(f"PRAGMA {name}").fetchone() != (wanted,):
-                    raise ValueError("the file is of another program or version")
+                    raise ValueError("the file belongs to another program or version")
             ((found, about, checksum),) = database.execute("SELECT identity, about, checksum FROM run").fetchall()
             checks = checks_of(database)
-            sound = database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)  # what leads to the values, too
+            sound = database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)  # of indices too
             if found != document or checksum != checksum_of(checks) or not sound:
-                raise ValueError("the file is damaged, or of another run")
+                raise ValueError("the file is damaged or belongs to another run")
             self.about = json.loads(about)
             self.tiles = frozenset(int(key) for table, key in checks if table == "tiles")
             database.commit()
@@ -236,10 +215,10 @@ class RunFile:
             database.close()
             raise
         self._database, self._checks = database, checks
-        weakref.finalize(self, database.close)  # whoever forgets a run without closing it locks no one out
+        weakref.finalize(self, database.close)  # unlocks the file of a run that is dropped without being closed
 
     def _write(self, changes: Callable[[_Write], object]) -> bool:
-        """Make changes with the function that they are given, all or none; whether they are made."""
+        """Call `changes` with a function that executes SQL, in one transaction; returns whether it succeeded."""
         if self._database is None or self.problem is not None:
             return False
         try:
@@ -255,15 +234,15 @@ class RunFile:
             yield from self._database.execute(query, values)
 
     def _give_up(self, error: Exception) -> None:
-        """Save nothing any more; what is saved stays ours until it is closed."""
+        """Stop saving; the file stays locked until it is closed."""
         said = str(error) or type(error).__name__
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            said = "the same run goes on elsewhere, and saves there"
-        self.problem = f"the run is not saved in {self.path.parent}: {said}; it goes on, but can't be taken up later"
+            said = "another process computes and saves the same run"
+        self.problem = f"the run is not saved in {self.path.parent}: {said}; it continues, but can't be resumed later"
 
 
 def is_run_file(path: Path) -> bool:
-    """Whether a file is named and marked as those of runs are, or was named so and ended before its first save."""
+    """Whether a file has the name and the mark of a run file, or the name and no content, before its first save."""
     if not _NAME.fullmatch(path.name):
         return False
     with contextlib.suppress(OSError), path.open("rb") as file:
@@ -273,7 +252,7 @@ def is_run_file(path: Path) -> bool:
 
 
 def _remove_old(folder: Path, wanted: Path) -> None:
-    """Remove the files of runs that were not touched for long, but for the one that is."""
+    """Remove old run files, but not the wanted one."""
     with contextlib.suppress(OSError):
         for path in folder.glob("*.run"):
             with contextlib.suppress(OSError):
@@ -282,6 +261,6 @@ def _remove_old(folder: Path, wanted: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    for ending in reversed(_ENDINGS):  # a journal that is left alone would be taken for that of a later file
+    for ending in reversed(_ENDINGS):  # the journal first, because SQLite would apply it to a later file of this name
         with contextlib.suppress(OSError):
             path.with_name(path.name + ending).unlink(missing_ok=True)

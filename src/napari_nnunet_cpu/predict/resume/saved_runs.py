@@ -1,4 +1,4 @@
-"""Which runs were saved and not finished, found without an image at hand."""
+"""List the saved runs in a folder, without their images."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from napari_nnunet_cpu.predict.resume.run_file import LAYOUT, is_run_file
 
 @dataclass(frozen=True, slots=True)
 class SavedRun:
-    """What a file says of its run. Whether it fits an image, only a run of that image finds out.
+    """The description of a saved run. Whether it fits an image is found out when that image is run.
 
     Attributes
     ----------
     path : Path
-        The file.
+        The run file.
     image : str
         Name of the case.
     shape : tuple of int
-        Of the case (Z, Y, X).
+        Shape (Z, Y, X) of the case.
     model : str
-        Name of the model, and of its configuration.
+        Name of the model and its configuration.
     weights_sha256 : str
-        Hash of its weights.
+        Hash of the weights.
     tiles_done : int
-        That are saved.
+        Number of saved tiles.
     tiles : int
-        Of the whole grid.
+        Number of tiles in the grid.
     when : datetime
-        Of the last save.
+        Time of the last save.
     """
 
     path: Path
@@ -48,22 +48,16 @@ class SavedRun:
 
 
 def saved_runs(folder: Path) -> list[SavedRun]:
-    """The runs that can be taken up, the last one first. Those that go on in some process are left out.
-
-    Parameters
-    ----------
-    folder : Path
-        Of `Run`; it need not be there.
-    """
+    """The runs in a folder that can be resumed, the latest first; runs that a process is computing are left out."""
     found = [run for path in folder.glob("*.run") if is_run_file(path) and (run := _read(path)) is not None]
     return sorted(found, key=lambda run: run.when, reverse=True)
 
 
 def _read(path: Path) -> SavedRun | None:
-    """What a file says; None where it is in use, damaged, empty, or of another version."""
+    """The description in a run file; None if it is in use, damaged, empty, or of another version."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, sqlite3.Error):
         when = datetime.fromtimestamp(path.stat().st_mtime)
-        # Writable, since what a killed process left half-written is taken back first.
+        # Opened for writing, because SQLite first undoes the half-written save of a killed process.
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0)) as file:
             (layout,) = file.execute("PRAGMA user_version").fetchone()
             if layout != LAYOUT:

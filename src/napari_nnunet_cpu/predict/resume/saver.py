@@ -1,4 +1,4 @@
-"""What a run keeps on disk while it goes on, so that it survives the end of its process."""
+"""Save a run while it computes, so that it survives the end of its process."""
 
 from __future__ import annotations
 
@@ -15,36 +15,17 @@ from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.tiles.finality import Finality
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 
-# A save is due after a row of tiles at the latest, and earlier where it takes little of the time.
+# A save is due after a row of tiles at the latest, and earlier if it takes a small share of the time.
 _SHARE_OF_TIME = 0.05
 _LEAST_SECONDS = 5.0
 
 
 class RunSaver:
-    """Saves the tiles of a run: labels that no tile can change any more, and the sums that others are made of.
+    """Saves the final labels of a run, and the sums that all other labels are made from.
 
-    The padded image is cut where tiles begin and end, and a tile is some of these blocks: those are written again
-    whose sums changed.
-
-    Parameters
-    ----------
-    file : RunFile
-        Where.
-    grid : Grid
-        Where tiles lie.
-    accumulator : Accumulator
-        Holds the sums.
-    finality : Finality
-        Says which labels are final.
-    kept : numpy.ndarray
-        The labels of what was kept of the image (Z, Y, X): read, and written by `restore`.
-    with_labels : bool
-        Whether to save labels. If not, the sums of all tiles stay, from which more than labels can be made.
-
-    Attributes
-    ----------
-    file : RunFile
-        Where.
+    The starts and ends of tiles cut the padded image into blocks. A tile consists of several blocks, and a save writes
+    the blocks whose sums changed. `cropped` are the labels of the cropped image (Z, Y, X), which `restore` fills.
+    Without `with_labels`, the sums of all tiles are saved instead, because probabilities or uncertainty need them.
     """
 
     def __init__(
@@ -53,13 +34,13 @@ class RunSaver:
         grid: Grid,
         accumulator: Accumulator,
         finality: Finality,
-        kept: npt.NDArray[Any],
+        cropped: npt.NDArray[Any],
         with_labels: bool = True,
     ) -> None:
         self.file = file
         self._accumulator = accumulator
         self._finality = finality
-        self._kept = kept
+        self._cropped = cropped
         self._with_labels = with_labels
         self._edges = [
             np.unique([*starts, *(start + length for start in starts)]).tolist()
@@ -69,29 +50,18 @@ class RunSaver:
         self._tiles: list[Tile] = []
         self._labels: list[Box] = []
         self._stored: set[Box] = set()
-        self._seconds = 0.0  # that the last save took
+        self._seconds = 0.0  # duration of the last save
         self._saved = time.perf_counter()
 
     def restore(self, tiles: tuple[Tile, ...]) -> set[int]:
-        """Restore the saved labels and sums.
-
-        Parameters
-        ----------
-        tiles : tuple of Tile
-            All of the grid.
-
-        Returns
-        -------
-        set of int
-            Indices of the computed tiles.
-        """
+        """Restore the saved labels and sums; `tiles` are all tiles of the grid. Returns the indices of saved tiles."""
         if self.file.has_labels and not self._with_labels:
-            self.file.discard()  # the sums that were made labels of are gone, and all are asked for
+            self.file.discard()  # because all sums are needed, but those of the saved labels are removed
         done = set(self.file.tiles)
         for index in sorted(done):
             self._finality.done(tiles[index])
         for box, labels in self.file.labels():
-            self._kept[box.slices] = labels
+            self._cropped[box.slices] = labels
             self._finality.settle(box)
         to_come = [tile.start[0] for tile in tiles if tile.index not in done]
         self._accumulator.forget(min([self._finality.needed, *to_come]))
@@ -101,7 +71,7 @@ class RunSaver:
         return done
 
     def note(self, tile: Tile | None, complete: list[Box]) -> None:
-        """Take note of a tile that was added to the sums, and of boxes whose labels nothing can change any more."""
+        """Record a tile that was added to the sums, and boxes whose labels no tile can change any more."""
         if tile is not None:
             self._tiles.append(tile)
         if self._with_labels:
@@ -111,7 +81,7 @@ class RunSaver:
             self.save()
 
     def save(self) -> None:
-        """Save what is new."""
+        """Save the tiles and labels recorded since the last save."""
         if not (self._tiles or self._labels) or self.file.problem is not None:
             return
         start = time.perf_counter()
@@ -120,7 +90,7 @@ class RunSaver:
         gone = {box for box in touched if self._with_labels and self._finality.finished(box)}
         saved = self.file.save(
             [tile.index for tile in self._tiles],
-            ((box, self._kept[box.slices]) for box in self._labels),
+            ((box, self._cropped[box.slices]) for box in self._labels),
             ((box, self._accumulator.copy_of(box)) for box in sorted(changed - gone)),
             sorted(gone & self._stored),
         )
@@ -131,7 +101,7 @@ class RunSaver:
         self._seconds = self._saved - start
 
     def _blocks(self, tile: Tile) -> list[Box]:
-        """The blocks that a tile consists of."""
+        """The blocks of a tile."""
         sides = []
         for edges, start, size in zip(self._edges, tile.start, tile.size, strict=True):
             own = [edge for edge in edges if start <= edge <= start + size]

@@ -1,4 +1,4 @@
-"""When labels are final: no tile that is still to come touches a voxel that they depend on."""
+"""Find out which labels are final: no tile still to come touches a voxel that they depend on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,11 @@ from napari_nnunet_cpu.predict.tiles.sections import Sections, voxels_needed
 
 
 class Finality:
-    """Follows which labels are final while tiles are computed.
+    """Tracks which labels are final while tiles are computed.
 
-    The labels are cut into cells: a section of each axis. Those of a cell depend on the same tiles, so that they
-    become final together. There are about eight times as many cells as tiles.
-
-    Parameters
-    ----------
-    grid : Grid
-        Where tiles lie.
-    export : LabelExport
-        Says which voxels of the prepared image labels depend on.
-    shape : tuple of int
-        Of what was kept of the image (Z, Y, X).
+    The sections of the three axes cut the cropped image, of this `shape` (Z, Y, X), into cells. The labels of a cell
+    depend on the same tiles, so they become final together. There are about eight times as many cells as tiles.
+    `export` knows which voxels of the prepared image a label depends on.
     """
 
     def __init__(self, grid: Grid, export: LabelExport, shape: Triple) -> None:
@@ -34,7 +26,7 @@ class Finality:
         self._axes = [Sections.of(grid, export, length, axis) for axis, length in enumerate(shape)]
         cells = [len(sections) for sections in self._axes]
         z, y, x = (sections.highest - sections.lowest for sections in self._axes)
-        self._all = z[:, None, None] * y[:, None] * x  # tiles that there are for each cell
+        self._all = z[:, None, None] * y[:, None] * x  # tiles of the grid that touch each cell
         self._planned, self._done = np.zeros((2, *cells), dtype=np.int32)
         self._wanted = np.ones(cells, dtype=np.bool_)
         self._final = np.zeros(cells, dtype=np.bool_)
@@ -42,17 +34,17 @@ class Finality:
         self._end = grid.padded[0]
 
     def want(self, box: Box | None) -> None:
-        """Say which labels are asked for: those in a box of what was kept; all of them when None."""
+        """Request the labels in a box of the cropped image; all labels if None."""
         self._wanted[...] = box is None
         if box is not None:
             self._wanted[self._meeting(box).slices] = True
 
     def decides(self, box: Box, tile: Tile) -> bool:
-        """Whether labels in a box of what was kept depend on the tile."""
+        """Whether labels in a box of the cropped image depend on the tile."""
         return self._touched(tile).common(self._meeting(box)) is not None
 
     def plan(self, tiles: Iterable[Tile]) -> None:
-        """Expect these tiles, of which some may be done, and no others: what they touch is not final any more."""
+        """Expect these tiles and no others; some may be done. Cells that the others touch are not final any more."""
         self._planned[...] = self._done
         for tile in dict.fromkeys(tiles):
             if tile.index not in self._computed:
@@ -61,22 +53,17 @@ class Finality:
                 self._final[touched] = False
 
     def done(self, tile: Tile) -> None:
-        """Take note of a tile, expected or not."""
+        """Record a computed tile, expected or not."""
         touched = self._touched(tile).slices
         self._computed.add(tile.index)
         self._done[touched] += 1
         np.maximum(self._planned[touched], self._done[touched], out=self._planned[touched])
 
     def ready(self) -> Iterator[tuple[Box, bool]]:
-        """Boxes of what was kept of the image whose logits are complete, and whose labels are not final yet.
+        """Boxes of the cropped image with complete logits whose labels are not final yet; `settle` makes them final.
 
-        They are final once `settle` is told of their labels.
-
-        Yields
-        ------
-        tuple
-            The box, and whether no plan could change its labels any more, because all the tiles of the grid that
-            there are for it are done.
+        Yields each box, and whether all tiles of the grid that touch it are done, so that no plan can change its
+        labels any more.
         """
         ready = (self._planned == self._done) & (self._planned > 0) & self._wanted & ~self._final
         complete = self._complete
@@ -85,25 +72,25 @@ class Finality:
                 yield self._voxels(box), all_count
 
     def settle(self, box: Box) -> None:
-        """Take note that the labels of a box of cells were made from complete logits."""
+        """Record that the labels of a box of cells were made from complete logits."""
         self._final[self._meeting(box).slices] = True
 
     def open_boxes(self) -> Iterator[Box]:
-        """Boxes of what was kept of the image whose labels are asked for and not final."""
+        """Boxes of the cropped image whose labels are requested and not final."""
         return (self._voxels(box) for box in boxes_of(self._wanted & ~self._final))
 
     def final_boxes(self) -> Iterator[Box]:
-        """Boxes of what was kept of the image whose labels are asked for and final."""
+        """Boxes of the cropped image whose labels are requested and final."""
         return (self._voxels(box) for box in boxes_of(self._wanted & self._final))
 
     def finished(self, box: Box) -> bool:
-        """Whether no labels that are to come depend on a box of the padded image, whatever is planned."""
+        """Whether no label still to come depends on a box of the padded image, under any plan."""
         cells = self._each(Sections.needing, box).slices
         return bool((self._final & self._complete)[cells].all())
 
     @property
     def needed(self) -> int:
-        """The first row of the padded image that labels to come depend on; its end when all are final."""
+        """The first row of the padded image that labels still to come depend on; the end if all are final."""
         still = np.flatnonzero((self._wanted & ~self._final).any(axis=(1, 2)))
         return int(self._axes[0].first[still[0]]) if len(still) else self._end
 
@@ -117,7 +104,7 @@ class Finality:
         return Box(*map(Sections.touched, self._axes, self._grid.numbers(tile)))
 
     def _meeting(self, box: Box) -> Box:
-        """The cells in which voxels of a box lie."""
+        """The cells that contain voxels of a box."""
         return self._each(Sections.meeting, box)
 
     def _voxels(self, cells: Box) -> Box:
@@ -129,18 +116,10 @@ class Finality:
 
 
 def window_depth(grid: Grid, export: LabelExport, rows: int, starts: Sequence[int]) -> int:
-    """Rows of the padded image to be held at a time when tiles come row by row.
+    """Rows of the padded image that must be held at a time if tiles come row by row.
 
-    Parameters
-    ----------
-    grid : Grid
-        Where tiles lie.
-    export : LabelExport
-        Says which rows of the prepared image labels depend on.
-    rows : int
-        Of what was kept of the image.
-    starts : sequence of int
-        Of the tiles, along the first axis, in ascending order.
+    `rows` is the length of the cropped image along its first axis, and `starts` are the starts of the tiles along
+    it, ascending.
     """
     first, last = voxels_needed(grid, export, rows, axis=0)
     depth = grid.patch[0]

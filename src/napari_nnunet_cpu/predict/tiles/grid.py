@@ -1,4 +1,4 @@
-"""The sliding window: which tiles there are. Pure geometry; no array, no network.
+"""The grid: all tiles of the sliding window. Pure geometry without arrays or networks.
 
 Source: nnU-Net `inference/sliding_window_prediction.py` and `_internal_get_sliding_window_slicers`
 in `inference/predict_from_raw_data.py`. One axis is solved at a time and `itertools.product`
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.errors import CaseError
 
-MAX_TILES = 10**6  # a day at a tenth of a second each; patches of a few voxels would fill the memory with tiles
+MAX_TILES = 10**6  # a day at 0.1 s a tile; the limit exists because tiny patches would fill the memory with tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Tile:
     Attributes
     ----------
     index : int
-        Place in the grid's order: the last axis runs fastest.
+        Position in the grid; the last axis runs fastest.
     start : tuple of int
-        First voxel (Z, Y, X), in the padded image.
+        First voxel (Z, Y, X) in the padded image.
     size : tuple of int
-        Voxels (Z, Y, X) of the patch.
+        Size (Z, Y, X) of the patch.
     """
 
     index: int
@@ -39,7 +39,7 @@ class Tile:
 
     @property
     def box(self) -> Box:
-        """Where the tile lies in the padded image."""
+        """The box of the tile in the padded image."""
         return Box.at(self.start, self.size)
 
 
@@ -50,13 +50,13 @@ class Grid:
     Attributes
     ----------
     shape : tuple of int
-        Of the image (Z, Y, X).
+        Shape (Z, Y, X) of the prepared image.
     patch : tuple of int
-        Of the network's window (Z, Y, X); 2d windows have Z = 1.
+        Size (Z, Y, X) of the patch; 2d patches have Z = 1.
     padded : tuple of int
-        Of the image after padding to at least the patch.
+        Shape (Z, Y, X) of the image padded to at least the patch.
     before : tuple of int
-        Voxels of padding in front of the image; an odd voxel goes behind it, as in nnU-Net.
+        Voxels of padding before the image; an odd voxel goes behind it, as in nnU-Net.
     starts : tuple
         Tile starts per axis, in the padded image.
     """
@@ -69,21 +69,10 @@ class Grid:
 
     @classmethod
     def for_image(cls, shape: Triple, patch_size: Sequence[int], step: float) -> Grid:
-        """The grid of an image.
+        """The grid of a prepared image of this shape (Z, Y, X).
 
-        Parameters
-        ----------
-        shape : tuple of int
-            Voxels (Z, Y, X) of the prepared image.
-        patch_size : sequence of int
-            As in the plans: (Z, Y, X), or (Y, X) for a network that goes slice by slice.
-        step : float
-            Largest distance of neighbouring tiles as a share of the patch, in (0, 1].
-
-        Raises
-        ------
-        CaseError
-            When there would be more than `MAX_TILES`.
+        `patch_size` is that of the plans: (Z, Y, X), or (Y, X) for a network of slices. `step` is the largest
+        distance of neighbouring tiles as a share of the patch, in (0, 1]. Raises `CaseError` above `MAX_TILES`.
         """
         flat = len(patch_size) == 2
         patch = _triple((1, *patch_size) if flat else patch_size)
@@ -108,19 +97,19 @@ class Grid:
         return tuple(Tile(i, _triple(start), self.patch) for i, start in enumerate(itertools.product(*self.starts)))
 
     def numbers(self, tile: Tile) -> Triple:
-        """Of the starts along each axis, which one is the tile's."""
+        """The position of the tile's start among the starts of each axis."""
         rest, x = divmod(tile.index, len(self.starts[2]))
         z, y = divmod(rest, len(self.starts[1]))
         return z, y, x
 
     @property
     def covering(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """As few of the starts per axis as cover the image."""
+        """The fewest starts per axis whose tiles cover the image."""
         z, y, x = (covering_starts(axis, length) for axis, length in zip(self.starts, self.patch, strict=True))
         return z, y, x
 
     def covering_tiles(self) -> tuple[Tile, ...]:
-        """As few of the tiles as cover the image, with their index in the whole grid."""
+        """The fewest tiles that cover the image, with their index in the whole grid."""
         places = [[axis.index(start) for start in kept] for axis, kept in zip(self.starts, self.covering, strict=True)]
         _, rows, columns = (len(axis) for axis in self.starts)
         return tuple(
@@ -129,14 +118,9 @@ class Grid:
         )
 
     def spread(self, size: Sequence[int], most: int) -> Iterator[Box]:
-        """Places in the padded image that hardly overlap, in an order that goes all over it, the same every time.
+        """At most `most` boxes of the padded image that hardly overlap, in a random order that is always the same.
 
-        Parameters
-        ----------
-        size : sequence of int
-            Voxels (Z, Y, X), or (Y, X) of one slice; at most those of the patch.
-        most : int
-            Of the places there are, so many.
+        Their `size` is (Z, Y, X), or (Y, X) for boxes in one slice, and at most the patch.
         """
         size = (1, *size) if len(size) == 2 else size
         starts = [axis_starts(total, n, 1.0) for total, n in zip(self.padded, size, strict=True)]
@@ -151,34 +135,19 @@ class Grid:
 
     @property
     def inside(self) -> Box:
-        """Where the image lies in the padded image."""
+        """The box of the prepared image in the padded image."""
         return Box.at(self.before, self.shape)
 
 
 def axis_starts(length: int, patch: int, step: float) -> tuple[int, ...]:
-    """Tile starts along one axis: evenly spread, at most `step * patch` apart.
-
-    Parameters
-    ----------
-    length : int
-        Voxels of the padded axis, at least `patch`.
-    patch : int
-        Voxels of the window.
-    step : float
-        In (0, 1].
-
-    Returns
-    -------
-    tuple of int
-        From 0 to `length - patch`.
-    """
+    """Tile starts along one padded axis: from 0 to `length - patch`, evenly spread, at most `step * patch` apart."""
     last = length - patch
     count = math.ceil(last / (patch * step)) + 1
     return tuple(round(last / max(count - 1, 1) * i) for i in range(count))
 
 
 def covering_starts(starts: Sequence[int], patch: int) -> tuple[int, ...]:
-    """As few of the starts as leave no voxel between the first and the last tile uncovered."""
+    """The fewest starts whose tiles cover every voxel from the first tile to the last."""
     kept = [starts[0]]
     for here, following in itertools.pairwise(starts):
         if following > kept[-1] + patch:

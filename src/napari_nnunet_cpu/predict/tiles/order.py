@@ -1,4 +1,4 @@
-"""The order of tiles: those first that decide what is on screen, then outwards from it."""
+"""The order of tiles: first the tiles that decide the labels on screen, then outwards from there."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 
 @dataclass(frozen=True, slots=True)
 class Focus:
-    """What is looked at.
+    """The point and slice on screen; their tiles come first.
 
     Attributes
     ----------
     point : tuple of int
-        A voxel (Z, Y, X) of the case: the middle of what is on screen.
+        The voxel (Z, Y, X) of the case in the middle of the screen.
     axis : int or None
-        Axis of the case along which one goes through the slices, of which one is on screen; None where the volume
-        is seen as a whole, so that what is near to the point counts.
+        Axis of the case across which the slice on screen lies. None for a view of the whole volume: then tiles near
+        the point come first.
     """
 
     point: Triple
@@ -28,14 +28,9 @@ class Focus:
 
 @dataclass(frozen=True, slots=True)
 class Centre:
-    """A focus as the grid sees it.
+    """A focus in the padded image.
 
-    Attributes
-    ----------
-    needed : Box
-        Box of the padded image that the label at the point depends on.
-    axis : int or None
-        Axis of the padded image across which the slice lies.
+    `needed` is the box that the label at the point depends on, and `axis` the one across which the slice lies.
     """
 
     needed: Box
@@ -43,19 +38,10 @@ class Centre:
 
 
 def from_centre(tiles: Iterable[Tile], grid: Grid, centre: Centre) -> list[Tile]:
-    """Tiles in the order in which they are wanted.
+    """Sort tiles by their distance from the focus, in patches.
 
-    First come those that touch what the slice depends on (or, seen as a whole, the voxel), then the nearer ones;
-    of equally near ones those first whose middle is nearer to the point.
-
-    Parameters
-    ----------
-    tiles : iterable of Tile
-        Of the grid.
-    grid : Grid
-        Says how large a patch is: distances count in patches.
-    centre : Centre
-        From where.
+    First come the tiles that touch voxels on which the labels of the slice depend (or, for a whole volume, the label
+    at the point), then the nearer tiles. Equally near tiles are sorted by the distance of their middle.
     """
     axes = range(3) if centre.axis is None else (centre.axis,)
 
@@ -71,6 +57,6 @@ def from_centre(tiles: Iterable[Tile], grid: Grid, centre: Centre) -> list[Tile]
 
 
 def _gap(tile: Tile, axis: int, needed: Side) -> int:
-    """Voxels along an axis that lie between a tile and what is needed; 0 where it touches that."""
+    """Voxels along an axis between a tile and the needed range; 0 if they touch."""
     start, stop = tile.start[axis], tile.start[axis] + tile.size[axis]
     return max(needed[0] - stop + 1, start - needed[1] + 1, 0)

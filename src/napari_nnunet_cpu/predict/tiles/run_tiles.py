@@ -1,4 +1,4 @@
-"""The tiles of a run: which there are, which of them are computed, and whose turn it is."""
+"""The tiles of a run: the chosen tiles, the computed tiles, and the next one."""
 
 from __future__ import annotations
 
@@ -15,29 +15,16 @@ from napari_nnunet_cpu.settings import Settings
 
 
 class RunTiles:
-    """Which tiles a run consists of, and which of them are computed.
+    """The chosen and the computed tiles of a run.
 
-    Parameters
-    ----------
-    grid : Grid
-        Of which tiles.
-    export : LabelExport
-        Says which of them labels depend on.
-    geometry : Geometry
-        Where boxes and slices of the case lie.
-    chosen : tuple of Tile
-        The tiles of the run, in grid order.
-    in_rows : bool
-        Whether sums of finished rows are forgotten: tiles then come row by row, and no others than those chosen can.
-    done : set of int, optional
-        Indices of the tiles that an earlier run computed.
+    With `in_rows`, the sums of finished rows are forgotten: tiles then come row by row, and only the chosen ones.
 
     Attributes
     ----------
     chosen : tuple of Tile
         The tiles of the run, in grid order.
     done : set of int
-        Indices of the computed tiles, whether the run chose them or not.
+        Indices of the computed tiles, chosen or not, including the tiles of a resumed run.
     """
 
     def __init__(
@@ -58,34 +45,28 @@ class RunTiles:
 
     @property
     def done_count(self) -> int:
-        """How many of the run's tiles are computed."""
+        """Number of chosen tiles that are computed."""
         return sum(tile.index in self.done for tile in self.chosen)
 
     def choose(self, settings: Settings, saved: bool) -> None:
-        """Choose the tiles that other settings would choose.
+        """Choose the tiles of other settings.
 
-        Raises
-        ------
-        SettingsError
-            When the box reaches out of the case, or memory does not hold the sums that further tiles belong to; with
-            a run that is saved, when they are others at all.
+        Raises `SettingsError` if the box exceeds the image, or if `in_rows` the sums of further tiles are forgotten.
+        A saved run `in_rows` can't change its tiles at all.
         """
         tiles = chosen_tiles(self._grid, self._export, self._geometry, settings)
         self._check_held(tiles)
         if saved and self._in_rows and tiles != self.chosen:
             raise SettingsError(
-                "the run is saved, and sums of finished rows are forgotten for want of memory: no others than all its "
-                "tiles can be chosen; start it with the box, or allow more memory"
+                "the run is saved, and sums of finished rows are forgotten to save memory, so its tiles can't be "
+                "changed; start it with the box, or allow more memory"
             )
         self.chosen = tiles
 
     def left(self, tiles: Iterable[Tile]) -> list[Tile]:
-        """Those of the tiles that are not computed.
+        """The given tiles that are not computed yet.
 
-        Raises
-        ------
-        SettingsError
-            When one is not of the grid, or memory does not hold the sums that it belongs to.
+        Raises `SettingsError` if a tile is not in the grid, or if the sums that it belongs to are forgotten.
         """
         wanted = dict.fromkeys(tiles)
         foreign = set(wanted) - set(self._grid.tiles())
@@ -95,9 +76,9 @@ class RunTiles:
         return [tile for tile in wanted if tile.index not in self.done]
 
     def in_focus_order(self, todo: Sequence[Tile], focus: Callable[[], Focus | None]) -> Iterator[Tile]:
-        """The tiles as they are or, where sums of all are held, those first that decide the focus of the moment.
+        """The tiles, except those computed meanwhile.
 
-        One that is computed by the time its turn comes is passed over.
+        Unless `in_rows`, the tiles that decide the labels in the present focus come first.
         """
         left, followed = list(reversed(todo)), None
         while left:
@@ -110,14 +91,14 @@ class RunTiles:
                 yield tile
 
     def _centre(self, focus: Focus) -> Centre:
-        """Where the focus lies in the padded image."""
-        voxel = Box.at(self._geometry.kept_point(focus.point), (1, 1, 1))
+        """The focus in the padded image."""
+        voxel = Box.at(self._geometry.cropped_point(focus.point), (1, 1, 1))
         needed = self._export.needed(voxel).moved(self._grid.before)
         return Centre(needed, None if focus.axis is None else self._geometry.order.axes.index(focus.axis))
 
     def _check_held(self, tiles: Iterable[Tile]) -> None:
         if self._in_rows and not set(tiles) <= set(self.chosen):
             raise SettingsError(
-                "sums of finished rows are forgotten for want of memory, and no further tiles can be added to them; "
+                "sums of finished rows are forgotten to save memory, so no further tiles can be added; "
                 "take tiles of run.tiles, or allow more memory"
             )

@@ -1,4 +1,4 @@
-"""An axis of the labels, cut where the tiles change that they depend on."""
+"""The sections of an axis of the labels: all labels of a section depend on the same tiles."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Sections:
-    """The sections of one axis of what was kept of the image, one after the other.
+    """The sections of one axis of the cropped image, in ascending order.
 
     Attributes
     ----------
     edges : numpy.ndarray
         First voxel of each section, and the length of the axis: shape (sections + 1,).
     lowest, highest : numpy.ndarray
-        Of the starts of tiles along this axis lowest:highest touch what a section depends on: shape (sections,).
+        Each section depends on the tiles with the starts number lowest:highest of this axis: shape (sections,).
     first, last : numpy.ndarray
-        Voxels of the padded image first:last that a section depends on: shape (sections,).
+        Each section depends on the voxels first:last of the padded image: shape (sections,).
     """
 
     edges: Places
@@ -36,7 +36,7 @@ class Sections:
 
     @classmethod
     def of(cls, grid: Grid, export: LabelExport, length: int, axis: int) -> Sections:
-        """The sections of an axis of so many voxels."""
+        """The sections of an axis of this length in voxels."""
         first, last = voxels_needed(grid, export, length, axis)
         starts = np.array(grid.starts[axis])
         lowest = np.searchsorted(starts + grid.patch[axis], first, side="right")
@@ -57,7 +57,7 @@ class Sections:
         )
 
     def meeting(self, start: int, stop: int) -> Side:
-        """The sections in which voxels start:stop lie, at least one of them."""
+        """The sections that contain at least one of the voxels start:stop."""
         return (
             int(np.searchsorted(self.edges, start, side="right")) - 1,
             int(np.searchsorted(self.edges, stop, side="left")),
@@ -76,9 +76,9 @@ class Sections:
 
 
 def voxels_needed(grid: Grid, export: LabelExport, length: int, axis: int) -> tuple[Places, Places]:
-    """The voxels first:last along an axis of the padded image that each of so many voxels of labels depends on.
+    """For each voxel of an axis of the labels, the voxels first:last of the padded image that it depends on.
 
-    Neither ever falls from one voxel to the next.
+    Both arrays ascend.
     """
     needed = []
     for voxel in range(length):

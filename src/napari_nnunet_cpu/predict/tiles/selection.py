@@ -1,4 +1,4 @@
-"""Which tiles of the grid a run consists of: all of them, a draft's, or those that a box depends on."""
+"""Choose the tiles of a run: all tiles of the grid, the cover of a draft, or the tiles that a box needs."""
 
 from __future__ import annotations
 
@@ -30,45 +30,26 @@ class TileSelection:
 
 
 def chosen_tiles(grid: Grid, export: LabelExport, geometry: Geometry, settings: Settings) -> tuple[Tile, ...]:
-    """The tiles that the settings choose, in grid order.
+    """The tiles for the box and cover of the settings, in grid order.
 
-    Parameters
-    ----------
-    grid : Grid
-        Of which tiles.
-    export : LabelExport
-        Says which of them labels depend on.
-    geometry : Geometry
-        Where the box of the case lies.
-    settings : Settings
-        Box and cover.
-
-    Raises
-    ------
-    SettingsError
-        When the box reaches out of the case.
+    Raises `SettingsError` if the box exceeds the image.
     """
     tiles = grid.covering_tiles() if settings.cover else grid.tiles()
-    box = kept_box(geometry, settings)
+    box = cropped_box(geometry, settings)
     if box is None:
         return tiles
     finality = Finality(grid, export, geometry.cropped_shape)
     return tuple(tile for tile in tiles if finality.decides(box, tile))
 
 
-def kept_box(geometry: Geometry, settings: Settings) -> Box | None:
-    """The box of the settings in what was kept of the image, an empty one where that is nothing; None for all.
+def cropped_box(geometry: Geometry, settings: Settings) -> Box | None:
+    """The settings' box in the cropped image; empty if it lies outside it, None if the settings have no box.
 
-    Raises
-    ------
-    SettingsError
-        When it reaches out of the case.
+    Raises `SettingsError` if the box exceeds the image.
     """
     if settings.box is None:
         return None
     shape = geometry.case_shape
     if settings.box.common(Box.whole(shape)) != settings.box:
-        raise SettingsError(
-            f"the box {settings.box} reaches out of the image, whose shape is {shape}: give one inside of it"
-        )
-    return geometry.kept_box(settings.box) or Box.whole((0, 0, 0))
+        raise SettingsError(f"the box {settings.box} exceeds the image, whose shape is {shape}: give a box inside it")
+    return geometry.cropped_box(settings.box) or Box.whole((0, 0, 0))

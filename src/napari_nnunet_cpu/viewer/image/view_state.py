@@ -89,7 +89,7 @@ def box_of_shapes(shapes: Layer, layer: Image, image: LayerImage) -> Box:
     chosen = sorted(shapes.selected_data) or range(len(shapes.data))
     corners = [np.asarray(shapes.data_to_world(vertex)) for number in chosen for vertex in shapes.data[number]]
     if not corners:
-        raise CaseError(f"{shapes.name} has no shapes; draw a rectangle around what is to be segmented")
+        raise CaseError(f"{shapes.name} has no shapes; draw a rectangle around the part to segment")
     missing = layer.ndim - shapes.ndim  # axes that only the image has; the shapes extend through them
     points = np.array([layer.world_to_data([*[0.0] * max(missing, 0), *corner][-layer.ndim :]) for corner in corners])
     part = []

@@ -1,4 +1,4 @@
-"""Corrected labels into the folder of a session: a raw dataset that nnU-Net can train on next."""
+"""Save corrected labels to a session folder: a raw dataset that nnU-Net can train on."""
 
 from __future__ import annotations
 
@@ -36,35 +36,14 @@ def save_corrected(
 ) -> tuple[str, ...]:
     """Save the labels of a layer with their image, in file order, as cases of a raw dataset.
 
-    Channels, labels and reader are the model's, and so is what it takes for the spacing: a model of
-    voxels (Tiff3DIO, NaturalImage2DIO) is trained further on voxels.
+    The dataset gets the model's channels, labels and reader, and the spacing as this reader sees it: a model
+    trained on voxels (Tiff3DIO, NaturalImage2DIO) is trained further on voxels. For a series, the time points in
+    the metadata of `labels_layer` replace those of `image`. `spacing_mm` (Z, Y, X) is a spacing that the user
+    states. Saving the same image again replaces its labels.
 
-    Parameters
-    ----------
-    folder : path
-        As `RawDataset` takes it. Saving the same image again replaces its labels.
-    labels_layer : Labels
-        On the grid that this package gives the labels of the image.
-    image : LayerImage
-        Of a series, its time points are those of the labels; where the labels layer names its own
-        in its metadata, as results do, these are taken.
-    model : TrainedModel
-        Whose labels were corrected.
-    spacing_mm : tuple of float, optional
-        Spacing (Z, Y, X) that the user states.
-
-    Returns
-    -------
-    tuple of str
-        The identifiers: one, or one for each time point. Those before a time point that fails are saved.
-
-    Raises
-    ------
-    CaseError, OutputError, SettingsError
-        As `RawDataset.add`, and when the layer does not lie on the image's grid, or was made from another image,
-        or with a model of other labels.
-    ModelError
-        When the model's folder is gone.
+    Returns the identifiers of the cases, one per time point. If a time point fails, the earlier ones stay saved.
+    Raises the errors of `RawDataset.add`, `CaseError` if the layer does not lie on the image's grid or was made from
+    another image or with other labels, and `ModelError` if the model's folder is gone.
     """
     dataset = RawDataset(Path(folder))
     values, order = label_values(model)
@@ -87,18 +66,15 @@ def save_corrected(
 
 
 def label_values(model: TrainedModel) -> tuple[dict[str, LabelValue], tuple[int, ...] | None]:
-    """The "labels" and "regions_class_order" for a dataset that holds labels as the model gives them.
+    """The "labels" and "regions_class_order" of a dataset with the label values of the model.
 
-    Raises
-    ------
-    ModelError
-        When the model's dataset.json can't be read any more.
+    Raises `ModelError` if the model's dataset.json can't be read any more.
     """
     path = model.folder / "dataset.json"
     dataset = parse(Dataset, read_json(path), str(path))
     if model.labels.region_values is not None:
         return dataset.labels, model.labels.region_values
-    # Values as the model paints them, which are without gaps also where its training data had some.
+    # The model's own values, because they have no gaps, even if those of its training data had some.
     values: dict[str, LabelValue] = {"background": 0}
     values |= {name: value for value, name in model.labels.names.items() if value}
     if "ignore" in dataset.labels:
@@ -107,7 +83,7 @@ def label_values(model: TrainedModel) -> tuple[dict[str, LabelValue], tuple[int,
 
 
 def _at_times_of(layer: Labels, image: LayerImage) -> LayerImage:
-    """The image at the time points of its labels."""
+    """The image at the time points of the labels layer."""
     made_from: Any = layer.metadata.get("nnunet", {})
     made_from = made_from.get("image", {}) if isinstance(made_from, dict) else {}
     times = made_from.get("time_points") if isinstance(made_from, dict) else None
@@ -119,8 +95,8 @@ def _at_times_of(layer: Labels, image: LayerImage) -> LayerImage:
 
 
 def _as_model_sees(case: Case, model: TrainedModel) -> Case:
-    """The case at the spacing that the model's reader gives it; a plane's is not read where it does not matter."""
-    reader_order(case, model)  # a model that turns images has to know how they lie in the body
+    """The case with the spacing that the model's reader sees; a plane stays unchanged."""
+    reader_order(case, model)  # raises an error if the model turns images and this one states no orientation
     spacing = spacing_seen_by_reader(case, model)
     if case.planar or spacing == case.seen_by(model.plans.image_reader_writer).spacing_mm:
         return case
@@ -128,7 +104,7 @@ def _as_model_sees(case: Case, model: TrainedModel) -> Case:
 
 
 def _name(image: LayerImage, time: int) -> str:
-    """The image's name, with the time point where there are several."""
+    """The image's name, followed by the time point if it is a series."""
     if image.axes.time is None:
         return image.name
     last = image.placement.shape[image.axes.time] - 1

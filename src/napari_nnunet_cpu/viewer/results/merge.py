@@ -220,7 +220,7 @@ class _Packed:
     content: bytes
 
     def untouched(self, now: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """The mask of voxels that have not changed; with `bits`, of those that were and are background."""
+        """The mask of unchanged voxels; with `bits`, of voxels that were and are background."""
         begun = np.frombuffer(zlib.decompress(self.content), self.dtype)
         if self.bits:
             labelled = np.unpackbits(begun, count=now.size).reshape(now.shape).view(np.bool_)

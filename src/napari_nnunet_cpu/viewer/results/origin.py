@@ -1,4 +1,4 @@
-"""What labels were made from: it travels with their layer, whatever layers are called later."""
+"""The origin of a layer: the image and model that its labels were made from. It survives renaming."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The image and the model of labels, or of their uncertainty.
+    """The image and the model that labels, or their uncertainty, were made from.
 
     Attributes
     ----------
     image : LayerImage
-        A snapshot, at the time points of the labels. It keeps the arrays, so that the right pair can be saved
-        after the image was removed or its data replaced.
+        A snapshot at the time points of the labels. It keeps the arrays, so that labels and image can be saved as
+        a pair after the user removed the image or replaced its data.
     model : TrainedModel
-        Of an ensemble the first one: all have the same channels and labels.
+        For an ensemble its first model; all have the same channels and labels.
     spacing_mm : tuple of float or None
         Spacing (Z, Y, X) that the user stated.
     provenance : dict
-        How the labels were made; `metadata["nnunet"]` of their layer.
+        The `metadata["nnunet"]` of the layer.
     preview : bool
         Whether the labels are still being computed.
     """
@@ -50,7 +50,7 @@ class Origin:
     preview: bool = False
 
     def image_now(self) -> LayerImage:
-        """The image with the scale and name that its layers have now; the snapshot where they hold other data."""
+        """The image with the present scale and name of its layers; the snapshot if a layer is gone or has new data."""
         layers = _sources(self.image)
         if len(layers) < len(self.image.sources) or _data_replaced(self.image):
             return self.image
@@ -60,19 +60,19 @@ class Origin:
         return replace(now, times=self.image.times)
 
 
-# By the layer itself, since it and its image may be renamed. The layer's metadata have the same in words, for copies of
-# the layer and for files that keep metadata.
+# The layer itself is the key, because the user may rename it and its image. The layer's metadata describe the origin
+# too, for copies of the layer and for file formats that save metadata.
 _ORIGINS: WeakKeyDictionary[Layer, Origin] = WeakKeyDictionary()
 
 
 def bind(layer: Layer, origin: Origin | None) -> None:
-    """Note what a layer was made from."""
+    """Record the origin of a layer."""
     if origin is not None:
         _ORIGINS[unwrapped(layer)] = origin
 
 
 def origin_of(layer: Layer) -> Origin | None:
-    """What a layer, or the layer that it is a copy of, was made from; None where nobody knows."""
+    """The origin of a layer, or of the layer that it was copied from; None if unknown."""
     found = _ORIGINS.get(unwrapped(layer))
     number = provenance_of(layer).get("id")
     if found is None and number is not None:
@@ -82,20 +82,20 @@ def origin_of(layer: Layer) -> Origin | None:
 
 
 def provenance_of(layer: Layer) -> Mapping[str, Any]:
-    """How the labels of a layer were made, as its metadata say; empty where they are not of this package."""
+    """The provenance in the metadata of a layer; empty if the layer is not from this package."""
     about = layer.metadata.get("nnunet")
     known = isinstance(about, dict) and isinstance(about.get("image"), dict) and isinstance(about.get("runs"), list)
     return about if known else {}
 
 
 def check_image(layer: Layer, image: LayerImage, instead: str) -> None:
-    """Raise `CaseError` when a layer was made from another image than this one, or is a preview.
+    """Raise `CaseError` if a layer was made from another image than this one, or is a preview.
 
-    `instead` says what to do.
+    `instead` tells the user what to do.
     """
     origin = origin_of(layer)
     if origin is not None and origin.preview:
-        raise CaseError(f"{layer.name} is still computed; keep what is finished, or wait for the end")
+        raise CaseError(f"{layer.name} is still being computed; keep its finished labels, or wait for the end")
     if origin is None or _same(origin.image, image):
         return
     made_from = title(origin.image)
@@ -105,9 +105,9 @@ def check_image(layer: Layer, image: LayerImage, instead: str) -> None:
 
 
 def check_checksums(layer: Layer, image: LayerImage, checksums: Sequence[str], instead: str) -> None:
-    """Raise `CaseError` when the metadata of a layer say that it was made from other intensities.
+    """Raise `CaseError` if the metadata of a layer state that it was made from other intensities.
 
-    For layers of which no more is known: those that were saved and opened again.
+    This checks layers without an `Origin`, which were saved and opened again.
     """
     about = provenance_of(layer).get("image", {})
     recorded = about.get("checksums")
@@ -116,7 +116,7 @@ def check_checksums(layer: Layer, image: LayerImage, checksums: Sequence[str], i
 
 
 def check_model(layer: Layer, model: TrainedModel) -> None:
-    """Raise `CaseError` when the labels in a layer mean something else than those of a model."""
+    """Raise `CaseError` if the label names of a layer differ from the model's."""
     runs = provenance_of(layer).get("runs")
     made_with = runs[-1].get("model", {}) if runs else {}
     names = {str(value): name for value, name in model.labels.names.items()}
@@ -128,7 +128,7 @@ def check_model(layer: Layer, model: TrainedModel) -> None:
 
 
 def changes_of(image: LayerImage) -> str | None:
-    """What became of an image's layers since the snapshot, for people; None where nothing did, or they are gone."""
+    """Say how the layers of an image changed since the snapshot; None if they did not, or were removed."""
     if _data_replaced(image):
         return "got other data"
     for layer in _sources(image):
@@ -141,54 +141,54 @@ def changes_of(image: LayerImage) -> str | None:
 
 
 def state_of(layer: Image) -> tuple[Any, ...]:
-    """Values that are others once the layer has other data or lies elsewhere."""
+    """Values that change if the layer gets other data or another position."""
     place = (layer.scale, layer.translate, layer.rotate, layer.shear, layer.affine.affine_matrix)
     return id(layer), id(_array(layer)), layer.units, *(np.asarray(numbers).tobytes() for numbers in place)
 
 
 def checksum(case: Case) -> str:
-    """A number for the intensities of a case, as text."""
+    """The CRC-32 of the intensities of a case, as text."""
     found = zlib.crc32(f"{case.channels.dtype.str} {case.channels.shape}".encode())
     for channel in case.channels:
-        for plane in channel:  # one at a time, since they may have to be copied
+        for plane in channel:  # plane by plane, because each may have to be copied
             found = zlib.crc32(np.ascontiguousarray(plane).data, found)
     return f"{found:08x}"
 
 
 def title(image: LayerImage) -> str:
-    """What the image is called now."""
+    """The present name of the image."""
     layers = _sources(image)
     return str(layers[0].name) if layers else image.name
 
 
 def _same(one: LayerImage, other: LayerImage) -> bool:
-    """Whether two snapshots share a channel: labels of a CT lie on a CT with its PET, too."""
+    """Whether two snapshots share a channel, because labels of a CT also fit the CT together with its PET."""
     return any(_equal(array, another) for array in one.arrays for another in other.arrays)
 
 
 def _sources(image: LayerImage) -> list[Image]:
-    """The layers of an image that are still there."""
+    """The layers of an image that still exist."""
     return [layer for layer in (source() for source in image.sources) if layer is not None]
 
 
 def _data_replaced(image: LayerImage) -> bool:
-    """Whether a layer that is still there holds another array than in the snapshot."""
+    """Whether an existing layer has another array than the snapshot."""
     held = [(source(), array) for source, array in zip(image.sources, image.arrays, strict=False)]
     return any(layer is not None and not _equal(_array(layer), array) for layer, array in held)
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two arrays are the same, or hold the same in memory, as those of a file that was opened twice."""
+    """Whether two arrays are the same object or have equal values, for example if a file was opened twice."""
     if one is other:
         return True
     if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray) or one.shape != other.shape:
         return False
-    some = (slice(None, None, 16),) * one.ndim  # most arrays that differ do so here
+    some = (slice(None, None, 16),) * one.ndim  # a fast first look, because most different arrays differ here
     return np.array_equal(one[some], other[some]) and np.array_equal(one, other)
 
 
 def _array(layer: Image) -> Any:
-    """What the layer holds, of several scales the finest."""
+    """The array of the layer; the finest if it has several scales."""
     return layer.data[0] if layer.multiscale else layer.data
 
 

@@ -63,8 +63,7 @@ class UncertainSlices:
     first. All slices are judged by the same number of voxels, so of two slices with small objects the one with more
     uncertain voxels comes first.
 
-    A slice counts as visited whenever the slider stands on it, whoever moved it there. Visits are remembered per axis
-    and per time point.
+    A slice counts as visited once the slider stood on it. Visits are remembered per axis and per time point.
     """
 
     def __init__(self, viewer: ViewerModel, layer: Image) -> None:

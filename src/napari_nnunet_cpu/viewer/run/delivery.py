@@ -1,4 +1,4 @@
-"""How the labels of a run come to its viewer: into a layer of the user's or a new one, to the front or hidden."""
+"""Deliver the labels of a run to its viewer: into a layer of the user or a new one, selected or in the background."""
 
 from __future__ import annotations
 
@@ -21,17 +21,7 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """Makes layers of the results of a run.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layers are.
-    image : LayerImage
-        What is segmented.
-    preview : Preview
-        Where final labels were shown; it becomes the layer of a result, or is taken away.
-    """
+    """Turns the results of a run into layers. The preview becomes the layer of a result, or is removed."""
 
     def __init__(self, viewer: ViewerModel, image: LayerImage, preview: Preview) -> None:
         self._viewer = viewer
@@ -39,16 +29,9 @@ class Delivery:
         self._preview = preview
 
     def deliver(self, result: LayerResult, target: MergeTarget | None, background: bool) -> tuple[Labels, str]:
-        """Bring the labels to where they go, and say what is to be known of them.
+        """Merge the labels into the target, or into a new layer if there is no target or it can't take them any more.
 
-        Parameters
-        ----------
-        result : LayerResult
-            Of the run.
-        target : MergeTarget or None
-            The layer that takes them; a new one when None, or when that one does not take them any more.
-        background : bool
-            Whether a new layer comes without being selected.
+        A new layer is selected unless `background`. Returns the layer and a remark for people.
         """
         remarks = []
         if target is not None:
@@ -81,7 +64,7 @@ class Delivery:
             layer = labels_layer(result, image)
             layer.visible = visible
             add_with_names(self._viewer, layer, result.label_names)
-        if result.first_stage is not None:  # which came on top of the preview
+        if result.first_stage is not None:  # because its layer was added above the preview
             self._viewer.layers.move(self._viewer.layers.index(layer), len(self._viewer.layers))
         if select:
             self._viewer.layers.selection.active = layer

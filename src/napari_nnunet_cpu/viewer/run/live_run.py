@@ -1,4 +1,4 @@
-"""A run on a layer of a viewer: computed in a thread while its labels appear, stopped and gone on with."""
+"""A run on a layer of a viewer, computed in a thread while its labels appear; it can be cancelled and resumed."""
 
 from __future__ import annotations
 
@@ -36,59 +36,58 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.cases.case import Spacing
 
 
-# Those that go on: nobody else need hold them.
+# Holds the runs in progress, so that a caller need not keep a reference.
 _RUNNING: set[LiveRun] = set()
 
 
 class LiveRun:
-    """Segments a layer in a thread. What is looked at comes first, and labels are shown once they are final.
+    """Segment a layer in a thread. Tiles in view come first, and labels appear once they are final.
 
-    Everything is to be called on the main thread, and every signal comes there.
+    Call all methods on the main thread; all signals are emitted there.
 
     Parameters
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
-        Where the layers are.
+        The viewer that shows the layer and gets the labels.
     layer : Image
-        What `image` is a snapshot of; the labels lie on it.
+        The layer of the snapshot `image`; the labels lie on it.
     image : LayerImage
-        What to segment.
+        The image to segment.
     model, settings, spacing_mm, first_stage, folder
-        As `LayerSegmentation` takes them.
+        See `LayerSegmentation`.
     target : MergeTarget, optional
-        The layer into which the labels go; a new one when None, or when that one does not take them any more.
+        The layer that takes the labels. The run makes a new layer if this is None or can't take them any more.
     priority : int
-        Below 0 for a run in the background, which pauses while another one wants the computer.
+        Below 0 for a background run, which pauses while another run needs the computer.
     asked_for : callable, optional
-        Whether the user still looks at what this run is for; asked at its end.
+        Asked at the end: whether the user still looks at the image and model of this run.
 
     Attributes
     ----------
     progressed : psygnal.Signal
-        With every event of the run: `Waiting`, `StageStarted`, `TileDone`.
+        Emits every event of the run: `Waiting`, `StageStarted`, `TileDone`.
     painted : psygnal.Signal
-        With `FinalLabels`, once they are in the preview.
+        Emits `FinalLabels` once they are in the preview.
     ended : psygnal.Signal
-        With the labels layer; with None when the run was cancelled, and can be started again to go on.
+        Emits the labels layer, or None if the run was cancelled; then `start` resumes it.
     failed : psygnal.Signal
-        With the exception; what was computed is kept, and the run can be started again.
+        Emits the exception; computed tiles stay, and `start` resumes the run.
     control : RunControl
-        Steers the run: its focus, and the selection for the next start.
+        Steers the run: its focus, and the tiles for the next start.
     image : LayerImage
-        What is segmented.
+        The image to segment.
     preview : Preview
-        Where final labels appear before the end.
+        The layer in which final labels appear before the end.
     target : MergeTarget or None
-        Where the labels of the next result go.
+        The layer that takes the labels of the next result.
     result : LayerResult or None
-        What was delivered last.
+        The last result.
     labels : Labels or None
-        The layer that holds it.
+        The layer of the last result.
     uncertainty : Image or None
-        The layer of its uncertainty, where that was asked for.
+        The layer of the last result's uncertainty, if the settings ask for it.
     remark : str
-        What is to be known of the last result, for people: that it came in the background, or that the image has
-        changed since the run began.
+        A note on the last result, for people: it arrived in the background, or the image changed during the run.
     """
 
     progressed = Signal(object)
@@ -139,33 +138,33 @@ class LiveRun:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on, or waits for another run to end."""
+        """Whether the run computes or waits for another run."""
         return self._worker is not None
 
     @property
     def unfinished(self) -> bool:
-        """Whether it was stopped half-way, by the user or by an error, and can be gone on with."""
+        """Whether the user or an error stopped the run half-way, so that it can be resumed."""
         return (self._tiles_done > 0 or self.preview.painted) and not self.running
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was asked to stop."""
+        """Whether the run was asked to stop."""
         return self._asked_to_stop or (self._worker is not None and self._worker.cancelled)
 
     @property
     def _closing(self) -> bool:
-        """Whether the window, or the program, is being closed, so that nothing can be shown any more."""
+        """Whether the window or the program is closing, so that nothing can be shown any more."""
         if self._worker is None:
             return False
         return self._worker.window_closed or (self._worker.cancelled and not self._asked_to_stop)
 
     @property
     def saving_problem(self) -> str | None:
-        """Why the run is not saved any more, for people; None where all is well or nothing was to be saved."""
+        """Why the run is not saved any more, for people; None if it is saved or was not to be saved."""
         return self._segmentation.files.problem
 
     def start(self) -> None:
-        """Begin, or go on; nothing happens while it is running."""
+        """Start or resume the run; does nothing while it is running."""
         if self._worker is not None:
             return
         self._asked_to_stop = False
@@ -176,7 +175,7 @@ class LiveRun:
         ActivityProgress(worker, f"nnU-Net: {self.image.name}", self.cancel)
 
         def of_this(slot: Callable[..., None]) -> Callable[..., None]:
-            """The slot for this start: signals of an earlier one may come late."""
+            """The slot, deaf to late signals of an earlier start."""
             return lambda *what: slot(*what) if worker is self._worker else None
 
         worker.yielded.connect(of_this(self._on_event))
@@ -186,33 +185,33 @@ class LiveRun:
         _RUNNING.add(self)
         self._watch.start()
         guard_contexts()
-        # before the worker begins: making a layer ignores warnings for a moment, as loading an engine does in the
-        # worker, and until Python 3.14 each of two threads that do so at once may undo what the other ignores
+        # Before the worker starts, because making a layer and loading an engine both ignore warnings for a moment,
+        # and until Python 3.14 two threads that do so at once may undo each other's filters.
         self.preview.show()
         worker.start()
 
     def cancel(self) -> None:
-        """Stop before the next pass through the network; what is computed is kept."""
+        """Stop before the next pass through the network; computed tiles stay."""
         if self._worker is not None:
             self._asked_to_stop = True
             self._worker.quit()
 
     def choose(self, box: Box | None = None, cover: bool = False) -> None:
-        """Select other tiles for the next start, for a box and cover as in `Settings`; computed tiles count."""
+        """Select other tiles for the next start, for a box and cover as in `Settings`; computed tiles stay."""
         self.control.selection = TileSelection(box, cover)
 
     def wait(self) -> Labels | None:
-        """Let the window live until the run has ended.
+        """Process events of the window until the run has ended.
 
         Returns
         -------
         Labels or None
-            The layer; None when the run was cancelled.
+            The labels layer; None if the run was cancelled.
 
         Raises
         ------
         NNUNetCPUError
-            What the run failed with.
+            The error that stopped the run.
         """
         loop, found = QEventLoop(), []
 
@@ -231,19 +230,19 @@ class LiveRun:
         return found[0] if found else self.labels
 
     def keep(self) -> Labels | None:
-        """Make a layer of what is final, select it, and take the preview away; None where nothing is."""
+        """Turn the final labels into a selected layer and remove the preview; None if no label is final."""
         result = None if self.running else self._segmentation.partial()
         return None if result is None else self._delivery.new_layer(result, select=True)
 
     def close(self) -> None:
-        """Take the preview away and let others have what is saved: the run is not gone on with."""
+        """Remove the preview and release the run file, because the run will not be resumed here."""
         self.cancel()
         self.preview.remove()
         if not self.running:
             self._segmentation.close()
 
     def abandon(self) -> None:
-        """Stop for good. What is final becomes a layer, and a warning says so where something was going on."""
+        """Stop and never resume. Final labels become a layer; a warning says so if the run was unfinished."""
         if self.running:
             self._abandoned = True
             self.cancel()
@@ -253,10 +252,10 @@ class LiveRun:
             self.close()
 
     def _leave(self) -> None:
-        """Keep what is final, and tell of it."""
+        """Turn the final labels into a layer, and warn that the run was cancelled."""
         result = self._segmentation.partial() if self.preview.painted else None
         kept = None if result is None else self._delivery.new_layer(result, select=False)
-        left = "nothing was finished" if kept is None else f"what was finished is in {kept.name}"
+        left = "nothing was finished" if kept is None else f"the finished labels are in {kept.name}"
         self.close()
         show_warning(f"{title(self.image)}: the run was cancelled because its panel was closed; {left}")
 
@@ -276,7 +275,7 @@ class LiveRun:
         if result is None or self._worker is None or self._worker.cancelled:
             return
         behind = self._priority < 0 or not self._asked_for() or self._foreground.left_for(self.preview.layer)
-        target, self.target = self.target, None  # it knows the layer as it was before this run
+        target, self.target = self.target, None  # used once, because it compares with the layer before this run
         self.result = result
         self.labels, self.remark = self._delivery.deliver(result, target, behind)
         if result.uncertainty is not None:
@@ -288,7 +287,7 @@ class LiveRun:
 
     def _on_error(self, error: Exception) -> None:
         if self._closing:
-            return  # the end is told when it has finished
+            return  # `_on_finished` emits the end
         self._end()
         self._stop_showing()
         self._tell_unsaved()
@@ -299,11 +298,11 @@ class LiveRun:
         self._end()
         if not closing:
             self._stop_showing()
-            self._tell_unsaved()  # the last save came after the last event
+            self._tell_unsaved()  # because the last save came after the last event
         self.ended.emit(None)
 
     def _stop_showing(self) -> None:
-        """Leave what was painted on the screen, if anything was; of an abandoned run make a layer of it."""
+        """Keep a painted preview and remove an empty one; after `abandon`, turn its labels into a layer."""
         if self._abandoned:
             self._leave()
         elif self.preview.painted:
@@ -317,7 +316,7 @@ class LiveRun:
         self._watch.stop()
 
     def _tell_unsaved(self) -> None:
-        """Say once that the run is not saved any more, and why."""
+        """Warn once that the run is not saved any more, and why."""
         problem = self.saving_problem
         if problem != self._told and problem is not None:
             show_warning(f"{self.image.name}: {problem}")

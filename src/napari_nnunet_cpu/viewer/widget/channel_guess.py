@@ -17,25 +17,18 @@ def guess_channels(
     before: Sequence[Image],
     holds_all: Callable[[Image], bool],
 ) -> list[Image | None]:
-    """A layer for every channel, None where there are too few.
+    """Guess a layer for every channel name; None if there are too few layers.
 
-    For one channel it is the selected layer, or the one before. For several they are those whose names hold the
-    channel's name; one with all channels; those that are selected, where these are as many; the others in order.
+    For one channel, the guess is the selected layer or the layer chosen before. For several, it is a layer whose name
+    contains the channel's name; then one layer with all channels; then the selected layers, if they are as many as the
+    channels; then the other layers in order.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Of the channels.
-    offered : sequence of Image
-        All layers that are images.
-    selected, before : sequence of Image
-        Those of them that are selected now, and those that were chosen before.
-    holds_all : callable
-        Whether a layer seems to have all of several channels.
+    `selected` and `before` are the offered layers that are selected now, and that were chosen before. `holds_all` tells
+    whether a layer seems to have all channels.
     """
     if len(names) == 1 and (selected or before):
         return [*selected, *before][:1]
-    if len(selected) != len(names):  # as of layers that were opened one by one: the last one
+    if len(selected) != len(names):  # for example the last of several layers that were opened one by one
         selected = []
     layers = [*selected, *(layer for layer in offered if layer not in selected)]
     left = list(layers)

@@ -1,4 +1,4 @@
-"""Which image: a layer for every channel of the model, its axes, its spacing and its time points."""
+"""Choose the image: a layer for every channel of the model, its axes, spacing and time points."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.cases.case import Spacing
     from napari_nnunet_cpu.models import TrainedModel
 
-# What a layer tells when its shape, its place or what is known of it changes.
+# Events of a layer whose shape, position or metadata changed.
 _PLACE = ("scale", "translate", "units", "affine", "rotate", "shear", "data", "axis_labels", "metadata")
 _AXES_HELP = (
-    "What the layer's axes are, in their order: T (time), C (channel) and Z, Y, X of the files that the model\n"
-    "was trained on, Z the slowest. Type another order where it is wrong, with a minus for an axis that runs\n"
-    "backwards: X, Y, Z or -Z, Y, X. Left and right are swapped otherwise.\n"
-    "For a model that turns images to RAS first, type the directions of the body in which they run: S, A, R\n"
+    "The layer's axes in their order: T (time), C (channel) and Z, Y, X of the files that the model was\n"
+    "trained on, Z the slowest. If the order is wrong, type another, with a minus for an axis that runs\n"
+    "backwards: X, Y, Z or -Z, Y, X. A wrong order swaps left and right.\n"
+    "For a model that turns images to RAS first, type the body directions in which the axes run: S, A, R\n"
     "or I, P, L."
 )
 
 
 class ChannelPicker(Container[Widget]):
-    """A box of image layers for every channel of the model, and what is to be known of the image.
+    """A combo box with image layers for every channel of the model, and lines for axes, spacing and time points.
 
-    The layers are guessed, again whenever one comes, goes or is renamed, until the user chooses one by hand, or types
-    axes or a spacing for them. Where there is one channel the selected image is taken.
+    The layers are guessed anew whenever a layer is added, removed or renamed, until the user chooses a layer by hand
+    or types axes or a spacing. For a model of one channel, the guess is the selected image.
 
     Attributes
     ----------
     boxes : list of ComboBox
-        One per channel, labelled with its name. A layer that holds all channels is chosen in all of them.
+        One per channel, labelled with its name. A layer with all channels is chosen in every box.
     axes : TypedLine
-        "T, C, Z, Y, X"; what is found or guessed, or what the user types.
+        "T, C, Z, Y, X", as found, guessed or typed.
     spacing : TypedLine
-        "Z, Y, X" in mm; what the layers say, or what the user types.
+        "Z, Y, X" in mm, from the layers or as typed.
     time : ComboBox
-        Which time points; shown for a time series.
+        The time points to segment; visible for a time series.
     note : Label
-        Where axes and spacing come from; placed by the widget.
+        States where axes and spacing come from; placed by the widget.
     """
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
@@ -91,7 +91,7 @@ class ChannelPicker(Container[Widget]):
         self.set_model(None)
 
     def set_model(self, model: TrainedModel | None) -> None:
-        """Show one box per channel of the model, keeping or guessing sensible layers."""
+        """Show one box per channel of the model, with the layers chosen before or guessed ones."""
         self._model = model
         names = ("image",) if model is None else model.channel_names
         if [box.label for box in self.boxes] != list(names):
@@ -110,12 +110,7 @@ class ChannelPicker(Container[Widget]):
     def image(self) -> LayerImage:
         """A snapshot of the chosen layers, with all time points.
 
-        Raises
-        ------
-        CaseError
-            When they are not images of one grid.
-        SettingsError
-            When they can't have the axes that the user typed.
+        Raises `CaseError` if they do not share a grid, and `SettingsError` if they can't have the typed axes.
         """
         layers = [box.value for box in self.boxes if box.value is not None]
         if len(layers) < 2 or any(layer is not layers[0] for layer in layers):
@@ -136,26 +131,20 @@ class ChannelPicker(Container[Widget]):
     def image_to_run(self) -> LayerImage:
         """A snapshot of the chosen layers at the chosen time points.
 
-        Raises
-        ------
-        CaseError, SettingsError
-            As `image`, and when the viewer shows none of the time points.
+        Raises the errors of `image`, and `CaseError` if the viewer shows none of the time points.
         """
         return at_time(self.image(), self.time.value, self._viewer, self.boxes[0].value)
 
     def stated_spacing(self) -> Spacing | None:
-        """The spacing the user typed, or None where the layer's own holds.
+        """The spacing that the user typed; None if the layer's own applies.
 
-        Raises
-        ------
-        SettingsError
-            When it is not three positive numbers.
+        Raises `SettingsError` if the text is not one or three positive numbers.
         """
         typed = self.spacing.typed
         return None if typed is None else parse_spacing(typed)
 
     def reset_choices(self, *_: Any) -> None:
-        """Follow the viewer's layers; a choice by hand holds until its layer is gone."""
+        """Follow the viewer's layers; a choice by hand stays until its layer is removed."""
         with self._own_choice():
             super().reset_choices()
         if any(layer is not None and layer not in self._viewer.layers for layer in self._chosen):
@@ -177,7 +166,7 @@ class ChannelPicker(Container[Widget]):
         """Put the guessed layers into the boxes."""
         if self._by_hand or self.axes.typed is not None or self.spacing.typed is not None:
             return
-        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # an uncertainty is no image
+        offered = [layer for layer in self._image_layers() if origin_of(layer) is None]  # leaves uncertainty out
         guessed = guess_channels(
             [box.label for box in self.boxes],
             offered,
@@ -192,7 +181,7 @@ class ChannelPicker(Container[Widget]):
 
     @contextmanager
     def _own_choice(self) -> Iterator[None]:
-        """What is chosen meanwhile is not the user's choice."""
+        """Mark changes inside the block as guesses, not as choices of the user."""
         self._guessing = True
         try:
             yield
@@ -205,7 +194,7 @@ class ChannelPicker(Container[Widget]):
             self._layer_changed()
 
     def _selected(self, _: Any) -> None:
-        """Follow the selected image where there is one channel."""
+        """Follow the selected image if the model has one channel."""
         if isalive(self.native) and len(self.boxes) == 1:
             self._fill()
             if self.boxes[0].value not in self._chosen:
@@ -215,7 +204,7 @@ class ChannelPicker(Container[Widget]):
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
     def _holds_all(self, layer: Image) -> bool:
-        """Whether one layer seems to have all of several channels."""
+        """Whether one layer seems to have all channels of a model with several."""
         try:
             return 1 < len(self.boxes) == self._image([layer]).channels
         except NNUNetCPUError:
@@ -242,7 +231,7 @@ class ChannelPicker(Container[Widget]):
         self._on_change()
 
     def _axes_note(self, image: LayerImage) -> str:
-        """Where the axes come from, and what the model makes of them."""
+        """Say where the axes come from, and whether the model needs directions instead."""
         reader = None if self._model is None else self._model.plans.image_reader_writer
         if reader not in REORIENTING_READERS or image.affine is not None:
             return image.axes_source
@@ -253,9 +242,9 @@ class ChannelPicker(Container[Widget]):
         )
 
     def _spacing_of(self, image: LayerImage) -> tuple[str, str]:
-        """The image's own spacing as the model sees it, and where it comes from."""
+        """The image's spacing as the model sees it, and a note of where it comes from."""
         reader = None if self._model is None else self._model.plans.image_reader_writer
-        # A plane's has a thickness that nnU-Net made up.
+        # A plane keeps its own spacing, because nnU-Net's readers make up its thickness.
         seen = image.spacing_mm if reader is None or image.axes.planar else image.outline().seen_by(reader).spacing_mm
         shown = ", ".join(f"{length:g}" for length in seen)
         if self.spacing.typed is not None:
@@ -269,7 +258,7 @@ class ChannelPicker(Container[Widget]):
         return shown, image.spacing_note or "unknown: 1 mm is assumed; type Z, Y, X in mm"
 
     def _follow(self, chosen: list[Image | None]) -> None:
-        """Hear of changes of the chosen layers' place, and no longer of those chosen before."""
+        """Listen to changes of the chosen layers instead of the previously chosen ones."""
         for layers, connect in ((self._chosen, False), (chosen, True)):
             for layer in {id(layer): layer for layer in layers if layer is not None}.values():
                 for name in _PLACE:

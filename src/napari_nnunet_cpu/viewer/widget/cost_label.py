@@ -55,7 +55,7 @@ class CostLabel(Label):
         if saved is not None:
             lines.append(
                 f"a run of this image was interrupted after {saved.tiles_done} of {saved.tiles} tiles and is saved: "
-                "Run goes on with it where settings are the same"
+                "Run resumes it if the settings are the same"
             )
         self.value = "<br>".join(lines)
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # Not None, because the ComboBox emits no event when its value becomes None.
 _ALL, _VIEW, _TYPED = "everything", "view", "typed"
 _HELP = (
-    "Segment only a part: its labels are those of a run on the whole image, and a larger part, or all of it,\n"
-    "goes on from there. Draw a rectangle in a Shapes layer, or zoom to what you need."
+    "Segment only a part: its labels equal those of a run on the whole image, and a run on a larger part, or on\n"
+    "everything, reuses its tiles. Draw a rectangle in a Shapes layer, or zoom to the part you need."
 )
 
 
@@ -70,7 +70,7 @@ class PartPicker(Container[Widget]):
         shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
         return [
             ("everything", _ALL),
-            ("what is in view", _VIEW),
+            ("the part in view", _VIEW),
             *((f"around the shapes in {layer.name}", layer) for layer in shapes),
             ("typed bounds", _TYPED),
         ]

@@ -34,7 +34,7 @@ class QueueButton(PushButton):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(
             text=_TEXT,
-            tooltip="when no other run goes on, and pausing when one does: choose and run the next image meanwhile",
+            tooltip="runs while no other run computes, and pauses for others: choose and run the next image meanwhile",
         )
         self.runs: list[LiveRun] = []
         self.note = Label(value="", visible=False)
@@ -48,14 +48,14 @@ class QueueButton(PushButton):
     def start(self, run: LiveRun) -> None:
         """Start a run; `note` reports its end."""
 
-        def leave(what: Labels | Exception | None) -> None:
+        def leave(outcome: Labels | Exception | None) -> None:
             self.runs.remove(run)
-            if isinstance(what, Exception):
-                self._failure = f"{run.image.name}: {what}"
+            if isinstance(outcome, Exception):
+                self._failure = f"{run.image.name}: {outcome}"
                 show_error(self._failure)
-            elif what is not None:
-                self._arrived.append((what, f"{title(run.image)}: {run.remark}"))
-                what.events.visible.connect(self._see)
+            elif outcome is not None:
+                self._arrived.append((outcome, f"{title(run.image)}: {run.remark}"))
+                outcome.events.visible.connect(self._see)
             self._tell()
 
         run.ended.connect(while_open(self, leave))

@@ -40,8 +40,8 @@ class ResultPicker(Container[Widget]):
         self.layer = ComboBox(label="labels go to", choices=self._offered, tooltip=_HELP)
         self.values = LineEdit(label="only labels", tooltip="values or names, as 1, liver; empty for all of them")
         self.overwrite = CheckBox(
-            text="replace what was there",
-            tooltip="write over labels that are in the layer when the run begins, too",
+            text="replace existing labels",
+            tooltip="also write over labels that are in the layer when the run begins",
         )
         super().__init__(widgets=[self.layer, self.values, self.overwrite], labels=True)
         self.margins = (0, 0, 0, 0)
@@ -51,7 +51,7 @@ class ResultPicker(Container[Widget]):
     def target(self, viewer: ViewerModel, image: LayerImage, names: dict[int, str]) -> MergeTarget | None:
         """The chosen layer with its present content; None for a new layer. To be called when the run starts.
 
-        `names` are those of the values of the model. Raises `CaseError` if the layer can't take labels of this image,
+        `names` are the model's label names by value. Raises `CaseError` if the layer can't take labels of this image,
         and `SettingsError` if the model does not have the typed labels.
         """
         layer = self.layer.value

@@ -72,7 +72,7 @@ class SegmentWidget(Container[Widget]):
         self.cost = CostLabel()
         self.run_button = PushButton(text="Run")
         self.queue_button = QueueButton(viewer)
-        self.keep_button = PushButton(text="Keep what is finished", visible=False)
+        self.keep_button = PushButton(text="Keep finished labels", visible=False)
         self.uncertainty_button = UncertaintyButton(viewer, self._say)
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.status = Label(value="")
@@ -139,7 +139,7 @@ class SegmentWidget(Container[Widget]):
                 image = self.channels.image_to_run()
                 settings = self._settings(image)
                 self.live.choose(settings.box, settings.cover)
-                if not self.live.unfinished:  # the last result was delivered; this one goes where is said now
+                if not self.live.unfinished:  # the last result was delivered; the next has a new target
                     self.live.target = self._target(image)
             else:
                 made = self._made()
@@ -231,7 +231,7 @@ class SegmentWidget(Container[Widget]):
 
     def _on_end(self, labels: Labels | None) -> None:
         if labels is None or self.live is None or self.live.result is None:
-            kept = "what is finished is kept" if self.live is not None and self.live.unfinished else "nothing was added"
+            kept = "finished tiles are kept" if self.live is not None and self.live.unfinished else "nothing was added"
             self._say(f"cancelled after {self.progress.value} tiles; {kept}", error=False)
             self.keep_button.visible = self.live is not None and self.live.preview.painted
         else:

@@ -12,7 +12,7 @@ from random_model import RandomModel
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models import load
-from napari_nnunet_cpu.models.checkpoint import summary as summary
+from napari_nnunet_cpu.models.checkpoint import summary
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_a_file_that_changes_is_checked_anew(folder: Path, read: list[Path], nam
     assert len(read) == 4
 
 
-def test_a_model_that_does_not_fit_has_no_card(folder: Path, read: list[Path]) -> None:
+def test_a_model_that_does_not_fit_has_no_summary(folder: Path, read: list[Path]) -> None:
     path = folder / "fold_1" / "checkpoint_final.pth"
     content = torch.load(path, weights_only=False)
     content["network_weights"].popitem()
@@ -91,11 +91,11 @@ def test_another_version_of_the_code_checks_anew(
         lambda document: document.pop("fold"),
     ],
 )
-def test_a_damaged_card_is_written_anew(
+def test_a_damaged_summary_is_written_anew(
     folder: Path, cache: Path, read: list[Path], damage: Callable[[dict[str, object]], None]
 ) -> None:
     model = load_model(folder)
-    (file,) = (cache / "cards").iterdir()
+    (file,) = (cache / "checkpoint-summaries").iterdir()
     document = json.loads(file.read_text())
     damage(document)
     file.write_text(json.dumps(document))

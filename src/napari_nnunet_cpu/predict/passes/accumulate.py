@@ -126,11 +126,6 @@ class Accumulator:
         self._needed = max(row, self._first)
 
     @property
-    def nbytes(self) -> int:
-        """Size of the sums, in memory or on disk."""
-        return self._sums.nbytes
-
-    @property
     def _depth(self) -> int:
         """Rows that are held at a time."""
         return int(self._sums.shape[1])

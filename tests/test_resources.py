@@ -1,3 +1,4 @@
+import importlib.metadata
 import mmap
 import os
 import sys
@@ -13,6 +14,7 @@ from napari_nnunet_cpu.resources import (
     Stopwatch,
     cache_folder,
     free_memory_bytes,
+    installed_version,
     int8_is_fast,
     processor_name,
     release_mapped,
@@ -231,3 +233,22 @@ def test_the_processor_has_a_name(tmp_path, monkeypatch, text, name):
 def test_where_nobody_says_what_is_mapped_nothing_is_handed_back(tmp_path, monkeypatch):
     monkeypatch.delattr(psutil.Process, "memory_maps")
     release_mapped(tmp_path)
+
+
+def test_a_version_is_looked_up_once_and_a_missing_package_again(monkeypatch):
+    resources._version.cache_clear()
+    asked, installed = [], {"there": "1.2"}
+
+    def version(name):
+        asked.append(name)
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert [installed_version("there"), installed_version("there")] == ["1.2", "1.2"]
+    assert installed_version("missing") is None
+    installed["missing"] = "3"
+    assert installed_version("missing") == "3"
+    assert asked == ["there", "missing", "missing"]
+    resources._version.cache_clear()

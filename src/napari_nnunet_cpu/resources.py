@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.metadata
 import math
 import mmap
@@ -150,9 +151,14 @@ def runs_folder() -> Path:
 def installed_version(package: str) -> str | None:
     """The version of a package, or None if it is not installed."""
     try:
-        return importlib.metadata.version(package)
+        return _version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+@functools.cache  # it searches every folder of packages; a missing package may still be installed, and is not cached
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 class Stopwatch:

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.cases import case as case_module
 from napari_nnunet_cpu.cases.case import SpacingSource, planar_spacing, stack_channels
 from napari_nnunet_cpu.errors import CaseError
 
@@ -172,3 +175,15 @@ def test_channels_on_different_grids_are_refused_by_name(options, message):
 def test_a_channel_without_an_affine_goes_with_one_that_has_one():
     case = stack_channels([a_case(affine=OBLIQUE), a_case()])
     np.testing.assert_array_equal(case.affine, OBLIQUE)
+
+
+def test_voxels_are_checked_once_for_all_copies_of_a_case(monkeypatch):
+    checked = []
+    monkeypatch.setattr(case_module, "check_finite", lambda channels, _: checked.append(channels))
+    case = Case(np.zeros((1, 2, 3, 4), np.float32), (1.0, 1.0, 1.0))
+    dataclasses.replace(case.with_spacing((2.0, 1.0, 1.0)).on_grid_of_spacing(), name="other")
+    assert [channels is case.channels for channels in checked] == [True]
+    both = stack_channels([case, case])
+    assert len(checked) == 1
+    other = dataclasses.replace(both, channels=both.channels + 1)
+    assert checked[1:] == [other.channels]

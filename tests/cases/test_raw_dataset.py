@@ -177,7 +177,8 @@ def test_saving_again_replaces_the_labels(tmp_path):
 def test_two_images_of_one_name_are_two_cases(tmp_path):
     assert [add(tmp_path, a_case(seed)) for seed in (0, 1, 2, 1)] == ["patient", "patient_2", "patient_3", "patient_2"]
     assert document(tmp_path)["numTraining"] == 3
-    assert RawDataset(tmp_path).identifiers() == ("patient", "patient_2", "patient_3")
+    names = [path.name for path in sorted((tmp_path / "labelsTr").iterdir())]
+    assert names == ["patient.nii.gz", "patient_2.nii.gz", "patient_3.nii.gz"]
     np.testing.assert_array_equal(
         read_case(tmp_path / "imagesTr" / "patient_2_0000.nii.gz").channels, a_case(1).channels
     )
@@ -444,8 +445,10 @@ def test_a_killed_save_leaves_no_image_without_labels(tmp_path, monkeypatch, at)
     }
     assert document(folder)["numTraining"] <= len(images)
     add(folder, a_case(1, channels=2))
-    identifiers = RawDataset(folder).identifiers()
-    assert document(folder)["numTraining"] == len(identifiers) == 2
+    names = {path.name.removesuffix(".nii.gz") for path in (folder / "labelsTr").glob("[!.]*")}
+    images = {path.name for path in (folder / "imagesTr").iterdir()}
+    complete = {name for name in names if {f"{name}_0000.nii.gz", f"{name}_0001.nii.gz"} <= images}
+    assert document(folder)["numTraining"] == len(complete) == 2
 
 
 def test_a_place_where_no_folder_can_be(tmp_path):
@@ -454,18 +457,9 @@ def test_a_place_where_no_folder_can_be(tmp_path):
         add(tmp_path / "file" / "session", a_case())
 
 
-def test_the_name_that_nnunet_wants(tmp_path):
-    assert RawDataset(tmp_path / "Dataset027_ACDC").name_for_nnunet == "Dataset027_ACDC"
-    for name in ("Dataset500_Heart", "Dataset501_Head"):
-        (tmp_path / name).mkdir()
-    assert RawDataset(tmp_path / "my session").name_for_nnunet == "Dataset502_my_session"
-    assert RawDataset(tmp_path / "nothing").identifiers() == ()
-
-
 @pytest.mark.parametrize("text", ['{"channel_names": 5}', '{"channel_names": {"0": "channel 0"}, "labels": 3}'])
 def test_a_dataset_json_of_another_kind(tmp_path, text):
     (tmp_path / "dataset.json").write_text(text)
-    assert RawDataset(tmp_path).identifiers() == ()
     for values, order in ((ORGANS, None), (REGIONS, (1, 2, 3))):
         with pytest.raises(OutputError, match="has another (channel_names|labels)"):
             add(tmp_path, a_case(), label_values=values, regions_class_order=order)

@@ -254,6 +254,6 @@ def test_an_error_in_a_thread_is_heard() -> None:
 def test_no_more_threads_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     pool = ThreadPoolExecutor
-    monkeypatch.setattr("napari_nnunet_cpu.export.linear.ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
+    monkeypatch.setattr("napari_nnunet_cpu.export.workers.ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
     linear(LABELS, LINEAR, (4, 4, 4), (8, 8, 8)).labels(boxes_of(noise((4, 4, 4), 0)), Box.whole((8, 8, 8)))
     assert asked == [2]

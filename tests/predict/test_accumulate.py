@@ -123,10 +123,10 @@ def test_zero_where_no_tile_lies() -> None:
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_size_is_that_of_the_rows_held(on_disk: bool) -> None:
     grid = Grid.for_image((5, 3, 8), (4, 4, 4), 0.5)
-    assert Accumulator(grid, 3, on_disk=on_disk).nbytes == 4 * 4 * 5 * 4 * 8
+    assert Accumulator(grid, 3, on_disk=on_disk)._sums.nbytes == 4 * 4 * 5 * 4 * 8
     for length in (10, 20, 40):
         long = Grid.for_image((length, 3, 8), (4, 4, 4), 0.5)
-        assert Accumulator(long, 3, depth=5, on_disk=on_disk).nbytes == 4 * 4 * 5 * 4 * 8
+        assert Accumulator(long, 3, depth=5, on_disk=on_disk)._sums.nbytes == 4 * 4 * 5 * 4 * 8
 
 
 @given(shapes, patches, steps, st.integers(0, 3))

@@ -9,7 +9,7 @@ import pytest
 from fake_engines import FakeEngine, nearest_integer, position_dependent
 from steered import StopWhen
 
-from napari_nnunet_cpu import Case, Run, Settings, TrainedModel
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, resources
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.errors import EngineError, SettingsError
 from napari_nnunet_cpu.events import TileDone
@@ -232,7 +232,7 @@ def test_provenance_without_openvino(case: Case, model: TrainedModel, monkeypatc
             raise importlib.metadata.PackageNotFoundError(package)
         return version(package)
 
-    monkeypatch.setattr(importlib.metadata, "version", without_openvino)
+    monkeypatch.setattr(resources, "_version", without_openvino)
     versions = Run(case, model, PLAIN, FakeEngine(nearest_integer)).result().provenance["versions"]
     assert versions["openvino"] is None
     assert versions["torch"] == version("torch")

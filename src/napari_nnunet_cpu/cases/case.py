@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import product
 from math import prod
@@ -86,6 +86,8 @@ class Case:
     file_spacing_mm: Spacing | None = None
     unit_mm: float = 1.0
     notes: tuple[str, ...] = ()
+    # The channels whose voxels were checked, which copies of the case share: it takes a pass over all of them.
+    _checked: npt.NDArray[Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         channels = self.channels
@@ -100,7 +102,9 @@ class Case:
             raise CaseError(f"{self.name}: a 2D image has one slice, found {channels.shape[1]}")
         if self.affine is not None and (self.affine.shape != (4, 4) or not np.isfinite(self.affine).all()):
             raise CaseError(f"{self.name}: the affine must be 4 x 4 finite numbers, found {self.affine.tolist()}")
-        check_finite(channels, self.name)
+        if self._checked is not channels:
+            check_finite(channels, self.name)
+            object.__setattr__(self, "_checked", channels)
 
     @property
     def spacing_known(self) -> bool:
@@ -213,7 +217,8 @@ def stack_channels(parts: list[Case]) -> Case:
         note = check_apart(apart, first.name, part.name)
         if note is not None:
             notes.append(note)
-    return replace(first, channels=np.concatenate([part.channels for part in parts]), notes=tuple(notes))
+    channels = np.concatenate([part.channels for part in parts])
+    return replace(first, channels=channels, notes=tuple(notes), _checked=channels)
 
 
 def voxels_apart(affine: npt.NDArray[np.float64], other: npt.NDArray[np.float64], lengths: tuple[int, ...]) -> float:

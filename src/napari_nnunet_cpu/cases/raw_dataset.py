@@ -23,15 +23,13 @@ _FILE_DTYPES = {".nii.gz": ("u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8"), ".t
 # ITK refuses axes with a cosine above about 1e-4 between them; below this limit nibabel gives the same arrays.
 _RIGHT_ANGLE = 1e-5
 _MAX_NAME = 50  # letters of up to four bytes, because a file name has 255 bytes, with number, channel and ending
-_FIRST_FREE_NUMBER = 500
-_NNUNET_NAME = re.compile(r"Dataset(\d{3})_[^/]+")
 
 
 class RawDataset:
     """A raw dataset in nnU-Net's layout; the first case that is added creates the folder.
 
     nnU-Net trains on the folder if it lies in nnUNet_raw under a name DatasetXXX_Name with a number of
-    its own. Any other folder can be moved there later, see `name_for_nnunet`.
+    its own. Any other folder can be moved there later.
 
     Volumes are written as .nii.gz, and so are 2D images with a stated spacing. Other 2D images
     become .tif, which nnU-Net reads without a pixel size. An unknown spacing is 1 mm, as in nnU-Net.
@@ -114,27 +112,6 @@ class RawDataset:
         except OSError as error:
             raise OutputError(f"{self.folder}: {identifier} can't be saved: {error.strerror or error}") from error
         return identifier
-
-    def identifiers(self) -> tuple[str, ...]:
-        """The identifiers of complete cases (labels and all channels), in alphabetical order."""
-        document = read_dataset_json(self._json)
-        channels = document.get("channel_names")
-        return self._complete(str(document.get("file_ending")), len(channels)) if isinstance(channels, dict) else ()
-
-    @property
-    def name_for_nnunet(self) -> str:
-        """The folder's name if it has the form DatasetXXX_Name, else a name of this form with a number still free."""
-        name = self.folder.resolve().name
-        if _NNUNET_NAME.fullmatch(name):
-            return name
-        neighbours = self.folder.resolve().parent
-        taken = {
-            int(match[1])
-            for match in (_NNUNET_NAME.fullmatch(path.name) for path in neighbours.glob("Dataset*"))
-            if match
-        }
-        number = next(number for number in range(_FIRST_FREE_NUMBER, 2000) if number not in taken)
-        return f"Dataset{number:03}_{_safe(name)}"
 
     @property
     def _json(self) -> Path:

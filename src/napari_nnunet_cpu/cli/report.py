@@ -28,8 +28,8 @@ def document_of(
     """The report of a run as plain values for JSON.
 
     It is the result's provenance with "images" (input files), "outputs" (files by name), "volumes" ("ml" is None for
-    an unknown spacing) and "peak_memory_mb" (None if the system does not tell); and the "estimate" from before the
-    run beside what was "measured": tiles, passes, seconds, and bytes at the peak on top of those before the run.
+    an unknown spacing), "peak_memory_mb" (None if the system does not tell), and the "estimate" from before the run
+    beside its "measured" values: tiles, passes, seconds, and bytes at the peak on top of those before the run.
     """
     peak, history = peak_memory_bytes(), result.provenance
     before = history["runs"][0]["bytes_before"]

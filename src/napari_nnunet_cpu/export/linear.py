@@ -8,7 +8,6 @@ heads blended and compared.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.export.logits import Logits, LogitsOf
 from napari_nnunet_cpu.export.winner import Winner, label_values
+from napari_nnunet_cpu.export.workers import Workers
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.prepare.axis_weights import AxisWeights, VolumeWeights
 
@@ -45,6 +45,7 @@ class LinearExport:
     def __init__(self, labels: Labels, weights: VolumeWeights, source: Triple, shape: Triple, threads: int) -> None:
         self._labels = labels
         self._threads = threads
+        self._workers = Workers(threads)
         self._values = label_values(labels)
         self._weights = weights
         self._source = source
@@ -87,10 +88,8 @@ class LinearExport:
             found = self._strip(part, codes, planes[np.array([row])], lines[strip], columns)
             self._values.take(found, out=result[place], mode="clip")
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            for work, array in ((decide, codes), (export, result)):
-                for _ in pool.map(work, _strips(array.shape)):  # so that errors are raised
-                    pass
+        self._workers.do(decide, _strips(codes.shape))
+        self._workers.do(export, _strips(result.shape))
         part.release()
         return result
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
 import numpy as np
@@ -15,6 +14,7 @@ from napari_nnunet_cpu.export.head_resampler import HeadResampler
 from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.uncertainty_measures import measure_of
+from napari_nnunet_cpu.export.workers import Workers
 from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.prepare.geometry import Geometry
@@ -43,6 +43,7 @@ class UncertaintyExport:
         self._resampled = HeadResampler(model, geometry)
         self._shape = geometry.cropped_shape
         self._threads = threads
+        self._workers = Workers(threads)
 
     def export(self, logits: LogitsOf, cropped: Uncertainty, box: Box) -> None:
         """Write the uncertainty in a box into that of the cropped image (Z, Y, X), model's axes, float32."""
@@ -54,9 +55,7 @@ class UncertaintyExport:
                 measured.show(self._resampled.apply(head, piece))
             cropped[piece.slices] = measured.value()
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            for _ in pool.map(measure, self._pieces(box)):  # so that errors are raised
-                pass
+        self._workers.do(measure, self._pieces(box))
 
     @property
     def working_bytes(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import closing
-from types import TracebackType
 from typing import TypeVar
 
 from napari_nnunet_cpu.events import Waiting
@@ -180,9 +179,7 @@ class Ticket:
     def __enter__(self) -> Ticket:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._queue._release(self)
 
 

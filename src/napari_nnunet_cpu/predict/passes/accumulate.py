@@ -126,11 +126,6 @@ class Accumulator:
         self._needed = max(row, self._first)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the sums, in memory or on disk."""
-        return self._sums.nbytes
-
-    @property
     def _depth(self) -> int:
         """Rows in the buffer."""
         return int(self._sums.shape[1])

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from types import TracebackType
 from typing import TypeVar
 
 from napari_nnunet_cpu.predict.passes.stop import Stop
@@ -71,8 +70,6 @@ class PauseGate:
     def __enter__(self) -> PauseGate:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._left = True
         self._open.set()

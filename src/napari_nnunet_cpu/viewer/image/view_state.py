@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import CaseError, SettingsError
@@ -113,13 +114,18 @@ def voxel_shown(viewer: ViewerModel, layer: Layer, centre: bool = False) -> Sequ
         for axis, place in zip(viewer.dims.displayed, middle, strict=True):
             places[axis] = float(place)
     last = places[-layer.ndim :]
-    point = [0.0] * (layer.ndim - len(last)) + last
-    # Converted, because the viewer has one unit for all layers, which may differ from the layer's.
-    units = viewer.dims.units
-    if units is not None and len(units) >= layer.ndim:
-        point = [
-            value * float((1 * world).to(own).magnitude)
-            for value, world, own in zip(point, units[-layer.ndim :], layer.units, strict=True)
-        ]
-    found: Sequence[float] = layer.world_to_data(point)
+    point = np.array([0.0] * (layer.ndim - len(last)) + last)
+    found: Sequence[float] = layer.world_to_data(point / viewer_units(viewer, layer))
     return found
+
+
+def viewer_units(viewer: ViewerModel, layer: Layer) -> npt.NDArray[np.float64]:
+    """How many of the viewer's units one of the layer's is, along each of its axes.
+
+    The viewer has one unit for all layers, which may differ from the layer's.
+    """
+    units = viewer.dims.units
+    if units is None or len(units) < layer.ndim:
+        return np.ones(layer.ndim)
+    pairs = zip(layer.units, units[-layer.ndim :], strict=True)
+    return np.array([float((1 * own).to(world).magnitude) for own, world in pairs])

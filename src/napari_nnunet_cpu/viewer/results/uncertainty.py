@@ -11,7 +11,7 @@ from napari.layers import Image
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.foreground import add_unselected
 from napari_nnunet_cpu.viewer.image.layers import LayerImage
-from napari_nnunet_cpu.viewer.image.view_state import voxel_shown
+from napari_nnunet_cpu.viewer.image.view_state import viewer_units, voxel_shown
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.results.origin import bind, origin_of
 
@@ -166,12 +166,8 @@ class UncertainSlices:
         """Move the slider to a slice of the layer."""
         point = np.array(voxel_shown(self._viewer, self._layer), dtype=float)
         point[axis] = number
-        place = float(self._layer.data_to_world(point)[axis])
-        units = self._viewer.dims.units
-        if units is not None and len(units) >= self._layer.ndim:  # because the viewer may have another unit
-            own, world = self._layer.units[axis], units[axis - self._layer.ndim]
-            place *= float((1 * own).to(world).magnitude)
-        self._viewer.dims.set_point(axis + self._first, place)
+        place = self._layer.data_to_world(point)[axis] * viewer_units(self._viewer, self._layer)[axis]
+        self._viewer.dims.set_point(axis + self._first, float(place))
 
 
 def _uncertainty_of(part: npt.NDArray[np.float32]) -> float:

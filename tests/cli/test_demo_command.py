@@ -44,7 +44,7 @@ def test_the_shipped_image_and_model(nnunet):
 def test_what_people_read(nnunet, small, tmp_path):
     done = nnunet("demo", "--out", tmp_path / "new" / "folder")
     assert done.exit_code == 0
-    assert done.stderr.startswith("up to 6 tiles")
+    assert done.stderr.startswith("2 tiles, 16 passes")
     lines = done.stdout.splitlines()
     assert lines[-3].startswith("labels: ")
     assert lines[-2].startswith("picture: ")

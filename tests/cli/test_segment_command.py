@@ -1,7 +1,9 @@
 import json
 import math
 import re
+from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import ANY
 
 import nibabel as nib
 import numpy as np
@@ -12,9 +14,10 @@ from random_model import RandomModel, smooth_image
 from napari_nnunet_cpu import Settings, estimate, load_model, read_case, segment
 from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.events import duration
+from napari_nnunet_cpu.prepare import nonzero_box
 
 MODEL = "model: Dataset999_Random 3d_fullres, folds 0, 1 (checkpoint_final.pth)"
-PLAN = re.compile(r"up to \d+ tiles, \d+ passes, .*, about .* of memory \((dense|rows|disk)\)")
+PLAN = re.compile(r"\d+ tiles, \d+ passes, .*, about .* of memory \((dense|rows|disk)\)")
 
 
 @pytest.fixture
@@ -37,16 +40,32 @@ def complaint(done):
 def test_the_cost_is_said_before_the_run(nnunet, image, model, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "cache"))
     arguments = ["segment", image, "-m", model, "-o", "o.nii.gz", "--report", "r.json", "--threads", 1]
-    what, first = nnunet(*arguments).stderr.splitlines()
-    assert what == MODEL
-    cost = estimate(read_case(image), load_model(model), Settings.exact(threads=1))
-    assert first == f"up to 6 tiles, 48 passes, time not known before the first run, about {said(cost)}"
-    run = json.loads(Path("r.json").read_text())["runs"][0]
-    assert run["memory"] == {"plan": "dense", "rows": 16, "probabilities_on_disk": False}
-    assert run["estimate"]["seconds"] is None
-    second = nnunet(*arguments).stderr.splitlines()[1]
-    assert second == f"up to 6 tiles, 48 passes, about {duration(cost.seconds)}, about {said(cost)}"
-    assert json.loads(Path("r.json").read_text())["runs"][0]["estimate"]["seconds"] > 0
+    for _ in range(2):  # with the conversion of the network, and without
+        case = read_case(image)
+        cost = estimate(case, load_model(model), Settings.exact(threads=1), nonzero=nonzero_box(case))
+        what, line = nnunet(*arguments).stderr.splitlines()
+        assert what == MODEL
+        assert line == f"2 tiles, 16 passes, about {duration(cost.seconds)}, about {said(cost)}"
+        report = json.loads(Path("r.json").read_text())
+        assert report["estimate"] == asdict(cost)
+        assert report["runs"][0]["estimate"] == asdict(cost) | {"budget_bytes": ANY}
+        assert report["measured"]["tiles"] == 2
+        assert report["measured"]["passes"] == 16
+        assert report["measured"]["seconds"] == pytest.approx(sum(report["seconds"].values()))
+        before = report["runs"][0]["bytes_before"]
+        assert report["measured"]["bytes"] == pytest.approx(report["peak_memory_mb"] * 2**20 - before, abs=2**17)
+        assert report["runs"][0]["memory"] == {"plan": "dense", "rows": 16, "probabilities_on_disk": False}
+
+
+def test_only_the_tiles_of_the_cropped_image_are_counted(nnunet, model, tmp_path):
+    voxels = np.zeros((16, 24, 40), np.float32)
+    voxels[:, :, 30:] = 1
+    path = tmp_path / "padded.nii.gz"
+    nib.save(nib.Nifti1Image(voxels.T, np.eye(4)), path)
+    nnunet("segment", path, "-m", model, "-o", "o.nii.gz", "--report", "r.json", "--threads", 1)
+    report = json.loads(Path("r.json").read_text())
+    whole = estimate(read_case(path), load_model(model), Settings.exact(threads=1))
+    assert report["estimate"]["tiles"] == report["measured"]["tiles"] < whole.tiles
 
 
 def said(cost):
@@ -103,7 +122,7 @@ def test_json_is_the_report_and_nothing_else(nnunet, image, model, tmp_path):
         for measured in (provenance, *provenance["runs"]):
             del measured["seconds"]
         for run in provenance["runs"]:
-            del run["estimate"], run["first_final_seconds"]
+            del run["estimate"], run["first_final_seconds"], run["bytes_before"]
         del provenance["time"]
     assert {key: document[key] for key in expected.provenance} == expected.provenance
     assert document["volumes"] == expected.volumes()

@@ -2,6 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_nnunet_cpu.cases import Case
+from napari_nnunet_cpu.prepare import nonzero_box
 from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_mask
 
 
@@ -51,3 +53,15 @@ def test_box_is_the_smallest_that_holds_all(data: st.DataObject) -> None:
         mask[point] = True
     expected = tuple((min(axis), max(axis) + 1) for axis in zip(*points, strict=True))
     assert bounding_box(mask) == expected
+
+
+@given(st.data())
+def test_the_nonzero_box_is_what_every_model_crops_to(data: st.DataObject) -> None:
+    shape = tuple(data.draw(st.integers(1, 6)) for _ in range(3))
+    image = np.zeros((2, *shape))
+    for channel in image:
+        for point in data.draw(st.lists(st.tuples(*(st.integers(0, length - 1) for length in shape)), max_size=3)):
+            channel[point] = data.draw(st.sampled_from([1.0, -2.0, 1e-50]))  # the last is 0 as float32
+    case = Case(image, (1.0, 1.0, 1.0))
+    mask = nonzero_mask(image.astype(np.float32))
+    assert nonzero_box(case) == bounding_box(mask)

@@ -5,7 +5,6 @@ from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_ch
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
 from napari_nnunet_cpu.predict.passes.mirroring import mirrored_axes, passes_per_tile
 from napari_nnunet_cpu.predict.passes.patches import Patches
-from napari_nnunet_cpu.predict.passes.stop import Stop, never
 from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 from napari_nnunet_cpu.predict.passes.tile_passes import TilePasses
 
@@ -14,13 +13,11 @@ __all__ = [
     "Disagreement",
     "Patches",
     "PauseGate",
-    "Stop",
     "TilePasses",
     "accumulated_channels",
     "extra_channels",
     "in_streams",
     "mirrored_axes",
-    "never",
     "passes_per_tile",
     "sums_features",
 ]

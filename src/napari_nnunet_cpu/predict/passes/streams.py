@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
-from napari_nnunet_cpu.predict.passes.stop import Stop
-
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -49,7 +47,7 @@ class PauseGate:
     It is a context manager, at whose end the streams stop, whether the gate is open or shut.
     """
 
-    def __init__(self, should_stop: Stop) -> None:
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop
         self._open = threading.Event()
         self._open.set()

@@ -12,7 +12,6 @@ from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
 from napari_nnunet_cpu.predict.passes.mirroring import mean_output
 from napari_nnunet_cpu.predict.passes.patches import Patches
-from napari_nnunet_cpu.predict.passes.stop import Stop
 from napari_nnunet_cpu.predict.tiles.grid import Tile
 
 Array = npt.NDArray[np.float32]
@@ -31,7 +30,7 @@ class TilePasses:
     patches: Patches
     mirror_axes: Sequence[int]
     disagreement: Callable[[], Disagreement | None]
-    should_stop: Stop
+    should_stop: Callable[[], bool]
 
     def of(self, tile: Tile) -> Channels | None:
         """Logits or features (C, Z, Y, X) of a tile, and its disagreement (Z, Y, X) if measured; None if stopped."""

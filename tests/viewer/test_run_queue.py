@@ -1,4 +1,4 @@
-"""Runs in threads take turns: in order, by priority, and whatever happens to the one before."""
+"""Runs in threads take queue: in order, by priority, and whatever happens to the one before."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nnunet_cpu.events import Waiting
-from napari_nnunet_cpu.predict import run_queue as turn_module
-from napari_nnunet_cpu.predict.run_queue import RunQueue
+from napari_nnunet_cpu.viewer.run import run_queue
+from napari_nnunet_cpu.viewer.run.run_queue import RunQueue
 
 PATIENCE = 60.0
 
@@ -20,12 +20,12 @@ PATIENCE = 60.0
 @pytest.fixture(autouse=True)
 def _woken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits is woken: with this, looking now and then would be too late."""
-    monkeypatch.setattr(turn_module, "_ASKED_EVERY", 10 * PATIENCE)
+    monkeypatch.setattr(run_queue, "_ASKED_EVERY", 10 * PATIENCE)
 
 
 @pytest.fixture
 def _asked_often(_woken, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_module, "_ASKED_EVERY", 0.01)
+    monkeypatch.setattr(run_queue, "_ASKED_EVERY", 0.01)
 
 
 class Runner:
@@ -34,8 +34,8 @@ class Runner:
     `heard` is set with every event, so that a test can wait for "waiting".
     """
 
-    def __init__(self, turns: RunQueue, name: str, log: list[str], priority: int = 0) -> None:
-        self.name, self.log, self.turns, self.priority = name, log, turns, priority
+    def __init__(self, queue: RunQueue, name: str, log: list[str], priority: int = 0) -> None:
+        self.name, self.log, self.queue, self.priority = name, log, queue, priority
         self.stop = threading.Event()
         self.go = threading.Semaphore(0)
         self.stepped = threading.Semaphore(0)
@@ -60,7 +60,7 @@ class Runner:
 
     def _drive(self) -> None:
         try:
-            self._drained(self.turns.in_turn(self.steps(), self.stop.is_set, self.priority))
+            self._drained(self.queue.in_turn(self.steps(), self.stop.is_set, self.priority))
         except ValueError:
             self.log.append(self.name + " failed")
 
@@ -88,7 +88,7 @@ class Runner:
 
 
 @pytest.fixture
-def turns() -> RunQueue:
+def queue() -> RunQueue:
     return RunQueue()
 
 
@@ -98,11 +98,11 @@ def log() -> list[str]:
 
 
 @pytest.fixture
-def runner(turns, log):
+def runner(queue, log):
     made: list[Runner] = []
 
     def make(name: str, priority: int = 0) -> Runner:
-        made.append(Runner(turns, name, log, priority))
+        made.append(Runner(queue, name, log, priority))
         return made[-1]
 
     yield make
@@ -215,8 +215,8 @@ def endless() -> Generator[int, None, None]:
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])
-def test_a_run_that_nobody_goes_on_with_frees_the_turn(turns, runner: Callable[..., Runner], how: str) -> None:
-    held = turns.in_turn(endless())
+def test_a_run_that_nobody_goes_on_with_frees_the_turn(queue, runner: Callable[..., Runner], how: str) -> None:
+    held = queue.in_turn(endless(), lambda: False)
     assert next(held) == 0
     waits = runner("a").start().until_waiting()
     if how == "closed":
@@ -227,9 +227,9 @@ def test_a_run_that_nobody_goes_on_with_frees_the_turn(turns, runner: Callable[.
     waits.until_stepping()
 
 
-def test_a_closed_wait_leaves_the_line(turns, runner: Callable[..., Runner]) -> None:
+def test_a_closed_wait_leaves_the_line(queue, runner: Callable[..., Runner]) -> None:
     first = runner("a").start().until_stepping()
-    waiting = turns.in_turn(endless())
+    waiting = queue.in_turn(endless(), lambda: False)
     assert next(waiting) == Waiting("", 1)
     third = runner("b").start().until_waiting()
     assert third.waits == [2]
@@ -240,75 +240,23 @@ def test_a_closed_wait_leaves_the_line(turns, runner: Callable[..., Runner]) -> 
     third.until_stepping()
 
 
-def test_one_thread_never_waits_for_itself(turns, runner: Callable[..., Runner]) -> None:
-    first, second = turns.in_turn(endless()), turns.in_turn(endless(), priority=1)
-    assert [next(first), next(second), next(first)] == [0, 0, 0]
-    other = runner("a").start().until_waiting()
-    # The turn is free when both are through, in any order.
-    first.close()
-    assert next(second) == 0
-    assert other.waits == [1]
-    second.close()
-    other.until_stepping()
-
-
-def test_one_thread_that_waits_twice_goes_on_with_either(turns, runner: Callable[..., Runner]) -> None:
-    before = runner("a").start().until_stepping()
-    first, second = turns.in_turn(endless()), turns.in_turn(endless())
-    assert [next(first), next(second)] == [Waiting("", 1)] * 2
-    before.go.release(2)
-    before.end()
-    assert [next(second), next(first), next(second)] == [0, 0, 0]
-
-
-def test_a_turn_in_a_turn_is_the_same(turns, runner: Callable[..., Runner]) -> None:
-    def outer() -> Generator[int | Waiting, None, None]:
-        for _ in range(2):
-            yield from turns.in_turn(iter_generator(2))
-
-    steps = turns.in_turn(outer())
-    assert [next(steps), next(steps), next(steps)] == [0, 1, 0]
-    other = runner("a").start().until_waiting()
-    assert next(steps) == 1
-    assert next(steps, "done") == "done"
-    other.until_stepping()
-
-
-def iter_generator(count: int) -> Generator[int, None, None]:
-    yield from range(count)
-
-
-def test_steps_that_never_got_their_turn_are_closed(turns, runner: Callable[..., Runner]) -> None:
+def test_steps_that_never_got_their_turn_are_closed(queue, runner: Callable[..., Runner]) -> None:
     runner("a").start().until_stepping()
     steps = endless()
-    waiting = turns.in_turn(steps, should_stop=lambda: True)
+    waiting = queue.in_turn(steps, should_stop=lambda: True)
     with pytest.raises(StopIteration):
         next(waiting)
     assert steps.gi_frame is None
 
 
-def test_a_turn_by_hand(turns, runner: Callable[..., Runner]) -> None:
-    taking = turns.taking(priority=-1)
-    with pytest.raises(StopIteration) as end:
-        next(taking)
-    turn = end.value.value
-    with turn:
-        assert turn.wanted == 0
-        assert turn.pause_if_wanted()
-        other = runner("a").start().until_waiting()
-        assert turn.wanted == 1
-        assert not turn.pause_if_wanted(should_stop=lambda: True)
-    other.until_stepping()
-
-
 @settings(max_examples=30)
 @given(st.lists(st.integers(-2, 2), max_size=6))
 def test_any_line_is_served_by_priority_then_arrival(priorities: list[int]) -> None:
-    turns, log = RunQueue(), []
-    first = Runner(turns, "first", [], priority=3).start().until_stepping()
+    queue, log = RunQueue(), []
+    first = Runner(queue, "first", [], priority=3).start().until_stepping()
     rest = []
     for number, priority in enumerate(priorities):
-        rest.append(Runner(turns, f"{number}", log, priority).start().until_waiting())
+        rest.append(Runner(queue, f"{number}", log, priority).start().until_waiting())
     for one in (first, *rest):
         one.go.release(2)
     for one in (first, *rest):

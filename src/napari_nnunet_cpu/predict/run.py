@@ -20,7 +20,7 @@ from napari_nnunet_cpu.export import ScratchArray
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.control import RunControl
 from napari_nnunet_cpu.predict.passes import PauseGate, TilePasses, in_streams, mirrored_axes
-from napari_nnunet_cpu.predict.planning import Estimate, Times, Work, remember_times
+from napari_nnunet_cpu.predict.planning import Estimate, remember_run
 from napari_nnunet_cpu.predict.progress import Progress
 from napari_nnunet_cpu.predict.record import record_of
 from napari_nnunet_cpu.predict.result import Result, provenance
@@ -29,8 +29,6 @@ from napari_nnunet_cpu.predict.tiles import Grid, Tile
 from napari_nnunet_cpu.prepare import reader_order
 from napari_nnunet_cpu.resources import Stopwatch
 from napari_nnunet_cpu.settings import Settings
-
-Array = npt.NDArray[Any]
 
 
 class Run:
@@ -193,8 +191,11 @@ class Run:
                         self._output.add(tile, *channels)
                         done.add(tile.index)
                     final = self._export_ready(tile, progress.ends_row(tile) or at_once)
-                    if progress.finished:
-                        self._remember_times()
+                    if progress.finished and self.settings.box is None and not self._parts.engine.given:
+                        passes_done = (len(done) - self._parts.tiles_resumed) * self._parts.passes_per_tile
+                        remember_run(
+                            self.case, self.model, self.settings, self.geometry, passes_done, self._stopwatch.seconds
+                        )
                     with gate.shut():  # so that a paused run computes nothing
                         yield progress.tile_done(final)
         finally:
@@ -253,10 +254,3 @@ class Run:
         if boxes and self.first_final_seconds is None:
             self.first_final_seconds = round(time.perf_counter() - self._start, 3)
         return boxes
-
-    def _remember_times(self) -> None:
-        """Remember how long the stages took, for the estimates of later runs."""
-        if not self._parts.engine.given and self.settings.box is None:
-            passes = (len(self._tiles.done) - self._parts.tiles_resumed) * self._parts.passes_per_tile
-            work = Work.counted(self.case, self.model, self.settings, self.geometry, passes)
-            remember_times(self.model, self.settings, Times.measured(self._stopwatch.seconds, work))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.predict.planning import Times, Work, remember_times
 from napari_nnunet_cpu.predict.setup import RunParts
+from napari_nnunet_cpu.settings import Settings
 
 
 def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str, Any]:
@@ -37,3 +40,13 @@ def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str
         "bytes_before": parts.bytes_before,
         **measured,
     }
+
+
+def remember_run(
+    case: Case, model: TrainedModel, settings: Settings, parts: RunParts, seconds: dict[str, float]
+) -> None:
+    """Remember the seconds of every stage of a complete run for later estimates, if they are typical."""
+    if not parts.engine.given and settings.box is None:
+        passes = (len(parts.tiles.done) - parts.tiles_resumed) * parts.passes_per_tile
+        work = Work.counted(case, model, settings, parts.geometry, passes)
+        remember_times(model, settings, Times.measured(seconds, work))

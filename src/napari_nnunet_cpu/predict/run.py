@@ -20,9 +20,9 @@ from napari_nnunet_cpu.export import ScratchArray
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.control import RunControl
 from napari_nnunet_cpu.predict.passes import PauseGate, TilePasses, in_streams, mirrored_axes
-from napari_nnunet_cpu.predict.planning import Estimate, remember_run
+from napari_nnunet_cpu.predict.planning import Estimate
 from napari_nnunet_cpu.predict.progress import Progress
-from napari_nnunet_cpu.predict.record import record_of
+from napari_nnunet_cpu.predict.record import record_of, remember_run
 from napari_nnunet_cpu.predict.result import Result, provenance
 from napari_nnunet_cpu.predict.setup import set_up
 from napari_nnunet_cpu.predict.tiles import Grid, Tile
@@ -50,11 +50,9 @@ class Run:
     first_stage : numpy.ndarray, optional
         For a cascade: labels of its first stage, shape of the case (Z, Y, X).
     any_order : bool
-        Whether tiles may come in any order and others may be chosen later. If not, memory may hold only as many
-        rows of sums as tiles overlap.
+        Whether tiles may come in any order, and others may be chosen later; if not, memory may hold a few rows.
     folder : Path, optional
-        Where to save the run while it computes, and to resume an interrupted run of the same case, model and
-        settings.
+        Where to save the run, and to resume an interrupted one of the same case, model and settings.
 
     Attributes
     ----------
@@ -150,8 +148,7 @@ class Run:
         Parameters
         ----------
         order : sequence of Tile, optional
-            Tiles to compute, in this order; by default those of the run, the ones first that decide the focus.
-            No tile is computed twice.
+            Tiles to compute, in this order; by default those of the run, in the order of the focus.
         control : RunControl, optional
             Gives the focus, and stops the run: tiles under way are dropped. Another call goes on.
 
@@ -191,11 +188,8 @@ class Run:
                         self._output.add(tile, *channels)
                         done.add(tile.index)
                     final = self._export_ready(tile, progress.ends_row(tile) or at_once)
-                    if progress.finished and self.settings.box is None and not self._parts.engine.given:
-                        passes_done = (len(done) - self._parts.tiles_resumed) * self._parts.passes_per_tile
-                        remember_run(
-                            self.case, self.model, self.settings, self.geometry, passes_done, self._stopwatch.seconds
-                        )
+                    if progress.finished:
+                        remember_run(self.case, self.model, self.settings, self._parts, self._stopwatch.seconds)
                     with gate.shut():  # so that a paused run computes nothing
                         yield progress.tile_done(final)
         finally:

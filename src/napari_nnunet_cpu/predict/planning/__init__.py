@@ -4,7 +4,7 @@ from napari_nnunet_cpu.predict.planning.estimate import estimate
 from napari_nnunet_cpu.predict.planning.memory import check_budget
 from napari_nnunet_cpu.predict.planning.plan import Estimate, RunPlan, plan_run
 from napari_nnunet_cpu.predict.planning.planned_runs import PlannedRun, planned_runs
-from napari_nnunet_cpu.predict.planning.time_model import remember_run
+from napari_nnunet_cpu.predict.planning.time_model import Times, Work, remember_times
 
 __all__ = [
     "Estimate",
@@ -12,7 +12,9 @@ __all__ = [
     "RunPlan",
     "check_budget",
     "estimate",
-    "remember_run",
+    "Times",
+    "Work",
+    "remember_times",
     "plan_run",
     "planned_runs",
 ]

@@ -98,13 +98,6 @@ def times_of(model: TrainedModel, settings: Settings) -> Times | None:
     return Times(load, prepare, network, export)
 
 
-def remember_run(
-    case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, passes: int, seconds: dict[str, float]
-) -> None:
-    """Remember the seconds that each stage of a run took, for the estimates of later runs."""
-    remember_times(model, settings, Times.measured(seconds, Work.counted(case, model, settings, geometry, passes)))
-
-
 def remember_times(model: TrainedModel, settings: Settings, times: Times) -> None:
     """Remember the times of a run, if the cache folder is writable."""
     key = hash_of(_network(model, settings))

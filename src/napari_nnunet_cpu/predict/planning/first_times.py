@@ -37,8 +37,8 @@ class _Engine(NamedTuple):
 
 
 _ENGINES = {
-    "openvino": _Engine(1.0, 2.6, 1e-3, 0.23, 0.85, 1.2e-8, 6e-8, 0.0),
-    "int8": _Engine(0.18, 2.0, 4e-3, 0.25, 2.2, 1.2e-8, 2e-7, 4.8),
+    "openvino": _Engine(1.0, 2.6, 1e-3, 0.23, 0.75, 1.2e-8, 6e-8, 0.0),
+    "int8": _Engine(0.18, 2.0, 4e-3, 0.25, 2.0, 1.2e-8, 2e-7, 4.8),
     "torch": _Engine(1.8, 5.0, 2e-3, 1.2, 1.2, 1e-8, 1e-8, 0.0),
 }
 _PREPARE = 4e-8  # seconds for each voxel, and for each number of the export

@@ -61,8 +61,9 @@ def patch_of(model: TrainedModel, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine(model: TrainedModel) -> OpenVINOEngine:
+    """One for all tests that only let it run."""
     return OpenVINOEngine(model, 1)
 
 
@@ -106,8 +107,9 @@ def test_any_patch_is_taken_and_left_alone(model: TrainedModel, engine: OpenVINO
 
 
 def test_memory_of_a_pass_is_given_back_when_another_fold_takes_over(
-    model: TrainedModel, engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
+    model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = OpenVINOEngine(model, 1)
     compiled_model = load_openvino().CompiledModel
     given_back, release = [], compiled_model.release_memory
     monkeypatch.setattr(compiled_model, "release_memory", lambda self: given_back.append(self) or release(self))

@@ -18,7 +18,7 @@ from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 
-PLAIN = Settings.exact(mirror=False)
+PLAIN = Settings.exact(mirror=False, threads=1)
 PATIENCE = 20
 
 

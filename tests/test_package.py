@@ -11,6 +11,8 @@ from random_model import RandomModel
 
 import napari_nnunet_cpu
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "napari", "qtpy", "magicgui", "PyQt6", "scipy", "skimage", "nibabel", "tifffile", "pydantic", "numpy")
 

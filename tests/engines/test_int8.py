@@ -22,6 +22,8 @@ from napari_nnunet_cpu.engines.int8.int8 import Crops
 from napari_nnunet_cpu.engines.openvino.library import load_openvino
 from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 
+pytestmark = pytest.mark.slow
+
 REASON = "asked for; "
 SETTINGS = Settings.fast(engine="openvino", threads=1, agreement=0.8)  # random networks amplify what is rounded
 

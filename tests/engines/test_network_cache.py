@@ -20,6 +20,8 @@ from napari_nnunet_cpu.engines.openvino.network_cache import keep_network, netwo
 from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.models.network.primus import Primus
 
+pytestmark = pytest.mark.slow
+
 PATCH = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
 FILES = ["network.bin", "network.xml", "sha256.json"]
 

@@ -21,6 +21,8 @@ from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.errors import EngineError, ModelError
 from napari_nnunet_cpu.resources import usable_cores
 
+pytestmark = pytest.mark.slow
+
 RESIDUAL = "dynamic_network_architectures.building_blocks.residual"
 NO_NORM = {"norm_op": None, "norm_op_kwargs": None}
 DROPOUT = {"dropout_op": "torch.nn.modules.dropout.Dropout3d", "dropout_op_kwargs": {"p": 0.5, "inplace": True}}

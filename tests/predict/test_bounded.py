@@ -20,6 +20,8 @@ from napari_nnunet_cpu.export.probabilities import ProbabilityExport
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("dense", "rows", "disk")
 PLAIN = Settings.exact(mirror=False, threads=1)
 

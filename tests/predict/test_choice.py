@@ -18,6 +18,8 @@ from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.predict import Segmentation, TileSelection, run_to_end
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Settings.exact(mirror=False, threads=1)
 NAMES = ("3d", "2d", "turned", "splines")
 

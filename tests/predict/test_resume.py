@@ -32,6 +32,8 @@ from napari_nnunet_cpu.predict.resume import RunSaver
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Settings.exact(mirror=False, threads=1)
 NAMES = ("3d", "2d", "regions", "turned", "splines")
 KINDS = ("dense", "rows", "disk")

@@ -25,6 +25,8 @@ from napari_nnunet_cpu.predict import Segmentation
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
 from napari_nnunet_cpu.settings import UNCERTAINTY_KINDS
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("dense", "rows", "disk")
 
 

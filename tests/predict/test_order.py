@@ -15,6 +15,8 @@ from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.tiles.grid import Tile
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Settings.exact(mirror=False, threads=1)
 SHAPE = (22, 19, 25)
 

@@ -7,8 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from random_model import RandomModel
 
 import napari_nnunet_cpu
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "napari", "qtpy", "magicgui", "PyQt6", "scipy", "skimage", "nibabel", "tifffile", "pydantic", "numpy")
@@ -28,9 +31,10 @@ def test_settings_load_nothing():
     assert loaded_after("from napari_nnunet_cpu import Settings; Settings.fast()") == []
 
 
-@pytest.mark.parametrize("module", ["cases", "models", "prepare", "engines", "predict", "export", "bench.document"])
-def test_no_stage_needs_a_viewer(module):
-    assert not {"napari", "qtpy", "magicgui", "PyQt6"} & set(loaded_after(f"import napari_nnunet_cpu.{module}"))
+def test_no_stage_needs_a_viewer():
+    stages = ["cases", "models", "prepare", "engines", "predict", "export", "bench.document"]
+    code = f"import importlib; [importlib.import_module(f'napari_nnunet_cpu.{{stage}}') for stage in {stages}]"
+    assert not {"napari", "qtpy", "magicgui", "PyQt6"} & set(loaded_after(code))
 
 
 def test_reading_a_case_needs_no_torch():
@@ -89,21 +93,17 @@ def test_errors_are_one_family_that_qt_does_not_swallow():
         assert not issubclass(kind, RuntimeError)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        (
-            "from napari_nnunet_cpu import load_model, samples; from napari_nnunet_cpu.cli.inspect import describe;"
-            "describe(load_model(samples.sample_model()))"
-        ),
-        (
-            "from napari_nnunet_cpu import Settings, load_model, read_case, samples, segment;"
-            "segment(read_case(samples.sample_image()), load_model(samples.sample_model()), Settings.draft())"
-        ),
-    ],
-    ids=["inspect", "segment"],
+INSPECT = "from napari_nnunet_cpu.cli.inspect import describe; describe(model)"
+SEGMENT = (
+    "from napari_nnunet_cpu import Case, Settings, segment; import numpy;"
+    "segment(Case(numpy.ones((1, 8, 8, 8), 'f4'), (1, 1, 1)), model, Settings.draft())"
 )
+
+
+@pytest.mark.parametrize("code", [INSPECT, SEGMENT], ids=["inspect", "segment"])
 def test_the_second_use_of_a_model_needs_no_torch(tmp_path, monkeypatch, code):
-    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path))
+    monkeypatch.setenv("NAPARI_NNUNET_CPU_CACHE", str(tmp_path / "cache"))
+    folder = RandomModel(patch=(8, 8, 8)).write(tmp_path)
+    code = f"from napari_nnunet_cpu import load_model; model = load_model({str(folder)!r}); {code}"
     assert "torch" in loaded_after(code)
     assert "torch" not in loaded_after(code)

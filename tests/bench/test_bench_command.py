@@ -10,6 +10,8 @@ from napari_nnunet_cpu.bench.theirs import Theirs
 from napari_nnunet_cpu.errors import ViewerError
 from napari_nnunet_cpu.resources import usable_cores
 
+pytestmark = pytest.mark.slow
+
 LACKING = "exit 1"  # an interpreter without nnunetv2
 
 

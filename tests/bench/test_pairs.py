@@ -16,6 +16,8 @@ from napari_nnunet_cpu.bench.table import HEADER, cells
 from napari_nnunet_cpu.bench.theirs import Theirs
 from napari_nnunet_cpu.cases import write_labels
 
+pytestmark = pytest.mark.slow
+
 WAYS = tuple(Ours("exact", "torch", kind) for kind in ("first", "cached"))
 # Answers as reference.py does, with labels that lie ready.
 ANSWERS = """

@@ -5,6 +5,8 @@ import pytest
 
 from napari_nnunet_cpu.bench.process import run_process
 
+pytestmark = pytest.mark.slow
+
 
 def python(code, **options):
     return run_process([sys.executable, "-c", code], {"GREETING": "hello"}, **options)

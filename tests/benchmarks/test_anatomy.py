@@ -11,6 +11,8 @@ from napari_nnunet_cpu import Settings, load_model, segment
 from napari_nnunet_cpu.bench.agreement import boundary_share
 from napari_nnunet_cpu.cases import Case
 
+pytestmark = pytest.mark.slow
+
 SHAPE, SPACING_MM = (48, 48, 48), (2.0, 2.0, 2.0)
 MODELS = [
     plain_unet((32, 32, 32), SPACING_MM, (4, 8, 12, 16), 4),

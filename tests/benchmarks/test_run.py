@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from napari_nnunet_cpu.bench.table import HEADER
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 TINY = RandomCase(
     "a tiny volume", (24, 30, 28), (2.0, 1.5, 1.5), plain_unet((16, 16, 16), (2.0, 2.0, 2.0), (4, 8, 12), 4)

@@ -17,6 +17,8 @@ from napari_nnunet_cpu import read_case
 from napari_nnunet_cpu.cases import Case, write_labels
 from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
 
+pytestmark = pytest.mark.slow
+
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 many = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 few = settings(many, max_examples=60)

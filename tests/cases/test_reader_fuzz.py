@@ -13,6 +13,8 @@ from image_files import image_files
 from napari_nnunet_cpu import read_case
 from napari_nnunet_cpu.errors import CaseError
 
+pytestmark = pytest.mark.slow
+
 FILES = image_files()
 PER_FILE = 50
 NUMBERS = [0, 1, 2, 3, 8, 16, 127, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1]

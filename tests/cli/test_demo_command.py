@@ -12,6 +12,8 @@ from napari_nnunet_cpu import read_case
 from napari_nnunet_cpu.cli import demo
 from napari_nnunet_cpu.samples import NOT_FOR_MEDICAL_USE, sample_image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(monkeypatch, image, model):

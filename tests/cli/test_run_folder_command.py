@@ -16,6 +16,8 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:

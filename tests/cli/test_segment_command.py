@@ -16,6 +16,8 @@ from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.events import duration
 from napari_nnunet_cpu.prepare import nonzero_box
 
+pytestmark = pytest.mark.slow
+
 MODEL = "model: Dataset999_Random 3d_fullres, folds 0, 1 (checkpoint_final.pth)"
 PLAN = re.compile(r"\d+ tiles, \d+ passes, .*, about .* of memory \((dense|rows|disk)\)")
 

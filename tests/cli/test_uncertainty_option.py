@@ -11,6 +11,8 @@ import pytest
 
 from napari_nnunet_cpu import Settings, load_model, read_case, segment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("options", "kind"),

@@ -13,6 +13,8 @@ from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.engines.timing import EngineTiming
 from napari_nnunet_cpu.errors import DeviceError, EngineError, ModelError
 
+pytestmark = pytest.mark.slow
+
 MISSING = "openvino is not installed; install it with 'pip install openvino'"
 ON_CPU = Settings(device="cpu", threads=1)
 

@@ -15,6 +15,8 @@ from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.errors import EngineError
 
+pytestmark = pytest.mark.slow
+
 MANY = {"background": 0} | {f"label {value}": value for value in range(1, 9)}
 MODELS = {
     "3d": RandomModel(labels=MANY),

@@ -12,6 +12,8 @@ from random_model import RandomModel
 from napari_nnunet_cpu.engines.openvino.library import last_line, load_openvino, openvino_version
 from napari_nnunet_cpu.errors import EngineError
 
+pytestmark = pytest.mark.slow
+
 # What openvino_telemetry does when it is imported by openvino without a user's word: it makes an identifier in the
 # home folder, and sends it from a process of its own. Here every such step fails and is written down.
 SILENT = """

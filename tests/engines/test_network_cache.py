@@ -20,6 +20,8 @@ from napari_nnunet_cpu.engines.openvino.network_cache import keep_network, netwo
 from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
 from napari_nnunet_cpu.models.network.primus import Primus
 
+pytestmark = pytest.mark.slow
+
 PATCH = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
 FILES = ["network.bin", "network.xml", "sha256.json"]
 
@@ -45,10 +47,20 @@ def expected(one: TrainedModel) -> np.ndarray:
     return logits_of(one)
 
 
+@pytest.fixture(scope="module")
+def kept(one: TrainedModel, expected: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that was empty before, with the entry of that fold; not to be changed."""
+    path = tmp_path_factory.mktemp("kept") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_NNUNET_CPU_CACHE", str(path))
+        assert_logits(one, expected)
+    return path
+
+
 @pytest.fixture
-def entry(one: TrainedModel, expected: np.ndarray, cache: Path) -> Path:
-    """The entry of that fold, in a cache that was empty before."""
-    assert_logits(one, expected)
+def entry(kept: Path, cache: Path) -> Path:
+    """That entry, in a cache of this test alone."""
+    shutil.copytree(kept, cache)
     (entry,) = entries(cache)
     return entry
 

@@ -21,6 +21,8 @@ from napari_nnunet_cpu.engines.torch_engine import TorchEngine
 from napari_nnunet_cpu.errors import EngineError, ModelError
 from napari_nnunet_cpu.resources import usable_cores
 
+pytestmark = pytest.mark.slow
+
 RESIDUAL = "dynamic_network_architectures.building_blocks.residual"
 NO_NORM = {"norm_op": None, "norm_op_kwargs": None}
 DROPOUT = {"dropout_op": "torch.nn.modules.dropout.Dropout3d", "dropout_op_kwargs": {"p": 0.5, "inplace": True}}
@@ -61,8 +63,9 @@ def patch_of(model: TrainedModel, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine(model: TrainedModel) -> OpenVINOEngine:
+    """One for all tests that only let it run."""
     return OpenVINOEngine(model, 1)
 
 
@@ -106,8 +109,9 @@ def test_any_patch_is_taken_and_left_alone(model: TrainedModel, engine: OpenVINO
 
 
 def test_memory_of_a_pass_is_given_back_when_another_fold_takes_over(
-    model: TrainedModel, engine: OpenVINOEngine, monkeypatch: pytest.MonkeyPatch
+    model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = OpenVINOEngine(model, 1)
     compiled_model = load_openvino().CompiledModel
     given_back, release = [], compiled_model.release_memory
     monkeypatch.setattr(compiled_model, "release_memory", lambda self: given_back.append(self) or release(self))

@@ -18,6 +18,8 @@ from napari_nnunet_cpu.models.labels import Labels
 from napari_nnunet_cpu.models.network.head_layer import HeadLayer
 from napari_nnunet_cpu.prepare.resample import Resampler
 
+pytestmark = pytest.mark.slow
+
 Triple = tuple[int, int, int]
 HEADS = 6
 LABELS = Labels({value: str(value) for value in range(HEADS)}, HEADS)

@@ -17,6 +17,8 @@ from napari_nnunet_cpu.export.uncertainty_measures import measure_of
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
+pytestmark = pytest.mark.slow
+
 REGIONS = {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3}, "regions_class_order": [3, 1, 2]}
 MM = (1.0, 1.0, 1.0)
 SEEDS = st.integers(0, 2**32 - 1)

@@ -13,6 +13,8 @@ from random_model import RandomModel
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 
 def small(blocks: str = "n_conv_per_stage", **options) -> RandomModel:
     """A model of two stages, so that its weights are read in no time."""

@@ -325,6 +325,7 @@ UNREAD = {
 SHOWN = {("dataset_name",), ("plans_name",), ("channel_names", "0")}  # names of any kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None], ids=str)
 @pytest.mark.parametrize("name", UNREAD)
 def test_what_is_never_read_may_be_anything(folder, name, value):

@@ -19,6 +19,8 @@ from random_model import RandomModel
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 WEIGHT = "decoder.seg_layers.1.weight"
 PLACES = ["logging", "optimizer_state", "init_args.plans", "something_else"]
 

@@ -19,7 +19,7 @@ from napari_nnunet_cpu.prepare import prepare
 
 LOW = RandomModel(patch=(8, 8, 8), spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
 CASCADE = RandomModel(patch=(8, 8, 8), first_stage=LOW)
-SETTINGS = Settings.fast(device="cpu", threads=1)
+SETTINGS = Settings.fast(engine="torch", device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")

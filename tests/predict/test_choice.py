@@ -18,7 +18,9 @@ from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.predict import Segmentation, TileSelection, run_to_end
 
-PLAIN = Settings.exact(mirror=False)
+pytestmark = pytest.mark.slow
+
+PLAIN = Settings.exact(mirror=False, threads=1)
 NAMES = ("3d", "2d", "turned", "splines")
 
 

@@ -16,7 +16,7 @@ from napari_nnunet_cpu.errors import CaseError, ModelError
 from napari_nnunet_cpu.events import Stage, StageStarted
 from napari_nnunet_cpu.predict import Segmentation
 
-SETTINGS = Settings.fast(device="cpu", threads=1)
+SETTINGS = Settings.fast(engine="torch", device="cpu", threads=1)
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
 
 
@@ -35,7 +35,7 @@ def pair(folder: Path, **options: object) -> list[TrainedModel]:
 @pytest.mark.parametrize("options", [{}, REGIONS], ids=["labels", "regions"])
 def test_an_ensemble_is_the_mean_of_probabilities(case: Case, tmp_path: Path, options: dict[str, object]) -> None:
     models = pair(tmp_path, **options)
-    asked = Settings.fast(device="cpu", threads=1, probabilities=True)
+    asked = Settings.fast(engine="torch", device="cpu", threads=1, probabilities=True)
     singles = [segment(case, model, asked) for model in models]
     both = segment(case, models, asked)
     mean = (singles[0].probabilities + singles[1].probabilities) / 2

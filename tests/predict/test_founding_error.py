@@ -14,6 +14,8 @@ from napari_nnunet_cpu import Case, Run, Settings, load_model, segment
 from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
 
+pytestmark = pytest.mark.slow
+
 THREE_FOLDS = RandomModel(patch=(8, 8, 8), folds=("0", "1", "2"), mirror_axes=(0, 1, 2))
 
 

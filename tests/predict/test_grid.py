@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile, axis_starts, covering_starts
 
-shapes = st.tuples(*[st.integers(1, 40)] * 3)
-patches = st.tuples(*[st.integers(1, 20)] * 3)
+shapes = st.tuples(*[st.integers(1, 24)] * 3)
+patches = st.tuples(*[st.integers(1, 12)] * 3)
 steps = st.floats(0.05, 1)
 
 

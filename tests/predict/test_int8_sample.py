@@ -10,6 +10,8 @@ from napari_nnunet_cpu.engines.agreement import measure_agreement
 from napari_nnunet_cpu.engines.int8 import int8
 from napari_nnunet_cpu.samples import sample_image, sample_model
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"engine": "openvino", "device": "cpu", "threads": 2}
 
 

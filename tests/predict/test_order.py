@@ -15,7 +15,9 @@ from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.tiles.grid import Tile
 
-PLAIN = Settings.exact(mirror=False)
+pytestmark = pytest.mark.slow
+
+PLAIN = Settings.exact(mirror=False, threads=1)
 SHAPE = (22, 19, 25)
 
 

@@ -32,7 +32,9 @@ from napari_nnunet_cpu.predict.resume import RunSaver
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
-PLAIN = Settings.exact(mirror=False)
+pytestmark = pytest.mark.slow
+
+PLAIN = Settings.exact(mirror=False, threads=1)
 NAMES = ("3d", "2d", "regions", "turned", "splines")
 KINDS = ("dense", "rows", "disk")
 

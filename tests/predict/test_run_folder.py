@@ -22,6 +22,8 @@ from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 
+pytestmark = pytest.mark.slow
+
 IDENTITY = {"image": "a", "step": 0.5}
 ABOUT = {"image": "knee", "shape": [4, 5, 6], "model": "M 3d", "weights_sha256": "ab", "tiles": 9}
 BOX = Box((0, 2), (1, 3), (0, 4))

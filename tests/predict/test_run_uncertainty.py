@@ -25,6 +25,8 @@ from napari_nnunet_cpu.predict import Segmentation
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
 from napari_nnunet_cpu.settings import UNCERTAINTY_KINDS
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("dense", "rows", "disk")
 
 
@@ -50,11 +52,18 @@ def finished(run: Run) -> Run:
     return run
 
 
+@pytest.fixture(scope="module")
+def labels(models: dict[str, TrainedModel], case: Case) -> dict[str, np.ndarray]:
+    """Those of runs without uncertainty."""
+    return {name: finished(run_as("dense", case, model, engine=two_folds())).labels() for name, model in models.items()}
+
+
 @pytest.mark.parametrize("uncertainty", UNCERTAINTY_KINDS)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_plan_measures_the_same(name: str, uncertainty: str, models: dict[str, TrainedModel], case: Case) -> None:
+def test_every_plan_measures_the_same(
+    name: str, uncertainty: str, models: dict[str, TrainedModel], case: Case, labels: dict[str, np.ndarray]
+) -> None:
     """Bit for bit, final with the labels; and these are those of a run without uncertainty."""
-    plain = finished(run_as("dense", case, models[name], engine=two_folds()))
     settings = replace(PLAIN, uncertainty=uncertainty)
     expected = finished(run_as("dense", case, models[name], settings, engine=two_folds())).uncertainty()
     assert expected.dtype == np.float32
@@ -66,7 +75,7 @@ def test_every_plan_measures_the_same(name: str, uncertainty: str, models: dict[
                 assert np.array_equal(run.final_uncertainty[box.slices], expected[box.slices])
         assert np.array_equal(run.uncertainty(), expected)
         assert np.array_equal(run.final_uncertainty, expected)
-        assert np.array_equal(run.labels(), plain.labels())
+        assert np.array_equal(run.labels(), labels[name])
     kept = np.zeros(case.shape, bool)
     run.geometry.crop(kept)[...] = True
     assert not kept.all()
@@ -244,7 +253,7 @@ def test_of_an_ensemble_it_is_that_of_the_mean(uncertainty: str, tmp_path: Path)
         for seed, patch in enumerate(((8, 8), (8, 8, 8)))
     ]
     box = Box((2, 12), (0, 9), (3, 17))
-    settings = Settings.fast(threads=1, uncertainty=uncertainty, probabilities=True, box=box)
+    settings = Settings.fast(engine="torch", threads=1, uncertainty=uncertainty, probabilities=True, box=box)
     result = segment(case, pair, settings)
     p = result.probabilities.astype(float)
     first, second = np.sort(p, axis=0)[:-3:-1]
@@ -257,7 +266,7 @@ def test_of_a_cascade_it_is_that_of_the_last_stage(tmp_path: Path) -> None:
     low = RandomModel(patch=(8, 8, 8), spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
     cascade = load_model(RandomModel(patch=(8, 8, 8), first_stage=low).write(tmp_path))
     case = Case(smooth_image((14, 15, 17), seed=2), (1.0, 1.0, 1.0))
-    settings = Settings.fast(threads=1, uncertainty="entropy")
+    settings = Settings.fast(engine="torch", threads=1, uncertainty="entropy")
     result = segment(case, cascade, settings)
     run = finished(Run(case, cascade, settings, first_stage=result.first_stage.labels))
     assert np.array_equal(result.uncertainty, run.uncertainty())
@@ -287,8 +296,8 @@ def test_a_run_is_taken_up(uncertainty: str, models: dict[str, TrainedModel], ca
 
 
 def test_what_is_final_of_a_stopped_run(models: dict[str, TrainedModel], case: Case) -> None:
-    whole = segment(case, models["3d"], replace(PLAIN, uncertainty="margin", threads=1))
-    segmentation = Segmentation(case, models["3d"], replace(PLAIN, uncertainty="margin", threads=1))
+    whole = segment(case, models["3d"], replace(PLAIN, uncertainty="margin", engine="torch", threads=1))
+    segmentation = Segmentation(case, models["3d"], replace(PLAIN, uncertainty="margin", engine="torch", threads=1))
     final = np.zeros(case.shape, bool)
     for event in segmentation.steps():
         for box in getattr(event, "final", ()):

@@ -10,7 +10,7 @@ from napari_nnunet_cpu.events import Stage, StageStarted, TileDone
 from napari_nnunet_cpu.predict import Segmentation, run_to_end
 
 SMALL = RandomModel(patch=(8, 8, 8))
-SETTINGS = Settings.fast(device="cpu")
+SETTINGS = Settings.fast(engine="torch", device="cpu")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_boxes_called_final_are_of_the_result(case: Case, tmp_path: Path) -> Non
 
     def parts(model: object, **options: object) -> set[str]:
         events: list[object] = []
-        segment(case, model, Settings.fast(device="cpu", **options), events.append)
+        segment(case, model, Settings.fast(engine="torch", device="cpu", **options), events.append)
         return {event.part for event in events if isinstance(event, TileDone) and event.final}
 
     assert parts(single) == {""}

@@ -18,7 +18,9 @@ from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.predict import Focus, RunControl
 from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 
-PLAIN = Settings.exact(mirror=False)
+pytestmark = pytest.mark.slow
+
+PLAIN = Settings.exact(mirror=False, threads=1)
 PATIENCE = 20
 
 

@@ -18,6 +18,8 @@ from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_ch
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
+pytestmark = pytest.mark.slow
+
 MANY = {"background": 0} | {f"label {value}": value for value in range(1, 6)}
 REGIONS = {"labels": {"background": 0} | {f"r{n}": [*range(n, 6)] for n in range(1, 6)}}
 MODELS: dict[str, dict[str, Any]] = {

@@ -11,6 +11,8 @@ from skimage.transform import resize
 from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
 from napari_nnunet_cpu.prepare.resample import Resampler, resampled_shape
 
+pytestmark = pytest.mark.slow
+
 DEFAULT: ResamplingName = "resample_data_or_seg_to_shape"
 TORCH: ResamplingName = "resample_torch_fornnunet"
 Triple = tuple[int, int, int]

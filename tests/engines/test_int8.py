@@ -390,7 +390,8 @@ def test_exact_does_not_speak_of_it(model: TrainedModel) -> None:
 
 REGIONS = {"labels": {"background": 0, "all": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
 OTHERS = {
-    "2d, regions": RandomModel(patch=(32, 32), spacing=(1.0, 1.0), seed=2, **REGIONS),
+    "regions": RandomModel(**REGIONS),
+    "2d": RandomModel(patch=(32, 32), spacing=(1.0, 1.0), seed=2),
     "residual, two channels": RandomModel(family="ResidualEncoderUNet", channels=("CT", "PET")),
     "batch norm": RandomModel(trainer="nnUNetTrainerBN"),
 }

@@ -42,6 +42,11 @@ class FirstStagePicker(ComboBox):
         self.visible = self._asked_for
         self.reset_choices()
 
+    @property
+    def layer(self) -> Labels | None:
+        """The chosen layer; None to run the first stage."""
+        return self.value if isinstance(self.value, Labels) else None
+
     def labels(self, image: LayerImage) -> npt.NDArray[Any] | None:
         """A copy of the chosen layer's labels, on the grid of the image's labels; None to run the first stage.
 
@@ -61,7 +66,8 @@ class FirstStagePicker(ComboBox):
         """
         if not self._asked_for:
             return None
-        if not isinstance(self.value, Labels):
+        layer = self.layer
+        if layer is None:
             for model in self._models:
                 if model.cascade and model.first_stage is None:
                     raise ModelError(
@@ -69,8 +75,8 @@ class FirstStagePicker(ComboBox):
                         "model's folder beside it, or choose a Labels layer as first stage"
                     )
             return None
-        check_image(self.value, image, "choose labels of this image, or run the first stage")
-        data = self.value.data
+        check_image(layer, image, "choose labels of this image, or run the first stage")
+        data = layer.data
         return image.from_labels(np.broadcast_to(np.zeros((), data.dtype), data.shape), 0)
 
     @property

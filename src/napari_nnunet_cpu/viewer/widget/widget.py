@@ -271,7 +271,7 @@ class SegmentWidget(Container[Widget]):
         layers = tuple(None if layer is None else state_of(layer) for layer in self._layers())
         choices = (self.channels.axes.value, self.channels.spacing.value, self.channels.time.value)
         stands = tuple(self._viewer.dims.current_step) if self.channels.time.value == "current" else ()
-        first_stage = id(self.first_stage.value)
+        first_stage = id(self.first_stage.layer)
         return layers, choices, stands if self.channels.time.visible else (), first_stage, self.model.models, settings
 
     def _all_inputs(self) -> tuple[Any, ...]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
 from napari.utils.notifications import show_error
+from qtpy.QtCore import QThreadPool
 
 from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
 from napari_nnunet_cpu.settings import PRESETS, Settings
 from napari_nnunet_cpu.viewer.canvas import unwrapped
+from napari_nnunet_cpu.viewer.results.labels import prepare_colors
 from napari_nnunet_cpu.viewer.results.merge import MergeTarget
 from napari_nnunet_cpu.viewer.results.origin import state_of
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
@@ -118,6 +120,7 @@ class SegmentWidget(Container[Widget]):
         for choice in (self.result.layer, self.result.values):
             choice.changed.connect(self._forget_status)
         begin_with(read(), self.model, self.run_options)
+        QThreadPool.globalInstance().start(prepare_colors)
 
     @property
     def running(self) -> bool:

@@ -17,7 +17,8 @@ from napari_nnunet_cpu.predict import estimate, saved_runs
 from napari_nnunet_cpu.predict.resume import RunFile
 from napari_nnunet_cpu.resources import runs_folder
 from napari_nnunet_cpu.settings import PRESETS, Settings
-from napari_nnunet_cpu.viewer.widget import cost_label, costs
+from napari_nnunet_cpu.viewer.run import costs
+from napari_nnunet_cpu.viewer.widget import cost_label
 
 
 @pytest.fixture(autouse=True)

@@ -87,7 +87,7 @@ def test_a_run_that_was_ended_is_offered_and_gone_on_with(
     viewer.add_image(image + 1000, name="scan")
     choose(model_folder)
     monkeypatch.setattr(
-        "napari_nnunet_cpu.viewer.widget.costs.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
+        "napari_nnunet_cpu.viewer.run.costs.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
     )
     widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
@@ -118,7 +118,7 @@ def test_a_full_disk_is_told_once_and_the_run_goes_on(
     viewer.add_image(image + 1000, name="scan")
     choose(model_folder)
     monkeypatch.setattr(
-        "napari_nnunet_cpu.viewer.widget.costs.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
+        "napari_nnunet_cpu.viewer.run.costs.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
     )
     live = widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)

@@ -12,7 +12,7 @@ from superqt.utils import qdebounced
 from napari_nnunet_cpu.errors import NNUNetCPUError
 from napari_nnunet_cpu.predict import SavedRunList
 from napari_nnunet_cpu.resources import runs_folder
-from napari_nnunet_cpu.viewer.widget.costs import CostRequest, Costs, costs_of
+from napari_nnunet_cpu.viewer.run.costs import CostRequest, Costs, costs_of
 
 # A pause in typing after which the costs are computed.
 _PAUSE_MS = 100

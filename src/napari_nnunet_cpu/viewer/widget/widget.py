@@ -17,11 +17,11 @@ from napari_nnunet_cpu.viewer.canvas import unwrapped
 from napari_nnunet_cpu.viewer.results.labels import prepare_colors
 from napari_nnunet_cpu.viewer.results.merge import MergeTarget
 from napari_nnunet_cpu.viewer.results.origin import state_of
+from napari_nnunet_cpu.viewer.run.costs import CostRequest, folder_for
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 from napari_nnunet_cpu.viewer.run.worker import while_open
 from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelPicker
 from napari_nnunet_cpu.viewer.widget.cost_label import CostLabel
-from napari_nnunet_cpu.viewer.widget.costs import CostRequest, folder_for
 from napari_nnunet_cpu.viewer.widget.first_stage_picker import FirstStagePicker
 from napari_nnunet_cpu.viewer.widget.model_picker import ModelPicker
 from napari_nnunet_cpu.viewer.widget.part_picker import PartPicker

@@ -9,6 +9,7 @@ import pytest
 from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Settings, TrainedModel, estimate, load_model
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import NNUNetCPUError
 from napari_nnunet_cpu.predict import check_fit
 from napari_nnunet_cpu.predict.planning import plan
@@ -34,8 +35,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
 
 WRONG = {
     "channels": ("two channels", {}, None, "has 1 channel"),
-    "box": ("plain", {"box": ((0, 9), (0, 10), (0, 12))}, None, "reaches out of the image"),
-    "box of a second stage": ("cascade", {"box": ((0, 10), (0, 10), (0, 11))}, None, "reaches out of the image"),
+    "box": ("plain", {"box": Box((0, 9), (0, 10), (0, 12))}, None, "exceeds the image"),
+    "box of a second stage": ("cascade", {"box": Box((0, 10), (0, 10), (0, 11))}, None, "exceeds the image"),
     "no first stage": ("second stage", {}, None, "needs the labels of 3d_lowres"),
     "shape of the first stage": ("cascade", {}, np.zeros((3, 3, 3), np.uint8), "first stage's labels have shape"),
     "type of the first stage": ("second stage", {}, np.zeros(SHAPE, np.float32), "must be whole numbers"),
@@ -60,7 +61,7 @@ def test_what_does_not_fit_is_refused_in_the_same_words(models, monkeypatch: pyt
 
 def test_what_fits_is_not_refused(models) -> None:
     case = Case(np.ones((1, *SHAPE), np.float32), (1.0, 1.0, 1.0))
-    box = ((0, 9), (0, 10), (0, 11))
+    box = Box.whole(SHAPE)
     for name, first_stage in (("plain", None), ("cascade", None), ("second stage", np.zeros(SHAPE, np.uint8))):
         check_fit(case, models[name], Settings.fast(box=box), first_stage)
     check_fit(case, [models["plain"], models["cascade"]], Settings.fast())

@@ -135,7 +135,7 @@ def test_an_error_is_shown_until_it_is_mended(widget, cost, held, channels) -> N
     widget.part.bounds.value = f"0:{z + 1}, 0:{y}, 0:{x}"
     held.allowed.release()
     text = f"0:{z + 1},0:{y},0:{x}"
-    assert cost() == f"the box {text} reaches out of the image, whose shape is {(z, y, x)}: give one inside of it"
+    assert cost() == f"the box {text} exceeds the image, whose shape is {(z, y, x)}: give a box inside it"
     widget.part.bounds.value = f"0:{z}, 0:{y}, 0:{x}"
     assert widget.cost.value == ""
     held.allowed.release()

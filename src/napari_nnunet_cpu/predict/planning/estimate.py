@@ -13,7 +13,7 @@ from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels
 from napari_nnunet_cpu.predict.planning.plan import Estimate, export_of, plan_run
 from napari_nnunet_cpu.predict.planning.planned_runs import planned_runs
-from napari_nnunet_cpu.predict.tiles.selection import kept_box
+from napari_nnunet_cpu.predict.tiles.selection import cropped_box
 from napari_nnunet_cpu.predict.uncertainty import check_members
 from napari_nnunet_cpu.settings import Settings
 
@@ -24,7 +24,7 @@ def check_fit(case: Case, model: Model, settings: Settings, first_stage: npt.NDA
     check_members(settings, members)
     for run in planned_runs(case, members, settings, first_stage):
         export_of(run.model, run.settings, run.geometry)
-        kept_box(run.geometry, run.settings)
+        cropped_box(run.geometry, run.settings)
 
 
 def estimate(

@@ -65,7 +65,7 @@ def test_a_table_of_runs_in_a_window(nnunet, own, monkeypatch):
 
     def rows(case, presets, engine, times, *_):
         asked.append((case.model.folds, engine, times))
-        figures = {"first": 2.0, "final": 4.25, "whole": 10.0, "gap": 0.04, "gap_idle": None}
+        figures = {"first": 2.0, "final": 4.25, "whole": 10.0, "gap": 0.04, "gap_outside": 0.03, "gap_idle": None}
         lost = dict.fromkeys([*figures, "first_share", "final_share", "tiles"])
         known = figures | {"first_share": 0.2, "final_share": 0.425, "tiles": 8}
         return [
@@ -79,7 +79,7 @@ def test_a_table_of_runs_in_a_window(nnunet, own, monkeypatch):
     done = nnunet("bench", *own, "--live", "--pairs", 2, "--engine", "torch")
     assert (done.exit_code, done.stderr) == (0, "own, fast: no window\n")
     assert asked == [(("0",), "torch", 2)]
-    cells = ["own", "exact", "8", "10 s", "2 s (20%)", "4.25 s (42%)", "0.04 s", "–"]
+    cells = ["own", "exact", "8", "10 s", "2 s (20%)", "4.25 s (42%)", "0.04 s", "0.03 s", "–"]
     assert [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "exact" in line
     ] == [cells]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import random
 import signal
 import sys
@@ -28,7 +29,7 @@ from napari_nnunet_cpu.boxes import Box, inside
 from napari_nnunet_cpu.errors import CaseError, SettingsError
 from napari_nnunet_cpu.predict import Segmentation, run_to_end, segment, setup
 from napari_nnunet_cpu.predict.planning.memory import MemoryPlan, plan_memory
-from napari_nnunet_cpu.predict.resume import RunSaver
+from napari_nnunet_cpu.predict.resume import RunSaver, SavedRunList
 from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
 from napari_nnunet_cpu.predict.tiles.finality import window_depth
 
@@ -469,3 +470,26 @@ def test_fifty_kills(name: str, tmp_path: Path) -> None:
     *_, last = started(folder)[1]
     assert np.array_equal(last, expected)
     assert list(folder.iterdir()) == []
+
+
+def test_the_list_of_saved_runs_is_read_again_where_files_came_or_went(tmp_path: Path, monkeypatch) -> None:
+    reads: list[Path] = []
+    found = [object()]
+
+    def noted(folder: Path) -> list[object]:
+        reads.append(folder)
+        return list(found)
+
+    monkeypatch.setitem(SavedRunList.in_folder.__globals__, "saved_runs", noted)
+    known, folder = SavedRunList(), tmp_path / "runs"
+    assert [known.in_folder(folder), known.in_folder(folder)] == [found, found]
+    assert reads == [folder]
+    folder.mkdir()
+    found.append(object())
+    assert known.in_folder(folder) == found
+    os.utime(folder, ns=(1, 1))  # as a new file changes it
+    known.in_folder(folder)
+    known.in_folder(folder)
+    assert reads == [folder] * 3
+    known.in_folder(tmp_path)
+    assert reads[3:] == [tmp_path]

@@ -142,6 +142,17 @@ def finish(widget, qtbot) -> Callable[[], None]:
     return lambda: qtbot.waitUntil(lambda: not widget.running, timeout=PATIENCE_MS)
 
 
+@pytest.fixture
+def cost(widget, qtbot) -> Callable[[], str]:
+    """What the widget says of costs, once they are those of its inputs."""
+
+    def cost() -> str:
+        qtbot.waitUntil(lambda: not widget.cost.pending, timeout=PATIENCE_MS)
+        return str(widget.cost.value)
+
+    return cost
+
+
 def messages() -> list[str]:
     """What napari told the user."""
     return [record.message for record in notification_manager.records]

@@ -94,12 +94,12 @@ def test_a_channel_name_is_a_word(viewer, widget, choose, tmp_path, image, chann
     assert [box.value.name for box in widget.channels.boxes] == chosen
 
 
-def test_the_spacing_follows_the_layer(viewer, widget, choose, model_folder, image) -> None:
+def test_the_spacing_follows_the_layer(viewer, widget, cost, choose, model_folder, image) -> None:
     layer = viewer.add_image(image)
     choose(model_folder)
     layer.scale = (3, 1, 1)
     assert widget.channels.spacing.value == "3, 1, 1"
-    assert "fast: up to 63 tiles" in widget.cost.value  # 60 x 27 x 25 voxels: 7 x 3 x 3 starts
+    assert "fast: up to 63 tiles" in cost()  # 60 x 27 x 25 voxels: 7 x 3 x 3 starts
     layer.units = ("um", "um", "um")
     assert widget.channels.spacing.value == "0.003, 0.001, 0.001"
 
@@ -259,12 +259,12 @@ def test_every_option_reaches_the_settings(widget) -> None:
     assert options.settings() == expected
 
 
-def test_costs_of_the_presets_are_shown(viewer, widget, choose, model_folder, image) -> None:
+def test_costs_of_the_presets_are_shown(viewer, widget, cost, choose, model_folder, image) -> None:
     viewer.add_image(image)
     choose(model_folder)
     # 20 x 27 x 25 voxels in 16-voxel patches 8 apart: 2 x 3 x 3 starts
-    assert "exact: up to 18 tiles, 144 passes" in widget.cost.value
-    assert "fast: up to 18 tiles, 18 passes" in widget.cost.value
+    assert "exact: up to 18 tiles, 144 passes" in cost()
+    assert "fast: up to 18 tiles, 18 passes" in cost()
 
 
 @pytest.mark.parametrize(("voxels", "noted"), [(1e-5, False), (0.05, True)])

@@ -160,12 +160,12 @@ def test_a_draft_is_carried_on(viewer, widget, finish, gated, started) -> None:
     assert names(viewer) == ["scan", "scan labels", "scan labels [1]"]
 
 
-def test_a_part_then_the_rest(viewer, widget, choose, finish, model_folder, image) -> None:
+def test_a_part_then_the_rest(viewer, widget, cost, choose, finish, model_folder, image) -> None:
     viewer.add_image(image, name="scan")
     choose(model_folder)
     shapes = viewer.add_shapes([[[4, 6, 6], [4, 6, 14], [4, 12, 14], [4, 12, 6]]], name="region")
     widget.part.kind.value = shapes
-    assert "up to" in widget.cost.value
+    assert "up to" in cost()
     widget.run()
     finish()
     assert widget.run_button.text == "Run"

@@ -83,7 +83,7 @@ def test_a_fold_is_measured_on_all_channels_as_the_command_gives_them(
     live_times.main()
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < found["first"] <= found["final"] <= found["whole"]
-    assert found["gap"] > 0
+    assert 0 < found["gap_outside"] < found["gap"]
     assert folds == [("1",)]
     assert (found["tiles"], found["precision"]) == (2 * 2 * 2, "f32")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -72,6 +74,26 @@ def test_each_rule_writes_its_voxels_alone(rule: MergeRule) -> None:
     assert target.merge(found(labels)) == expected.sum()
     np.testing.assert_array_equal(desk.layer.data, np.where(expected, labels, now))
     assert expected.any()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_painted_before_the_thread_packs_is_not_what_was_there(rule: MergeRule, monkeypatch) -> None:
+    painted, pack = threading.Event(), merge_module._pack
+
+    def late(*arguments):
+        assert painted.wait(20)
+        return pack(*arguments)
+
+    monkeypatch.setattr(merge_module, "_pack", late)
+    desk, labels = Desk(), random_labels(3)
+    begun = desk.layer.data.copy()
+    target = desk.target(rule)
+    desk.layer.data[::2] = 7
+    now = desk.layer.data.copy()
+    painted.set()
+    expected = allowed(begun, now, labels, rule)
+    assert target.merge(found(labels)) == expected.sum()
+    np.testing.assert_array_equal(desk.layer.data, np.where(expected, labels, now))
 
 
 EDITS = ("paint", "paint", "erase", "fill", "undo", "redo", "direct", "cells")

@@ -242,7 +242,7 @@ def test_a_preview_is_not_saved(viewer, widget, choose, finish, gated, one, tmp_
     finish()
 
 
-def test_a_first_stage_is_that_of_the_image(viewer, widget, choose, finish, gated, tmp_path, image) -> None:
+def test_a_first_stage_is_that_of_the_image(viewer, widget, cost, choose, finish, gated, tmp_path, image) -> None:
     low = RandomModel(spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
     folder = RandomModel(first_stage=low).write(tmp_path)
     for name, more in (("a", 1000), ("b", 2000)):
@@ -255,17 +255,17 @@ def test_a_first_stage_is_that_of_the_image(viewer, widget, choose, finish, gate
     widget.first_stage.value = viewer.layers["a 3d_lowres labels"]
     widget.channels.boxes[0].value = viewer.layers["b"]
     said = "a 3d_lowres labels was made from a, not from b; choose labels of this image, or run the first stage"
-    assert widget.cost.value == said
+    assert cost() == said
     assert widget.run() is None
     assert messages() == [said]
     widget.channels.boxes[0].value = viewer.layers["a"]
     gated.gate.clear()
     behind = widget.run_in_background()
     widget.first_stage.value = viewer.layers["a (preview)"]
-    assert widget.cost.value == "a (preview) is still being computed; keep its finished labels, or wait for the end"
+    assert cost() == "a (preview) is still being computed; keep its finished labels, or wait for the end"
     gated.gate.set()
     behind.wait()
     widget.first_stage.value = viewer.layers["a 3d_lowres labels"]
     widget.channels.boxes[0].value = viewer.layers["a"]
-    assert "up to" in widget.cost.value
+    assert "up to" in cost()
     assert load_model(folder).first_stage is not None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 from conftest import PATIENCE_MS, messages
 from napari.utils.progress import progress
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QObject, QThreadPool, Signal
 from superqt.utils._qthreading import WorkerBase
 
 from napari_nnunet_cpu import Case, Settings, load_model, segment
 from napari_nnunet_cpu.errors import EngineError
+from napari_nnunet_cpu.events import TileDone
+from napari_nnunet_cpu.viewer.run.worker import ActivityProgress
 
 
 def test_labels_equal_those_of_python(viewer, widget, choose, finish, model_folder, image) -> None:
@@ -170,3 +175,26 @@ def test_no_worker_is_left(viewer, widget, choose, finish, gated, qtbot, model_f
     widget.run()
     finish()
     qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=PATIENCE_MS)
+
+
+def test_tiles_that_pile_up_are_counted_without_nesting(viewer, qtbot) -> None:
+    """napari's bars let the window live while they are drawn, which delivers what waits."""
+
+    class Worker(QObject):
+        yielded = Signal(object)
+        finished = Signal()
+
+    worker = Worker()
+    bar = ActivityProgress(worker, "many tiles", lambda: None)
+    drawn: list[int] = []
+    bar.events.value.connect(lambda event: drawn.append(event.value))
+    total = 3 * sys.getrecursionlimit()
+    thread = threading.Thread(
+        target=lambda: [worker.yielded.emit(TileDone(number, total, 1.0)) for number in range(1, total + 1)]
+    )
+    thread.start()
+    thread.join()
+    qtbot.waitUntil(lambda: bar.n == total and drawn[-1:] == [total], timeout=PATIENCE_MS)
+    assert drawn == sorted(set(drawn))
+    worker.finished.emit()
+    assert len(progress._all_instances) == 0

@@ -82,12 +82,12 @@ def test_the_next_image_waits_its_turn(viewer, widget, choose, finish, gated, mo
 
 
 def test_a_run_that_was_ended_is_offered_and_gone_on_with(
-    viewer, widget, choose, finish, gated, model_folder, image, monkeypatch
+    viewer, widget, cost, choose, finish, gated, model_folder, image, monkeypatch
 ) -> None:
     viewer.add_image(image + 1000, name="scan")
     choose(model_folder)
     monkeypatch.setattr(
-        "napari_nnunet_cpu.viewer.widget.widget.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
+        "napari_nnunet_cpu.viewer.run.costs.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
     )
     widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)
@@ -102,7 +102,7 @@ def test_a_run_that_was_ended_is_offered_and_gone_on_with(
     assert saved.tiles_done == done
     widget.run_options.preset.value = "exact"
     widget.run_options.preset.value = "fast"
-    assert f"interrupted after {done} of {saved.tiles} tiles" in widget.cost.value
+    assert f"interrupted after {done} of {saved.tiles} tiles" in cost()
     gated.gate.set()
     widget.run()
     finish()
@@ -118,7 +118,7 @@ def test_a_full_disk_is_told_once_and_the_run_goes_on(
     viewer.add_image(image + 1000, name="scan")
     choose(model_folder)
     monkeypatch.setattr(
-        "napari_nnunet_cpu.viewer.widget.widget.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
+        "napari_nnunet_cpu.viewer.run.costs.estimate", lambda *_, **__: Estimate(1, 1, 100.0, 1, "dense")
     )
     live = widget.run()
     assert gated.entered.acquire(timeout=PATIENCE_MS / 1000)

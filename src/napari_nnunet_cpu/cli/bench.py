@@ -151,9 +151,19 @@ def _measure_live(cases: Iterable[BenchCase], options: BenchOptions, work: Path)
 
 
 def _print_live(rows: list[dict[str, Any]]) -> None:
-    table = Table("case", "preset", "tiles", "whole", "first labels", "final labels", "longest gap", "gap at rest")
+    table = Table(
+        "case",
+        "preset",
+        "tiles",
+        "whole",
+        "first labels",
+        "final labels",
+        "longest gap",
+        "outside add_layer",
+        "gap at rest",
+    )
     for row in rows:
-        seconds = [row["whole"], row["first"], row["final"], row["gap"], row["gap_idle"]]
+        seconds = [row["whole"], row["first"], row["final"], row["gap"], row["gap_outside"], row["gap_idle"]]
         shown = ["–" if value is None else f"{value:.3g} s" for value in seconds]
         for place, share in ((1, row["first_share"]), (2, row["final_share"])):
             shown[place] += "" if share is None else f" ({share:.0%})"

@@ -5,46 +5,92 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import napari
+from napari.components.layerlist import LayerList
+from napari.layers import Labels
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 
 from napari_nnunet_cpu.cases import read_case
+from napari_nnunet_cpu.errors import ViewerError
 from napari_nnunet_cpu.models import load_model
 from napari_nnunet_cpu.models.model import TrainedModel
 from napari_nnunet_cpu.settings import Settings, parse_memory
-from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 from napari_nnunet_cpu.viewer.image.sample import case_layer
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels
-from napari_nnunet_cpu.viewer.run.live_run import LiveRun
+from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 
 _EVERY_MS = 5  # a timer that is always due would keep one core from the run
 _REST_SECONDS = 2.0
+_SETTINGS = ("engine", "device", "agreement", "mirror", "threads", "memory")  # over those of the preset
+
+
+class AddLayerClock:
+    """Counts the seconds in which napari makes a Labels layer and adds it, between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self._closed = 0.0
+        self._opened: float | None = None
+        self._patched: list[tuple[type, str, Callable[..., Any]]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self._closed + (0.0 if self._opened is None else time.perf_counter() - self._opened)
+
+    def start(self) -> None:
+        """Begin to count, by wrapping what napari does."""
+        self._patched = [(one, name, getattr(one, name)) for one, name in ((Labels, "__init__"), (LayerList, "insert"))]
+        for one, name, function in self._patched:
+            setattr(one, name, self._counted(function))
+
+    def stop(self) -> None:
+        """Leave napari as it was."""
+        for one, name, function in self._patched:
+            setattr(one, name, function)
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def counted(*arguments: Any, **options: Any) -> Any:
+            if self._opened is not None:  # within the other one
+                return function(*arguments, **options)
+            self._opened = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._closed, self._opened = self.seconds, None
+
+        return counted
 
 
 class LoopWatch:
     """The longest gap between two rounds of the event loop: a few ms at rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, aside: AddLayerClock) -> None:
+        self._aside = aside
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
-        self._last = time.perf_counter()
-        self._longest = 0.0
+        self._last, self._last_aside = time.perf_counter(), aside.seconds
+        self._longest = self._longest_outside = 0.0
         self._timer.start(_EVERY_MS)
 
-    def longest(self) -> float:
-        """Seconds of the longest gap since the last call."""
+    def longest(self) -> tuple[float, float]:
+        """Seconds of the longest gap since the last call: all of it, and without napari's adding of layers."""
         self._tick()
-        found, self._longest = self._longest, 0.0
+        found = self._longest, self._longest_outside
+        self._longest = self._longest_outside = 0.0
         return found
 
     def _tick(self) -> None:
-        now = time.perf_counter()
-        self._longest = max(self._longest, now - self._last)
-        self._last = now
+        now, aside = time.perf_counter(), self._aside.seconds
+        gap = now - self._last
+        self._longest = max(self._longest, gap)
+        self._longest_outside = max(self._longest_outside, gap - (aside - self._last_aside))
+        self._last, self._last_aside = now, aside
 
 
 class SliceWatch:
@@ -70,28 +116,43 @@ class SliceWatch:
 
 
 def live_times(images: Sequence[str], model: TrainedModel, settings: Settings) -> dict[str, Any]:
-    """Segment an image, a file per channel, in a window with the middle slice along the first axis on screen.
+    """Segment an image, a file per channel, by a click on Run, with the middle slice along the first axis on screen.
 
-    In seconds from the start: the "first" and the "final" labels on that slice (None where all of it was cropped
-    away) and the "whole" run; the longest "gap" of the event loop meanwhile, and "gap_idle" in a window at rest.
+    In seconds from the click: the "first" and the "final" labels on that slice (None where all of it was cropped
+    away) and the "whole" run; the longest "gap" of the event loop meanwhile, and "gap_outside" of what napari does to
+    add a layer; "gap_idle" in a window at rest.
     """
     viewer = napari.Viewer()
     layers = [viewer.add_layer(case_layer(read_case(image))) for image in images]
     shown = layers[0].data.shape[0] // 2
     viewer.dims.set_current_step(0, shown)
-    loop = LoopWatch()
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    widget.model.take((model,))
+    for box, layer in zip(widget.channels.boxes, layers, strict=True):
+        box.value = layer
+    widget.run_options.preset.value = settings.preset
+    widget.run_options.more = {name: getattr(settings, name) for name in _SETTINGS}
+    clock = AddLayerClock()
+    loop = LoopWatch(clock)
     _process_events(_REST_SECONDS)  # the window draws itself
     loop.longest()
     _process_events(_REST_SECONDS)
-    idle = loop.longest()
-    run = LiveRun(viewer, layers[0], image_from_layers(layers), model, settings)
-    watch = SliceWatch(shown)
-    run.painted.connect(watch.see)
-    start = time.perf_counter()
-    run.start()
-    labels = run.wait()
+    idle, _ = loop.longest()
+    clock.start()
+    try:
+        watch = SliceWatch(shown)
+        start = time.perf_counter()
+        widget.run_button.clicked.emit(True)
+        run = widget.live
+        if run is None:
+            raise ViewerError(widget.status.value)
+        run.painted.connect(watch.see)
+        labels = run.wait()
+    finally:
+        clock.stop()
     whole = time.perf_counter() - start
-    gap = loop.longest()
+    gap, outside = loop.longest()
     record = labels.metadata["nnunet"]["runs"][-1] if labels is not None else {}
     viewer.close()
     return {
@@ -99,6 +160,7 @@ def live_times(images: Sequence[str], model: TrainedModel, settings: Settings) -
         "final": watch.final,
         "whole": whole,
         "gap": gap,
+        "gap_outside": outside,
         "gap_idle": idle,
         "tiles": record.get("tiles"),
         "precision": record.get("precision"),

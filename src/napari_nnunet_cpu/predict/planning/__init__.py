@@ -1,6 +1,6 @@
 """What a run will take before it begins: tiles, seconds, memory."""
 
-from napari_nnunet_cpu.predict.planning.estimate import estimate
+from napari_nnunet_cpu.predict.planning.estimate import check_fit, estimate
 from napari_nnunet_cpu.predict.planning.memory import check_budget
 from napari_nnunet_cpu.predict.planning.plan import Estimate, RunPlan, plan_run
 from napari_nnunet_cpu.predict.planning.planned_runs import PlannedRun, planned_runs
@@ -11,6 +11,7 @@ __all__ = [
     "PlannedRun",
     "RunPlan",
     "check_budget",
+    "check_fit",
     "estimate",
     "Times",
     "Work",

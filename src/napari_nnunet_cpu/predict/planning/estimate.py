@@ -11,10 +11,20 @@ from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import Model, members_of
 from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels
-from napari_nnunet_cpu.predict.planning.plan import Estimate, plan_run
+from napari_nnunet_cpu.predict.planning.plan import Estimate, export_of, plan_run
 from napari_nnunet_cpu.predict.planning.planned_runs import planned_runs
+from napari_nnunet_cpu.predict.tiles.selection import cropped_box
 from napari_nnunet_cpu.predict.uncertainty import check_members
 from napari_nnunet_cpu.settings import Settings
+
+
+def check_fit(case: Case, model: Model, settings: Settings, first_stage: npt.NDArray[Any] | None = None) -> None:
+    """Raise the errors of `estimate` without counting tiles, so that a window need not wait."""
+    members = members_of(model)
+    check_members(settings, members)
+    for run in planned_runs(case, members, settings, first_stage):
+        export_of(run.model, run.settings, run.geometry)
+        cropped_box(run.geometry, run.settings)
 
 
 def estimate(

@@ -3,7 +3,7 @@
 from napari_nnunet_cpu.predict.resume.identity import describe_run, identity_of
 from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.resume.run_files import RunFiles
-from napari_nnunet_cpu.predict.resume.saved_runs import SavedRun, saved_runs
+from napari_nnunet_cpu.predict.resume.saved_runs import SavedRun, SavedRunList, saved_runs
 from napari_nnunet_cpu.predict.resume.saver import RunSaver
 
-__all__ = ["RunFile", "RunFiles", "RunSaver", "SavedRun", "describe_run", "identity_of", "saved_runs"]
+__all__ = ["RunFile", "RunFiles", "RunSaver", "SavedRun", "SavedRunList", "describe_run", "identity_of", "saved_runs"]

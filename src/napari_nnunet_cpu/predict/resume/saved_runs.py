@@ -53,6 +53,24 @@ def saved_runs(folder: Path) -> list[SavedRun]:
     return sorted(found, key=lambda run: run.when, reverse=True)
 
 
+class SavedRunList:
+    """The saved runs of a folder, read only once while no file comes or goes in it."""
+
+    def __init__(self) -> None:
+        self._read_from: tuple[Path, int] | None = None
+        self._runs: list[SavedRun] = []
+
+    def in_folder(self, folder: Path) -> list[SavedRun]:
+        """As `saved_runs`. One thread at a time may ask."""
+        try:
+            now = folder, folder.stat().st_mtime_ns
+        except OSError:
+            now = folder, 0
+        if now != self._read_from:
+            self._read_from, self._runs = now, saved_runs(folder)
+        return self._runs
+
+
 def _read(path: Path) -> SavedRun | None:
     """The description in a run file; None if it is in use, damaged, empty, or of another version."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, sqlite3.Error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd  # here, because napari imports it for the first layer and would freeze the window
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
@@ -62,6 +63,11 @@ def labels_layer(result: LayerResult, image: LayerImage) -> Labels:
     )
     bind(layer, result.origin)
     return layer
+
+
+def prepare_colors() -> None:
+    """Let numba compile how napari colours labels, because the first layer would freeze the window for a second."""
+    label_colors({1: ""}).map(np.zeros(1, np.uint8))
 
 
 def labels_name(image: LayerImage) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +81,13 @@ class MergeTarget:
         if len(image.times) == 1 and layer.data.shape == image.placement.labels_shape(series):
             self._times = series
         self._check()
+        # Copied now, because the user may paint in the layer at once; only compressed in a thread.
+        pool, bits = ThreadPoolExecutor(max_workers=1), not rule.overwrite
         self._packed = [
-            [_pack(part[slab], rule.overwrite) for slab in _slabs(part)]
+            [pool.submit(_pack, _copy(part[slab], bits), bits) for slab in _slabs(part)]
             for part in (layer.data[place] for place, _ in self._places())
         ]
+        pool.shutdown(wait=False)
 
     def merge(self, result: LayerResult) -> int:
         """Write the labels that the rule allows, as one step that the user can undo; return the number of voxels.
@@ -153,7 +157,7 @@ class MergeTarget:
                 wanted = self._chosen(new)
                 if part is not None:
                     wanted &= _inside(new.shape, slab.start, part)
-                wanted &= begun.untouched(now[slab])
+                wanted &= begun.result().untouched(now[slab])
                 wanted &= now[slab] != new
                 inner = np.nonzero(wanted)
                 if not len(inner[0]):
@@ -228,18 +232,20 @@ class _Packed:
         return np.asarray(begun.reshape(now.shape) == now)
 
 
-def _pack(slab: npt.NDArray[Any], values: bool) -> _Packed:
-    """Compress a slab, with its values or only one bit per voxel.
+def _copy(slab: npt.NDArray[Any], bits: bool) -> npt.NDArray[Any]:
+    """A copy of a slab, or one bit per voxel for whether it holds a label: 0.05 s for 300 x 512 x 512 bytes."""
+    return np.packbits(slab != 0) if bits else np.array(slab)
+
+
+def _pack(copy: npt.NDArray[Any], bits: bool) -> _Packed:
+    """Compress a copy of a slab.
 
     Level 1 takes 0.1 s and 1 to 2 MB for the bits of 300 x 512 x 512 voxels, 0.4 to 0.7 s and 4 to 7 MB for
     their values, whatever the layer's dtype.
     """
-    if not values:
-        content: npt.NDArray[Any] = np.packbits(slab != 0)
-    else:
-        low, high = slab.min(initial=0), slab.max(initial=0)
-        content = slab if low < 0 else slab.astype(np.min_scalar_type(high))
-    return _Packed(not values, content.dtype, zlib.compress(np.ascontiguousarray(content).data, 1))
+    if not bits and copy.min(initial=0) >= 0:
+        copy = copy.astype(np.min_scalar_type(copy.max(initial=0)))
+    return _Packed(bits, copy.dtype, zlib.compress(np.ascontiguousarray(copy).data, 1))
 
 
 def _slabs(array: npt.NDArray[Any]) -> Iterator[slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class LayerSegmentation:
         first_stage: npt.NDArray[Any] | None = None,
         *,
         any_order: bool = False,
-        folder: Path | None = None,
+        folder: Path | Callable[[], Path | None] | None = None,
     ) -> None:
         self.image = image
         self.control = RunControl()
@@ -141,7 +141,7 @@ class LayerSegmentation:
             self._settings,
             None if self._first_stage is None else image.from_labels(self._first_stage, number),
             any_order=self._any_order,
-            folder=self._folder,
+            folder=self._folder() if callable(self._folder) else self._folder,
             control=self.control,
             files=self.files,
         )

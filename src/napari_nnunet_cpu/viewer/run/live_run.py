@@ -105,7 +105,7 @@ class LiveRun:
         spacing_mm: Spacing | None = None,
         first_stage: npt.NDArray[Any] | None = None,
         *,
-        folder: Path | None = None,
+        folder: Path | Callable[[], Path | None] | None = None,
         target: MergeTarget | None = None,
         priority: int = 0,
         asked_for: Callable[[], bool] = lambda: True,

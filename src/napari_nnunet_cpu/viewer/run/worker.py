@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import GeneratorWorker
-from napari.utils.progress import cancelable_progress
+from napari.utils.progress import cancelable_progress, progress
 from napari.utils.task_status import Status
 from qtpy.compat import isalive
 from qtpy.QtCore import QThreadPool
@@ -84,6 +84,7 @@ class ActivityProgress(cancelable_progress):
 
     def __init__(self, worker: RunWorker, description: str, cancel: Callable[[], None]) -> None:
         self._cancel = cancel
+        self._drawing = False
         super().__init__(desc=description, total=0)
         worker.yielded.connect(self._show)
         worker.finished.connect(self.close)
@@ -94,9 +95,19 @@ class ActivityProgress(cancelable_progress):
         self._cancel()
 
     def _show(self, event: LayerEvent) -> None:
-        if isinstance(event, TileDone):
-            self.total = event.total
-            self.update(event.done - self.n)
+        if not isinstance(event, TileDone):
+            return
+        self.total = event.total
+        step = event.done - self.n
+        if self._drawing:  # napari delivers further events while it draws; drawing these, too, would nest without end
+            super(progress, self).update(step)
+            return
+        self._drawing, drawn = True, event.done
+        self.update(step)
+        while drawn != self.n and self in self._all_instances:
+            drawn = self.n
+            self.update(0)
+        self._drawing = False
 
 
 def make_worker(segmentation: LayerSegmentation, viewer: ViewerModel, task: str, priority: int = 0) -> RunWorker:

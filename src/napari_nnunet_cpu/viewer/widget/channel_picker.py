@@ -56,6 +56,8 @@ class ChannelPicker(Container[Widget]):
         The time points to segment; visible for a time series.
     note : Label
         States where axes and spacing come from; placed by the widget.
+    seen : LayerImage or None
+        The snapshot of the last change, as `image` takes it; None where the layers are no image, as `note` says.
     """
 
     def __init__(self, viewer: ViewerModel, on_change: Callable[[], None]) -> None:
@@ -66,6 +68,7 @@ class ChannelPicker(Container[Widget]):
         self._offered: list[tuple[Image, str]] = []
         self._guessing = False
         self._by_hand = False
+        self.seen: LayerImage | None = None
         self.boxes: list[ComboBox] = []
         self.box_area: Container[ComboBox] = Container(widgets=[], labels=True, label=" ")
         self.axes = TypedLine("axes", _AXES_HELP, self._layer_changed)
@@ -216,8 +219,9 @@ class ChannelPicker(Container[Widget]):
             self.axes.forget()
             self.spacing.forget()
             self._follow(chosen)
+        self.seen = None
         try:
-            image = self.image()
+            self.seen = image = self.image()
         except NNUNetCPUError as error:
             self.axes.show_found("")
             self.spacing.show_found("")

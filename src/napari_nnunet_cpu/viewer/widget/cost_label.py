@@ -1,80 +1,105 @@
-"""Show the cost of a run for each preset, and whether a saved run can be resumed."""
+"""Show the cost of a run for each preset, computed in a thread while the window stays usable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from functools import cache, partial
 
-import numpy.typing as npt
 from magicgui.widgets import Label
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, QThreadPool, Signal
+from superqt.utils import qdebounced
 
-from napari_nnunet_cpu.boxes import Box
-from napari_nnunet_cpu.cases import Case
-from napari_nnunet_cpu.events import duration, size
-from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict import Estimate, SavedRun, estimate
-from napari_nnunet_cpu.predict.resume.saved_runs import saved_runs
+from napari_nnunet_cpu.errors import NNUNetCPUError
+from napari_nnunet_cpu.predict import SavedRunList
 from napari_nnunet_cpu.resources import runs_folder
-from napari_nnunet_cpu.settings import PRESETS, Settings
+from napari_nnunet_cpu.viewer.run.costs import CostRequest, Costs, costs_of
 
-# Runs with a longer estimate are saved while they compute.
-_SAVED_FROM_SECONDS = 60
+# A pause in typing after which the costs are computed.
+_PAUSE_MS = 100
 
 
 class CostLabel(Label):
-    """Shows tiles, passes, seconds and memory for each preset."""
+    """Shows tiles, passes, seconds and memory for each preset; grey while newer ones are computed."""
 
     def __init__(self) -> None:
         super().__init__(value="")
         self.native.setWordWrap(True)
+        self._saved = SavedRunList()
+        self._shows_costs = False
+        self._wanted: CostRequest | None = None
+        self._computed: CostRequest | None = None  # in the thread, perhaps an older one
+        self._compute_soon = qdebounced(self._compute, timeout=_PAUSE_MS)
+        _messenger().found.connect(self._show)
 
-    def show_costs(
-        self,
-        outline: Case,
-        models: tuple[TrainedModel, ...],
-        settings: Callable[[str], Settings],
-        box: Box | None,
-        first_stage: npt.NDArray[Any] | None,
-        times: int,
-    ) -> None:
-        """Show the cost for an image with `times` time points; `outline` has the shape and spacing of one of them.
+    @property
+    def pending(self) -> bool:
+        """Whether the costs of the last request are still computed."""
+        return self._wanted is not None
 
-        `settings` gives those of a preset by name, `box` is the part in file order, and `first_stage` is as in
-        `estimate`. Raises the errors of `estimate`.
+    def show_costs(self, request: CostRequest) -> None:
+        """Show the costs of this request as soon as they are computed, and no longer those of earlier ones.
+
+        Of what does not fit, the label shows the error.
         """
-        each = f", for each of {times} time points" if times > 1 else ""
-        lines, most = [], 0
-        for name in PRESETS:
-            cost = estimate(outline, models, replace(settings(name), box=box), first_stage, any_order=True)
-            lines.append(f"{name}: {_tiles(cost)}{each}")
-            most = max(most, cost.bytes)
-        lines.append(f"memory: up to {size(most)}")
-        saved = saved_run_of(outline, models)
-        if saved is not None:
-            lines.append(
-                f"a run of this image was interrupted after {saved.tiles_done} of {saved.tiles} tiles and is saved: "
-                "Run resumes it if the settings are the same"
-            )
-        self.value = "<br>".join(lines)
+        self._wanted = request
+        self.enabled = False
+        if not self._shows_costs:
+            self.value = ""  # because an error may be mended
+        self._compute_soon()
+
+    def say(self, text: str) -> None:
+        """Show a text at once, instead of costs."""
+        self._wanted, self._shows_costs = None, False
+        self.enabled = True
+        self.value = text
+
+    def forget_saved_runs(self) -> None:
+        """List the saved runs again for the next request, because a run has ended."""
+        self._saved = SavedRunList()  # a new one, because a thread may fill the old one now
+
+    def _compute(self) -> None:
+        """Compute the last request in a thread, one at a time."""
+        if self._wanted is not None and self._computed is None and isalive(self.native):
+            self._computed = self._wanted
+            QThreadPool.globalInstance().start(partial(_find, self._wanted, self._saved, _messenger()))
+
+    def _show(self, request: CostRequest, found: Costs | Exception) -> None:
+        """Show what the thread found, unless something else is wanted by now."""
+        if request is not self._computed:
+            return  # that of another window
+        self._computed = None
+        if not isalive(self.native):
+            return
+        if request is not self._wanted:
+            self._compute()
+            return
+        if isinstance(found, Costs):
+            self.say(found.text)
+            self._shows_costs = True
+        elif isinstance(found, NNUNetCPUError):
+            self.say(str(found))
+        else:
+            self.say("")
+            raise found
 
 
-def saved_run_of(outline: Case, models: tuple[TrainedModel, ...]) -> SavedRun | None:
-    """A saved run that seems to belong to this image and one of these models; the run itself checks it exactly."""
-    weights = {model.weights_sha256 for model in models}
-    for run in saved_runs(runs_folder()):
-        if (run.image, tuple(run.shape)) == (outline.name, outline.shape) and run.weights_sha256 in weights:
-            return run
-    return None
+class _Messenger(QObject):
+    """Brings what a thread found to the main thread."""
+
+    found = Signal(object, object)
 
 
-def folder_for(cost: Estimate, outline: Case, models: tuple[TrainedModel, ...]) -> Path | None:
-    """The folder to save a run in; None for a short run, unless a saved run may fit it."""
-    long = cost.seconds is not None and cost.seconds > _SAVED_FROM_SECONDS
-    return runs_folder() if long or saved_run_of(outline, models) is not None else None
+@cache
+def _messenger() -> _Messenger:
+    """One for all labels and to the end, because a thread must not be the last to hold an object of Qt."""
+    return _Messenger()
 
 
-def _tiles(cost: Estimate) -> str:
-    time = "" if cost.seconds is None else f", about {duration(cost.seconds)}"
-    return f"up to {cost.tiles} tiles, {cost.passes} passes{time}"
+def _find(request: CostRequest, saved: SavedRunList, messenger: _Messenger) -> None:
+    """Compute the costs, in a thread. superqt's workers would change the filters of warnings in all threads."""
+    found: Costs | Exception
+    try:
+        found = costs_of(request, saved.in_folder(runs_folder()))
+    except Exception as error:  # noqa: BLE001  # because the main thread shows or raises it
+        found = error
+    messenger.found.emit(request, found)

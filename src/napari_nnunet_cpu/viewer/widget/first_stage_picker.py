@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_nnunet_cpu.models import TrainedModel
     from napari_nnunet_cpu.viewer.image.layers import LayerImage
 
-_RUN_IT = "run it first"
+_RUN_IT = "run it first"  # not None, because magicgui emits no event when the value becomes None
 
 
 class FirstStagePicker(ComboBox):
@@ -42,15 +42,32 @@ class FirstStagePicker(ComboBox):
         self.visible = self._asked_for
         self.reset_choices()
 
+    @property
+    def layer(self) -> Labels | None:
+        """The chosen layer; None to run the first stage."""
+        return self.value if isinstance(self.value, Labels) else None
+
     def labels(self, image: LayerImage) -> npt.NDArray[Any] | None:
         """A copy of the chosen layer's labels, on the grid of the image's labels; None to run the first stage.
 
         Raises `CaseError` if the layer does not lie on the image or was made from another one, and `ModelError` if the
         first stage can be neither run nor read from a layer.
         """
+        if self.outline(image) is None:
+            return None
+        labels = np.array(self.value.data)
+        image.from_labels(labels, 0)  # raises for a layer of several scales, which gives the coarsest one here
+        return labels
+
+    def outline(self, image: LayerImage) -> npt.NDArray[Any] | None:
+        """Shape and dtype of the labels of one time point (Z, Y, X) in file order, without reading the layer.
+
+        Raises the errors of `labels`.
+        """
         if not self._asked_for:
             return None
-        if self.value is None:
+        layer = self.layer
+        if layer is None:
             for model in self._models:
                 if model.cascade and model.first_stage is None:
                     raise ModelError(
@@ -58,15 +75,14 @@ class FirstStagePicker(ComboBox):
                         "model's folder beside it, or choose a Labels layer as first stage"
                     )
             return None
-        check_image(self.value, image, "choose labels of this image, or run the first stage")
-        labels = np.array(self.value.data)
-        image.from_labels(labels, 0)  # raises if the labels lie on another grid
-        return labels
+        check_image(layer, image, "choose labels of this image, or run the first stage")
+        data = layer.data
+        return image.from_labels(np.broadcast_to(np.zeros((), data.dtype), data.shape), 0)
 
     @property
     def _asked_for(self) -> bool:
         return any(model.cascade for model in self._models)
 
-    def _offered(self, _: Any = None) -> list[tuple[str, Labels | None]]:
+    def _offered(self, _: Any = None) -> list[tuple[str, Labels | str]]:
         layers = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
-        return [(_RUN_IT, None), *((layer.name, layer) for layer in layers)]
+        return [(_RUN_IT, _RUN_IT), *((layer.name, layer) for layer in layers)]

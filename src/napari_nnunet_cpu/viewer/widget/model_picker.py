@@ -121,6 +121,11 @@ class ModelPicker(Container[Widget]):
             _connect={"returned": while_open(self, done), "errored": while_open(self, failed)},
         )
 
+    def take(self, models: tuple[TrainedModel, ...]) -> None:
+        """Take models that are loaded already, without a path."""
+        self._request += 1
+        self._show(models, _description(models))
+
     def begin_with(
         self, path: Path | None, chosen: tuple[Path, ...], also: Path | None, folds: str, checkpoint: str
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, SpinBox, Widget
 from superqt.utils import create_worker
@@ -29,10 +30,13 @@ class RunOptions(Container[Widget]):
         Shows the other options, after the `details` of other parts of the widget.
     default_threads : int
         The initial value of `threads`.
+    more : dict
+        Further settings by name, for which there is no input, or which replace that of an input.
     """
 
     def __init__(self, details: Sequence[Widget], on_change: Callable[[], None]) -> None:
         cores = usable_cores()
+        self.more: dict[str, Any] = {}
         self._devices = [("CPU", "cpu")]
         # A function, because magicgui resets the choices when layers change, and a list would restore the first one.
         self.device = ComboBox(label="device", choices=lambda _: self._devices, value="cpu")
@@ -69,15 +73,15 @@ class RunOptions(Container[Widget]):
 
     def settings(self, preset: str | None = None) -> Settings:
         """The settings of a run, optionally with another preset."""
-        return Settings.from_preset(
-            preset or self.preset.value,
-            device=self.device.value,
-            step=self.step.value,
-            mirror=self.mirror.value,
-            threads=self.threads.value,
-            uncertainty=None if self.uncertainty.value == "none" else self.uncertainty.value,
-            postprocess=self.postprocess.value,
-        )
+        chosen = {
+            "device": self.device.value,
+            "step": self.step.value,
+            "mirror": self.mirror.value,
+            "threads": self.threads.value,
+            "uncertainty": None if self.uncertainty.value == "none" else self.uncertainty.value,
+            "postprocess": self.postprocess.value,
+        }
+        return Settings.from_preset(preset or self.preset.value, **chosen | self.more)
 
     def begin_with_device(self, name: str) -> None:
         """Choose a device before the devices are known; if it turns out not to exist, the CPU takes its place."""

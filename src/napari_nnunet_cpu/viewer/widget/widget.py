@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
 from napari.utils.notifications import show_error
+from qtpy.QtCore import QThreadPool
 
 from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
-from napari_nnunet_cpu.predict import estimate
-from napari_nnunet_cpu.settings import Settings
+from napari_nnunet_cpu.settings import PRESETS, Settings
 from napari_nnunet_cpu.viewer.canvas import unwrapped
+from napari_nnunet_cpu.viewer.results.labels import prepare_colors
 from napari_nnunet_cpu.viewer.results.merge import MergeTarget
 from napari_nnunet_cpu.viewer.results.origin import state_of
+from napari_nnunet_cpu.viewer.run.costs import CostRequest, folder_for
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 from napari_nnunet_cpu.viewer.run.worker import while_open
 from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelPicker
-from napari_nnunet_cpu.viewer.widget.cost_label import CostLabel, folder_for
+from napari_nnunet_cpu.viewer.widget.cost_label import CostLabel
 from napari_nnunet_cpu.viewer.widget.first_stage_picker import FirstStagePicker
 from napari_nnunet_cpu.viewer.widget.model_picker import ModelPicker
 from napari_nnunet_cpu.viewer.widget.part_picker import PartPicker
@@ -117,6 +120,7 @@ class SegmentWidget(Container[Widget]):
         for choice in (self.result.layer, self.result.values):
             choice.changed.connect(self._forget_status)
         begin_with(read(), self.model, self.run_options)
+        QThreadPool.globalInstance().start(prepare_colors)
 
     @property
     def running(self) -> bool:
@@ -168,6 +172,8 @@ class SegmentWidget(Container[Widget]):
         except NNUNetCPUError as error:
             self._say(str(error), error=True)
             return None
+        for end in (made.ended, made.failed):
+            end.connect(while_open(self, self._list_saved_runs))
         self.queue_button.start(made)
         return made
 
@@ -183,13 +189,14 @@ class SegmentWidget(Container[Widget]):
             raise ModelError(self.model.problem)
         image, spacing = self.channels.image_to_run(), self.channels.stated_spacing()
         layer, models = self.channels.boxes[0].value, self.model.models
-        settings, first_stage, target = self._settings(image), self.first_stage.labels(image), self._target(image)
-        outline = image.outline(spacing)
-        folder = folder_for(estimate(outline, models, settings, first_stage, any_order=True), outline, models)
-        layers = self._layers()
+        settings, first_stage = self._settings(image), self.first_stage.labels(image)
+        given = None if first_stage is None else image.from_labels(first_stage, 0)
+        request = CostRequest(image, spacing, models, (settings,), given)
+        request.check()
+        layers, target = self._layers(), self._target(image)
         return LiveRun(
             self._viewer, layer, image, models, settings, spacing, first_stage,
-            folder=folder, target=target, priority=priority,
+            folder=partial(folder_for, request), target=target, priority=priority,
             asked_for=lambda: (self._layers(), self.model.models) == (layers, models),
         )  # fmt: skip
 
@@ -197,9 +204,9 @@ class SegmentWidget(Container[Widget]):
         """The chosen layer of each channel."""
         return [box.value for box in self.channels.boxes]
 
-    def _settings(self, image: LayerImage) -> Settings:
-        """The settings from the run options, with the box of the chosen part."""
-        return replace(self.run_options.settings(), box=self.part.box(self.channels.boxes[0].value, image))
+    def _settings(self, image: LayerImage, preset: str | None = None) -> Settings:
+        """The settings from the run options, optionally with another preset, and with the box of the chosen part."""
+        return replace(self.run_options.settings(preset), box=self.part.box(self.channels.boxes[0].value, image))
 
     def _target(self, image: LayerImage) -> MergeTarget | None:
         names = dict(self.model.models[0].labels.names)
@@ -250,7 +257,7 @@ class SegmentWidget(Container[Widget]):
 
     def _idle(self) -> None:
         self.progress.visible = False
-        self._name_button()
+        self._list_saved_runs()
 
     def _name_button(self) -> None:
         """Set the text of the run button."""
@@ -267,7 +274,7 @@ class SegmentWidget(Container[Widget]):
         layers = tuple(None if layer is None else state_of(layer) for layer in self._layers())
         choices = (self.channels.axes.value, self.channels.spacing.value, self.channels.time.value)
         stands = tuple(self._viewer.dims.current_step) if self.channels.time.value == "current" else ()
-        first_stage = id(self.first_stage.value)
+        first_stage = id(self.first_stage.layer)
         return layers, choices, stands if self.channels.time.visible else (), first_stage, self.model.models, settings
 
     def _all_inputs(self) -> tuple[Any, ...]:
@@ -288,8 +295,9 @@ class SegmentWidget(Container[Widget]):
         self.keep_button.visible = False
 
     def _parent_changed(self, parent: Any) -> None:
-        """Stop the runs of a closed panel, because nobody could see or stop them."""
+        """Stop the runs of a closed panel, because nobody could see or stop them, and ask for no more costs."""
         if parent is None:
+            self.cost.say("")
             runs, self.live = [self.live, *self.queue_button.runs], None
             for run in filter(None, runs):
                 run.abandon()
@@ -308,26 +316,24 @@ class SegmentWidget(Container[Widget]):
         self._refresh_cost()
 
     def _refresh_cost(self, *_: Any) -> None:
-        """Show the cost of each preset for this image."""
+        """Ask for the cost of each preset for this image."""
         if not self._ready:
             return
         self._name_button()
         self._forget_status()
-        try:
-            image = self.channels.image()
-        except NNUNetCPUError:
-            image = None  # explained in the note of the channels
+        image = self.channels.seen
         if image is None or not self.model.models:
-            self.cost.value = ""
+            self.cost.say("")  # the note of the channels, or of the model, explains it
             return
         try:
-            self.cost.show_costs(
-                image.outline(self.channels.stated_spacing()),
-                self.model.models,
-                self.run_options.settings,
-                self.part.box(self.channels.boxes[0].value, image),
-                self.first_stage.labels(image),
-                len(image.times) if self.channels.time.value == "all" else 1,
-            )
+            settings = tuple(self._settings(image, preset) for preset in PRESETS)
+            times = len(image.times) if self.channels.time.value == "all" else 1
+            spacing, first_stage = self.channels.stated_spacing(), self.first_stage.outline(image)
+            self.cost.show_costs(CostRequest(image, spacing, self.model.models, settings, first_stage, times))
         except NNUNetCPUError as error:
-            self.cost.value = str(error)
+            self.cost.say(str(error))
+
+    def _list_saved_runs(self, *_: Any) -> None:
+        """Look again which runs are saved, because one has ended."""
+        self.cost.forget_saved_runs()
+        self._refresh_cost()

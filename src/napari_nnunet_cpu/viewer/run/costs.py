@@ -1,0 +1,126 @@
+"""What a run would cost with each preset, and whether a saved run may fit it: computed without Qt, in any thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_nnunet_cpu.events import duration, size
+from napari_nnunet_cpu.predict import Estimate, SavedRun, check_fit, estimate, saved_runs
+from napari_nnunet_cpu.resources import runs_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from napari_nnunet_cpu.cases import Case
+    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.models import TrainedModel
+    from napari_nnunet_cpu.settings import Settings
+    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+
+# Runs with a longer estimate are saved while they compute.
+_SAVED_FROM_SECONDS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class CostRequest:
+    """The inputs of a run, as they were when the user chose them; no thread changes them.
+
+    Attributes
+    ----------
+    image : LayerImage
+        A snapshot of the image.
+    spacing_mm : tuple of float or None
+        Spacing (Z, Y, X) that the user states.
+    models : tuple of TrainedModel
+        The model, or the members of an ensemble.
+    settings : tuple of Settings
+        The settings whose costs are asked for, each with the box of the chosen part.
+    first_stage : numpy.ndarray or None
+        The labels of a cascade's first stage as `estimate` takes them; only their shape and dtype count.
+    times : int
+        Number of time points that the run will segment.
+    """
+
+    image: LayerImage
+    spacing_mm: Spacing | None
+    models: tuple[TrainedModel, ...]
+    settings: tuple[Settings, ...]
+    first_stage: npt.NDArray[Any] | None = None
+    times: int = 1
+
+    @property
+    def outline(self) -> Case:
+        """Shape and spacing of one time point."""
+        return self.image.outline(self.spacing_mm)
+
+    def check(self) -> None:
+        """Raise the errors of `costs_of`, without counting anything."""
+        for settings in self.settings:
+            check_fit(self.outline, self.models, settings, self.first_stage)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The answer to a request.
+
+    Attributes
+    ----------
+    estimates : dict of str to Estimate
+        By preset, for each time point.
+    saved : SavedRun or None
+        A saved run that seems to belong to the image and one of the models.
+    times : int
+        Number of time points.
+    """
+
+    estimates: dict[str, Estimate]
+    saved: SavedRun | None
+    times: int
+
+    @property
+    def text(self) -> str:
+        """Tiles, passes, seconds and memory for the user."""
+        each = f", for each of {self.times} time points" if self.times > 1 else ""
+        lines = [f"{preset}: {_tiles(cost)}{each}" for preset, cost in self.estimates.items()]
+        lines.append(f"memory: up to {size(max(cost.bytes for cost in self.estimates.values()))}")
+        if self.saved is not None:
+            lines.append(
+                f"a run of this image was interrupted after {self.saved.tiles_done} of {self.saved.tiles} tiles and is "
+                "saved: Run resumes it if the settings are the same"
+            )
+        return "<br>".join(lines)
+
+
+def costs_of(request: CostRequest, saved: Iterable[SavedRun]) -> Costs:
+    """Compute the costs; `saved` are the saved runs to look through. Raises the errors of `estimate`."""
+    outline = request.outline
+    estimates = {
+        settings.preset: estimate(outline, request.models, settings, request.first_stage, any_order=True)
+        for settings in request.settings
+    }
+    return Costs(estimates, _fitting(outline, request.models, saved), request.times)
+
+
+def folder_for(request: CostRequest) -> Path | None:
+    """The folder to save a run in; None for a short run, unless a saved run may fit it."""
+    costs = costs_of(request, saved_runs(runs_folder()))
+    long = any(cost.seconds is not None and cost.seconds > _SAVED_FROM_SECONDS for cost in costs.estimates.values())
+    return runs_folder() if long or costs.saved is not None else None
+
+
+def _fitting(outline: Case, models: tuple[TrainedModel, ...], saved: Iterable[SavedRun]) -> SavedRun | None:
+    """A saved run that seems to belong to this image and one of these models; the run itself checks it exactly."""
+    weights = {model.weights_sha256 for model in models}
+    for run in saved:
+        if (run.image, tuple(run.shape)) == (outline.name, outline.shape) and run.weights_sha256 in weights:
+            return run
+    return None
+
+
+def _tiles(cost: Estimate) -> str:
+    time = "" if cost.seconds is None else f", about {duration(cost.seconds)}"
+    return f"up to {cost.tiles} tiles, {cost.passes} passes{time}"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import dask.array
 import numpy as np
 import pytest
 from conftest import PATIENCE_MS, messages, type_into
+from napari.layers import Image
 from qtpy.QtCore import QThreadPool
 from random_model import RandomModel
 
@@ -15,8 +19,10 @@ from napari_nnunet_cpu import Case, load_model
 from napari_nnunet_cpu.events import duration, size
 from napari_nnunet_cpu.predict import estimate, saved_runs
 from napari_nnunet_cpu.predict.resume import RunFile
+from napari_nnunet_cpu.prepare import nonzero_box
 from napari_nnunet_cpu.resources import runs_folder
 from napari_nnunet_cpu.settings import PRESETS, Settings
+from napari_nnunet_cpu.viewer.image.layers import image_from_layers
 from napari_nnunet_cpu.viewer.run import costs
 from napari_nnunet_cpu.viewer.widget import cost_label
 
@@ -35,12 +41,12 @@ class HeldCosts:
         self.error: Exception | None = None
         self._answer = costs.costs_of
 
-    def __call__(self, request, saved):
+    def __call__(self, request, *found):
         self.requests.append(request)
         assert self.allowed.acquire(timeout=PATIENCE_MS / 1000)
         if self.error is not None:
             raise self.error
-        return self._answer(request, saved)
+        return self._answer(request, *found)
 
     def wait_for(self, qtbot, count: int) -> None:
         """Let the window live until so many requests have come."""
@@ -68,9 +74,9 @@ def expected_text(case: Case, model: Path, widget, first_stage: np.ndarray | Non
     trained, lines, most = load_model(model), [], 0
     for preset in PRESETS:
         settings = Settings.from_preset(preset, device="cpu", threads=widget.run_options.threads.value)
-        one = estimate(case, trained, settings, first_stage, any_order=True)
+        one = estimate(case, trained, settings, first_stage, any_order=True, nonzero=nonzero_box(case))
         assert one.seconds is not None
-        lines.append(f"{preset}: up to {one.tiles} tiles, {one.passes} passes, about {duration(one.seconds)}")
+        lines.append(f"{preset}: {one.tiles} tiles, {one.passes} passes, about {duration(one.seconds)}")
         most = max(most, one.bytes)
     return "<br>".join([*lines, f"memory: up to {size(most)}"])
 
@@ -80,7 +86,26 @@ def test_they_are_those_of_the_estimate(viewer, widget, cost, choose, model_fold
     choose(model_folder)
     shown = cost()
     assert shown == expected_text(Case(image[None], (3, 1, 1)), model_folder, widget)
-    assert "exact: up to 63 tiles, 504 passes, about " in shown
+    assert "exact: 24 tiles, 192 passes, about " in shown
+
+
+def test_lazy_images_are_not_read(viewer, widget, cost, choose, one, channels) -> None:
+    lazy = dask.array.from_array(channels[0]).map_blocks(
+        lambda _: pytest.fail("read"), dtype=np.float32, meta=np.zeros(0)
+    )
+    viewer.add_image(lazy, name="scan", contrast_limits=(0, 1), visible=False)
+    choose(one)
+    assert ": up to 18 tiles, " in cost()
+
+
+def test_the_box_is_found_once_for_an_image(channels) -> None:
+    image, other = (image_from_layers([Image(channel)]) for channel in channels[:2])
+    boxes, found = costs.NonzeroBoxes(), []
+    for asked in (image, image, replace(image), other, image):
+        box = boxes.of(asked)
+        found.append(box)
+        assert box == nonzero_box(asked.case())
+    assert [a is b for a, b in pairwise(found)] == [True, True, False, False]
 
 
 def test_a_first_stage_counts_by_its_shape_alone(viewer, widget, cost, choose, tmp_path, image) -> None:
@@ -114,7 +139,8 @@ def test_the_last_inputs_win(widget, cost, held, qtbot) -> None:
     held.allowed.release()
     shown = cost()
     assert held.steps == [0.6, 0.9]
-    assert shown == held._answer(held.requests[-1], []).text != held._answer(held.requests[0], []).text
+    first, last = (costs.costs_of(request, [], request.image.nonzero_box()).text for request in held.requests)
+    assert shown == last != first
     assert widget.cost.enabled
 
 
@@ -139,7 +165,7 @@ def test_an_error_is_shown_until_it_is_mended(widget, cost, held, channels) -> N
     widget.part.bounds.value = f"0:{z}, 0:{y}, 0:{x}"
     assert widget.cost.value == ""
     held.allowed.release()
-    assert "fast: up to" in cost()
+    assert "fast: 8 tiles" in cost()
     assert messages() == []
 
 
@@ -153,7 +179,7 @@ def test_an_unexpected_error_is_raised_and_the_next_costs_are_shown(widget, cost
     held.error = None
     widget.run_options.step.value = 0.7
     held.allowed.release()
-    assert "fast: up to" in cost()
+    assert "fast: 8 tiles" in cost()
 
 
 def test_a_widget_closes_while_they_are_computed(viewer, widget, held, qtbot) -> None:

@@ -15,6 +15,7 @@ from napari_nnunet_cpu.boxes import Box, Side, Triple
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, check_apart, planar_spacing, voxels_apart
 from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
 from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_voxels
 from napari_nnunet_cpu.viewer.image.axes import Axes, guess_axes, parse_axes
 from napari_nnunet_cpu.viewer.image.placement import Placement, layer_placement
 from napari_nnunet_cpu.viewer.image.source_geometry import SourceGeometry, source_affine, source_geometry
@@ -99,6 +100,10 @@ class LayerImage:
         except (OSError, ValueError, MemoryError) as error:
             raise CaseError(f"{self.name} can't be read: {error}") from error
         return self._case(channels, spacing_mm)
+
+    def nonzero_box(self, time: int = 0) -> Box:
+        """The box of the nonzero voxels of one time point, in file order, which is what a run crops the image to."""
+        return bounding_box(nonzero_voxels(part for array in self.arrays for part in self._channels(array, time)))
 
     def outline(self, spacing_mm: Spacing | None = None) -> Case:
         """A case with the shape and spacing of one time point, but without intensities: enough to count tiles."""

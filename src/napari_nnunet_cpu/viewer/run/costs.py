@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
 
 from napari_nnunet_cpu.events import duration, size
 from napari_nnunet_cpu.predict import Estimate, SavedRun, check_fit, estimate, saved_runs
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_nnunet_cpu.boxes import Box
     from napari_nnunet_cpu.cases import Case
     from napari_nnunet_cpu.cases.case import Spacing
     from napari_nnunet_cpu.models import TrainedModel
@@ -75,17 +80,20 @@ class Costs:
         A saved run that seems to belong to the image and one of the models.
     times : int
         Number of time points.
+    cropped : bool
+        Whether the tiles are those of the cropped image, not of the whole one.
     """
 
     estimates: dict[str, Estimate]
     saved: SavedRun | None
     times: int
+    cropped: bool
 
     @property
     def text(self) -> str:
         """Tiles, passes, seconds and memory for the user."""
         each = f", for each of {self.times} time points" if self.times > 1 else ""
-        lines = [f"{preset}: {_tiles(cost)}{each}" for preset, cost in self.estimates.items()]
+        lines = [f"{preset}: {self._tiles(cost)}{each}" for preset, cost in self.estimates.items()]
         lines.append(f"memory: up to {size(max(cost.bytes for cost in self.estimates.values()))}")
         if self.saved is not None:
             lines.append(
@@ -94,15 +102,47 @@ class Costs:
             )
         return "<br>".join(lines)
 
+    def _tiles(self, cost: Estimate) -> str:
+        time = "" if cost.seconds is None else f", about {duration(cost.seconds)}"
+        return f"{'' if self.cropped else 'up to '}{cost.tiles} tiles, {cost.passes} passes{time}"
 
-def costs_of(request: CostRequest, saved: Iterable[SavedRun]) -> Costs:
-    """Compute the costs; `saved` are the saved runs to look through. Raises the errors of `estimate`."""
+
+class NonzeroBoxes:
+    """Finds the nonzero box of an image, and remembers it while the same arrays are asked for."""
+
+    def __init__(self) -> None:
+        self._arrays: list[ref[Any]] = []
+        self._time = 0
+        self._box: Box | None = None
+
+    def of(self, image: LayerImage) -> Box | None:
+        """The box of the first time point; None for lazy arrays, because reading them may take long.
+
+        One thread at a time may ask.
+        """
+        if not all(isinstance(array, np.ndarray) for array in image.arrays):
+            return None
+        time, known = image.times[0], [array() for array in self._arrays]
+        same = len(known) == len(image.arrays) and all(map(operator.is_, known, image.arrays))
+        if not same or time != self._time:
+            self._box = image.nonzero_box(time)
+            self._arrays, self._time = [ref(array) for array in image.arrays], time
+        return self._box
+
+
+def costs_of(request: CostRequest, saved: Iterable[SavedRun], nonzero: Box | None = None) -> Costs:
+    """Compute the costs; `saved` are the saved runs to look through. Raises the errors of `estimate`.
+
+    `nonzero` is the box of the nonzero voxels, in file order; without it the whole image is counted.
+    """
     outline = request.outline
     estimates = {
-        settings.preset: estimate(outline, request.models, settings, request.first_stage, any_order=True)
+        settings.preset: estimate(
+            outline, request.models, settings, request.first_stage, any_order=True, nonzero=nonzero
+        )
         for settings in request.settings
     }
-    return Costs(estimates, _fitting(outline, request.models, saved), request.times)
+    return Costs(estimates, _fitting(outline, request.models, saved), request.times, nonzero is not None)
 
 
 def folder_for(request: CostRequest) -> Path | None:
@@ -119,8 +159,3 @@ def _fitting(outline: Case, models: tuple[TrainedModel, ...], saved: Iterable[Sa
         if (run.image, tuple(run.shape)) == (outline.name, outline.shape) and run.weights_sha256 in weights:
             return run
     return None
-
-
-def _tiles(cost: Estimate) -> str:
-    time = "" if cost.seconds is None else f", about {duration(cost.seconds)}"
-    return f"up to {cost.tiles} tiles, {cost.passes} passes{time}"

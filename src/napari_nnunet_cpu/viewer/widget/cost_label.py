@@ -12,7 +12,7 @@ from superqt.utils import qdebounced
 from napari_nnunet_cpu.errors import NNUNetCPUError
 from napari_nnunet_cpu.predict import SavedRunList
 from napari_nnunet_cpu.resources import runs_folder
-from napari_nnunet_cpu.viewer.run.costs import CostRequest, Costs, costs_of
+from napari_nnunet_cpu.viewer.run.costs import CostRequest, Costs, NonzeroBoxes, costs_of
 
 # A pause in typing after which the costs are computed.
 _PAUSE_MS = 100
@@ -25,6 +25,7 @@ class CostLabel(Label):
         super().__init__(value="")
         self.native.setWordWrap(True)
         self._saved = SavedRunList()
+        self._boxes = NonzeroBoxes()
         self._shows_costs = False
         self._wanted: CostRequest | None = None
         self._computed: CostRequest | None = None  # in the thread, perhaps an older one
@@ -61,7 +62,7 @@ class CostLabel(Label):
         """Compute the last request in a thread, one at a time."""
         if self._wanted is not None and self._computed is None and isalive(self.native):
             self._computed = self._wanted
-            QThreadPool.globalInstance().start(partial(_find, self._wanted, self._saved, _messenger()))
+            QThreadPool.globalInstance().start(partial(_find, self._wanted, self._saved, self._boxes, _messenger()))
 
     def _show(self, request: CostRequest, found: Costs | Exception) -> None:
         """Show what the thread found, unless something else is wanted by now."""
@@ -95,11 +96,11 @@ def _messenger() -> _Messenger:
     return _Messenger()
 
 
-def _find(request: CostRequest, saved: SavedRunList, messenger: _Messenger) -> None:
+def _find(request: CostRequest, saved: SavedRunList, boxes: NonzeroBoxes, messenger: _Messenger) -> None:
     """Compute the costs, in a thread. superqt's workers would change the filters of warnings in all threads."""
     found: Costs | Exception
     try:
-        found = costs_of(request, saved.in_folder(runs_folder()))
+        found = costs_of(request, saved.in_folder(runs_folder()), boxes.of(request.image))
     except Exception as error:  # noqa: BLE001  # because the main thread shows or raises it
         found = error
     messenger.found.emit(request, found)

@@ -32,30 +32,14 @@ def _no_crops(_size: tuple[int, ...], _most: int) -> Iterator[npt.NDArray[np.flo
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
-    """The choice of an engine before a run.
+    """The choice of an engine before a run."""
 
-    Attributes
-    ----------
-    engine : {"openvino", "torch"}
-        Name of the engine.
-    device : str
-        Name of the device, from `resolve_device`.
-    reason : str
-        The reason, in one line.
-    precision : {"f32", "int8"}
-        Planned precision. For int8, the image decides in the end.
-    precision_reason : str
-        If the user wants int8: the obstacle, or the condition.
-    to_measure : bool
-        The engine is a guess. The first run of such a network times both engines.
-    """
-
-    engine: str
-    device: str
-    reason: str
-    precision: str = "f32"
-    precision_reason: str = ""
-    to_measure: bool = False
+    engine: str  # "openvino" or "torch"
+    device: str  # from `resolve_device`
+    reason: str  # in one line
+    precision: str = "f32"  # or "int8", if the image agrees in the end
+    precision_reason: str = ""  # if the user wants int8: the obstacle, or the condition
+    to_measure: bool = False  # the engine is a guess, so the first run of such a network times both
 
 
 def plan_engine(model: TrainedModel, settings: Settings) -> EnginePlan:

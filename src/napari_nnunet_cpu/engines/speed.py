@@ -20,18 +20,10 @@ _ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What all cores do together in a second, in float32.
+    """Operations per second in float32."""
 
-    Attributes
-    ----------
-    multiplications : float
-        Multiplications of a matrix product, each with an addition.
-    values : float
-        Numbers that are read from memory, changed and written; of one core, because a core can nearly fill the bus.
-    """
-
-    multiplications: float
-    values: float
+    multiplications: float  # of a matrix product by all cores, each with an addition
+    values: float  # read from memory, changed and written by one core, because one core nearly fills the bus
 
 
 def computer_speed() -> Speed:

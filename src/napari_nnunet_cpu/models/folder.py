@@ -22,25 +22,13 @@ _PLANS, _NAMED_PLANS = "plans.json", "*Plans*.json"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder of nnU-Net, or a flat one, with the folds to use.
+    """A model folder of nnU-Net, or a flat one, with the folds to use."""
 
-    Attributes
-    ----------
-    path : Path
-        Holds the plans, dataset.json, and fold_* folders or a checkpoint.
-    folds : tuple of str
-        "0" to "4", or "all"; empty for a flat folder, where only the checkpoint tells its fold.
-    checkpoints : tuple of Path
-        One file per fold.
-    chosen : bool
-        Whether the user chose the folds, by name or by their path.
-    """
-
-    path: Path
+    path: Path  # holds the plans, dataset.json, and fold_* folders or a checkpoint
     plans: Path
-    folds: tuple[str, ...]
-    checkpoints: tuple[Path, ...]
-    chosen: bool
+    folds: tuple[str, ...]  # "0" to "4", or "all"; empty for a flat folder, where only the checkpoint tells its fold
+    checkpoints: tuple[Path, ...]  # one file per fold
+    chosen: bool  # whether the user chose the folds, by name or by their path
 
 
 def find_model(

@@ -29,35 +29,20 @@ _MAX_VOXELS = 2**34
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The image as the network sees it.
+    """The image as the network sees it."""
 
-    Attributes
-    ----------
-    image : numpy.ndarray
-        Shape (C, *geometry.shape), model's axes, float32: the normalized and resampled channels. In a
-        cascade, further channels are masks (0 or 1) of the labels of the first stage.
-    geometry : Geometry
-        The record that export undoes.
-    """
-
+    # Shape (C, *geometry.shape), model's axes: the normalized and resampled channels. In a cascade, further channels
+    # are masks (0 or 1) of the labels of the first stage.
     image: npt.NDArray[np.float32]
     geometry: Geometry
 
 
 @dataclass(frozen=True, eq=False)
 class Cropped:
-    """The part of a case that is not zero.
-
-    Attributes
-    ----------
-    geometry : Geometry
-        Where it lies in the case, and the grid that it will be resampled to.
-    mask : numpy.ndarray
-        Shape geometry.cropped_shape, model's axes, bool: where any channel is not zero, holes filled.
-    """
+    """The cropped image: the part of a case that is not zero."""
 
     geometry: Geometry
-    mask: npt.NDArray[np.bool_]
+    mask: npt.NDArray[np.bool_]  # shape geometry.cropped_shape: where any channel is not zero, with holes filled
 
 
 def crop(case: Case, model: TrainedModel) -> Cropped:

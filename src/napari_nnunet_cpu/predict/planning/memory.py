@@ -34,26 +34,15 @@ _SHARE_OF_FREE = 0.8
 class MemoryPlan:
     """The way a run stays in its budget.
 
-    Attributes
-    ----------
-    kind : {"dense", "rows", "disk"}
-        Holds the sums of all tiles in memory; of a few rows, so that tiles must come row by row; or of all tiles in a
-        file.
-    depth : int
-        Rows of the sums that are held at a time.
-    probabilities_on_disk : bool
-        Whether probabilities, if asked for, are in a file.
-    streams : int
-        Passes through the network at the same time.
-    bytes : int
-        Estimated peak memory of the run, on top of the memory that the process holds already.
+    It holds the sums of all tiles in memory ("dense"), of all tiles in a file ("disk"), or of a few rows, so that tiles
+    must come row by row ("rows").
     """
 
     kind: Kind
-    depth: int
-    probabilities_on_disk: bool
-    streams: int
-    bytes: int
+    depth: int  # rows of sums held at a time
+    probabilities_on_disk: bool  # where the settings ask for probabilities
+    streams: int  # passes at the same time
+    bytes: int  # estimated peak of the run, on top of the memory that the process holds already
 
 
 def budget_bytes(settings: Settings) -> int:

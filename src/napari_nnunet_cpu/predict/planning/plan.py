@@ -51,29 +51,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plan of a run, made before any large array.
-
-    Attributes
-    ----------
-    grid : Grid
-        The tiles over the prepared image.
-    export : LabelExport
-        Turns logits into labels.
-    tiles : tuple of Tile
-        The chosen tiles, in grid order.
-    budget : int
-        Bytes that the run may use.
-    memory : MemoryPlan
-        The plan for the memory; it may exceed the budget, see `check_budget`.
-    estimate : Estimate
-        The cost.
-    """
+    """The plan of a run, made before any large array."""
 
     grid: Grid
     export: LabelExport
-    tiles: tuple[Tile, ...]
-    budget: int
-    memory: MemoryPlan
+    tiles: tuple[Tile, ...]  # the chosen tiles, in grid order
+    budget: int  # bytes
+    memory: MemoryPlan  # may exceed the budget, see `check_budget`
     estimate: Estimate
 
 

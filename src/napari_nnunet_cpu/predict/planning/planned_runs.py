@@ -17,24 +17,12 @@ from napari_nnunet_cpu.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
-    """One run of a segmentation.
-
-    Attributes
-    ----------
-    model : TrainedModel
-        The network.
-    settings : Settings
-        Its settings, which differ from those of the segmentation for first stages and for ensembles.
-    geometry : Geometry
-        Where the cropped image, or the whole one if its nonzero box is not known, lies for this network.
-    first_stage : bool
-        Whether its labels only serve the run after it.
-    """
+    """One run of a segmentation."""
 
     model: TrainedModel
-    settings: Settings
-    geometry: Geometry
-    first_stage: bool
+    settings: Settings  # differ from those of the segmentation for first stages and ensembles
+    geometry: Geometry  # of the whole image, if its nonzero box is not known
+    first_stage: bool  # its labels only serve the run after it
 
 
 def planned_runs(

@@ -22,21 +22,11 @@ _TIMES = "times"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The work of a run, counted.
+    """The work of a run, counted."""
 
-    Attributes
-    ----------
-    prepared : int
-        Voxels of all channels, of the image and of the prepared image.
-    passes : int
-        Passes through the network.
-    exported : int
-        Numbers: the logits, and the labels or, for probabilities and uncertainty, all heads.
-    """
-
-    prepared: int
+    prepared: int  # voxels of all channels, of the image and of the prepared image
     passes: int
-    exported: int
+    exported: int  # logits, and labels or (for probabilities and uncertainty) all heads
 
     @classmethod
     def counted(cls, case: Case, model: TrainedModel, settings: Settings, geometry: Geometry, passes: int) -> Work:
@@ -49,15 +39,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds of the parts of a run.
-
-    Attributes
-    ----------
-    load : float
-        Until the engine is ready.
-    prepare, network, export : float
-        For each voxel, pass and number that `Work` counts; a pass includes adding up its tile.
-    """
+    """Seconds of a load, and for each voxel, pass and number that `Work` counts; a pass includes adding up its tile."""
 
     load: float
     prepare: float

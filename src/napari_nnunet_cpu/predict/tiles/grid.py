@@ -21,21 +21,11 @@ MAX_TILES = 10**6  # a day at 0.1 s a tile; the limit exists because tiny patche
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A patch placed in the padded image.
+    """A patch placed in the padded image."""
 
-    Attributes
-    ----------
-    index : int
-        Position in the grid; the last axis runs fastest.
-    start : tuple of int
-        First voxel (Z, Y, X) in the padded image.
-    size : tuple of int
-        Size (Z, Y, X) of the patch.
-    """
-
-    index: int
-    start: Triple
-    size: Triple
+    index: int  # in the grid; the last axis runs fastest
+    start: Triple  # first voxel (Z, Y, X) in the padded image
+    size: Triple  # of the patch
 
     @property
     def box(self) -> Box:
@@ -45,27 +35,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All tiles of an image.
+    """All tiles of an image; its sizes are (Z, Y, X)."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape (Z, Y, X) of the prepared image.
-    patch : tuple of int
-        Size (Z, Y, X) of the patch; 2d patches have Z = 1.
-    padded : tuple of int
-        Shape (Z, Y, X) of the image padded to at least the patch.
-    before : tuple of int
-        Voxels of padding before the image; an odd voxel goes behind it, as in nnU-Net.
-    starts : tuple
-        Tile starts per axis, in the padded image.
-    """
-
-    shape: Triple
-    patch: Triple
-    padded: Triple
-    before: Triple
-    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    shape: Triple  # of the prepared image
+    patch: Triple  # 2d patches have Z = 1
+    padded: Triple  # shape of the image padded to at least the patch
+    before: Triple  # voxels of padding before the image; an odd voxel goes behind it, as in nnU-Net
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of the tiles, per axis of the padded image
 
     @classmethod
     def for_image(cls, shape: Triple, patch_size: Sequence[int], step: float) -> Grid:

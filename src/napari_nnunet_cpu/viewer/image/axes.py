@@ -30,20 +30,15 @@ _CHANNEL_PLACES = {3: (0, 2), 4: (0, 1, 3), 5: (1, 2, 4, 0)}
 
 @dataclass(frozen=True)
 class Axes:
-    """The meaning of a layer's axes.
+    """The meaning of a layer's axes, a letter for each.
 
-    Attributes
-    ----------
-    letters : tuple of str
-        One per axis: T (time), C (channel), and Z, Y, X as in the files that the model was trained
-        on, Z the slowest. Instead of all of Z, Y, X, they may be the directions of the body along the
-        axes: R or L, A or P, S or I. The layer is then assumed to be in file order.
-    backwards : tuple of bool
-        Whether each axis runs against that of the file.
+    Letters are T (time), C (channel), and Z, Y, X as in the files that the model was trained on, Z the slowest. Instead
+    of all of Z, Y, X, they may be the directions of the body along the axes: R or L, A or P, S or I. The layer is then
+    assumed to be in file order.
     """
 
     letters: tuple[str, ...]
-    backwards: tuple[bool, ...]
+    backwards: tuple[bool, ...]  # against the axes of the file
 
     def __str__(self) -> str:
         return ", ".join(f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True))

@@ -23,59 +23,23 @@ from napari_nnunet_cpu.viewer.image.spacing import data_to_world, layer_spacing
 
 @dataclass(frozen=True, eq=False)
 class LayerImage:
-    """A snapshot of the image layers of a run, which later changes of the layers do not affect.
+    """A snapshot of the image layers of a run, which later changes of the layers do not affect."""
 
-    Attributes
-    ----------
-    name : str
-        Name of the first layer.
-    arrays : tuple
-        The data of the layers, possibly lazy: one array per channel, or one with all channels.
-    colors : int
-        Number of channels in a last axis for colours, which `axes` does not include: 3, or 4 for a
-        model with 4 channels; 0 without colours.
-    axes : Axes
-        Axes of the arrays. Readers such as napari-nifti reorient images, while models were trained
-        on the order of the file.
-    axes_source : str
-        The source of the axes, for the user; "assumed" if nothing states them.
-    times : tuple of int
-        The time points of the run; (0,) without a time axis.
-    spacing_mm : tuple of float
-        Spacing along the file's axes (Z, Y, X).
-    spacing_source : SpacingSource
-        The source of the spacing.
-    spacing_note : str
-        The source of the spacing, for the user; empty if 1 mm is assumed.
-    affine : numpy.ndarray or None
-        Affine of the file, as in `Case`.
-    nifti : NiftiSpace or None
-        Header of the file, as in `Case`.
-    placement : Placement
-        The grid of the labels.
-    metadata : dict
-        Metadata of the first layer.
-    notes : tuple of str
-        Notes for the user, as in `Case`.
-    sources : tuple of weakref.ref
-        The layers, one for each of `arrays`.
-    """
-
-    name: str
-    arrays: tuple[Any, ...]
-    colors: int
-    axes: Axes
-    axes_source: str
-    times: tuple[int, ...]
-    spacing_mm: Spacing
+    name: str  # of the first layer
+    arrays: tuple[Any, ...]  # possibly lazy: one per channel, or one with all channels
+    colors: int  # length of a last axis for colours, which `axes` does not include: 3 or 4; 0 without one
+    axes: Axes  # of the arrays; readers such as napari-nifti reorient images
+    axes_source: str  # for the user; "assumed" if nothing states the axes
+    times: tuple[int, ...]  # the time points of the run; (0,) without a time axis
+    spacing_mm: Spacing  # along the file's axes (Z, Y, X)
     spacing_source: SpacingSource
-    spacing_note: str
-    affine: npt.NDArray[np.float64] | None
-    nifti: NiftiSpace | None
-    placement: Placement
-    metadata: dict[str, Any]
-    notes: tuple[str, ...] = ()
-    sources: tuple[ref[Image], ...] = ()
+    spacing_note: str  # its source, for the user; empty if 1 mm is assumed
+    affine: npt.NDArray[np.float64] | None  # of the file, as in `Case`
+    nifti: NiftiSpace | None  # header of the file, as in `Case`
+    placement: Placement  # of the labels
+    metadata: dict[str, Any]  # of the first layer
+    notes: tuple[str, ...] = ()  # for the user, as in `Case`
+    sources: tuple[ref[Image], ...] = ()  # the layers, one for each of `arrays`
 
     @property
     def channels(self) -> int:

@@ -35,29 +35,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """The inputs that the widget opens with.
+    """The inputs that the widget opens with."""
 
-    Attributes
-    ----------
-    model : Path or None
-        Folder or zip, which may no longer exist.
-    of_these : tuple of Path
-        The chosen models, if there are several at `model`.
-    average_with : Path or None
-        A further folder or zip.
-    folds : str
-        "auto", "all", or numbers with commas.
-    checkpoint : str
-        The file in the fold folders.
-    device, preset, step, mirror, threads, postprocess
-        See `Settings`. If `mirror` is None, the preset decides; if `threads` is None, the widget.
-    """
-
-    model: Path | None = None
-    of_these: tuple[Path, ...] = ()
-    average_with: Path | None = None
-    folds: str = AUTO_FOLDS
-    checkpoint: str = CHECKPOINTS[0]
+    model: Path | None = None  # folder or zip, which may no longer exist
+    of_these: tuple[Path, ...] = ()  # the chosen models, if there are several at `model`
+    average_with: Path | None = None  # a further folder or zip
+    folds: str = AUTO_FOLDS  # "auto", "all", or numbers with commas
+    checkpoint: str = CHECKPOINTS[0]  # the file in the fold folders
+    # See `Settings`. If `mirror` is None, the preset decides; if `threads` is None, the widget.
     device: str = "cpu"
     preset: str = "fast"
     step: float = 0.5

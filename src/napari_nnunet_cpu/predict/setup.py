@@ -1,4 +1,4 @@
-"""A run before its first tile: cropped, planned, prepared, and resumed, each part made from those before it."""
+"""Set up a run: geometry, plan, prepared image, engine, output and tiles, each made from the parts before it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def set_up(
     file = None
     if folder is not None:
         file = RunFile(folder, identity_of(case, model, settings, first_stage, channels))
-        # Sums of finished rows may be forgotten only where nothing but labels is made of them, row by row.
+        # Sums of finished rows may be forgotten only if nothing but labels is made from them.
         any_order |= settings.needs_all_sums or not file.about.get("in_rows", True)
     saver, done = None, set[int]()
     try:

@@ -1,4 +1,4 @@
-"""What a run will take before it begins: tiles, seconds, memory."""
+"""The plan and the cost of a run before it begins: tiles, seconds, memory."""
 
 from napari_nnunet_cpu.predict.planning.estimate import estimate
 from napari_nnunet_cpu.predict.planning.memory import check_budget

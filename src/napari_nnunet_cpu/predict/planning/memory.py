@@ -78,7 +78,9 @@ def plan_memory(
     if window < whole and not any_order:
         sums[0] = ("rows", window, row * window)
     # Probabilities go to disk before sums, because they are written once, but sums with every tile.
-    kept = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
+    stored = [(False, 0)]
+    if settings.probabilities:
+        stored = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)]
     preparing, predicting = _peaks(case, model, geometry)
     uncertainty = uncertainty_export(model, settings, geometry)
     if uncertainty is None:
@@ -91,10 +93,10 @@ def plan_memory(
     }
     plans = [
         MemoryPlan(kind, depth, on_disk, streams, max(preparing, predicting + network + held + probabilities))
-        for on_disk, probabilities in kept
+        for on_disk, probabilities in stored
         for kind, depth, held in sums
         for streams, network in passes.items()
-        if kind != "disk" or (on_disk, probabilities) == kept[-1]
+        if kind != "disk" or (on_disk, probabilities) == stored[-1]
     ]
     return next((plan for plan in plans if plan.bytes <= budget), min(plans, key=lambda plan: plan.bytes))
 

@@ -44,7 +44,7 @@ class Estimate:
 
     @property
     def text(self) -> str:
-        """The cost, for people."""
+        """The cost as a line for the user."""
         time = "time not known before the first run" if self.seconds is None else f"about {duration(self.seconds)}"
         return f"{self.tiles} tiles, {self.passes} passes, {time}, about {size(self.bytes)} of memory ({self.plan})"
 

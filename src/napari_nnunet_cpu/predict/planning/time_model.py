@@ -1,4 +1,4 @@
-"""How long runs take on this computer: measured by earlier runs, and predicted where none has measured it."""
+"""The times of runs on this computer: measured by earlier runs, else predicted."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Times:
 
 
 def times_of(model: TrainedModel, settings: Settings) -> Times | None:
-    """The times of a run of this model: measured by earlier runs of such networks, else predicted.
+    """The times of a run of this model: measured by earlier runs of such a network, else predicted.
 
-    None for a device other than the CPU on which no such network has run, because its speed is not known.
+    None if no such network has run yet, and its times can't be predicted (see `first_times`).
     """
     known = recall(_TIMES, hash_of(_network(model, settings))) or {}
     first = is_first_load(model, settings)
@@ -81,7 +81,7 @@ def times_of(model: TrainedModel, settings: Settings) -> Times | None:
 
 
 def remember_times(model: TrainedModel, settings: Settings, times: Times) -> None:
-    """Remember the times of a run, if the cache folder is writable."""
+    """Remember the times of a run for later estimates, if the cache folder is writable."""
     key = hash_of(_network(model, settings))
     name = _load_name(first=is_first_load(model, settings))
     known = recall(_TIMES, key) or {}

@@ -86,7 +86,9 @@ class Grid:
 
     def covering_tiles(self) -> tuple[Tile, ...]:
         """The fewest tiles that cover the image, with their index in the whole grid."""
-        places = [[axis.index(start) for start in kept] for axis, kept in zip(self.starts, self.covering, strict=True)]
+        places = [
+            [axis.index(at) for at in covering] for axis, covering in zip(self.starts, self.covering, strict=True)
+        ]
         _, rows, columns = (len(axis) for axis in self.starts)
         return tuple(
             Tile((i * rows + j) * columns + k, (self.starts[0][i], self.starts[1][j], self.starts[2][k]), self.patch)
@@ -100,13 +102,8 @@ class Grid:
         """
         size = (1, *size) if len(size) == 2 else size
         starts = [axis_starts(total, n, 1.0) for total, n in zip(self.padded, size, strict=True)]
-        shape = tuple(len(axis) for axis in starts)
-        count = math.prod(shape)
-        for number in random.Random(0).sample(range(count), min(most, count)):
-            place, steps = list[int](), number
-            for axis in reversed(starts):
-                steps, step = divmod(steps, len(axis))
-                place.insert(0, axis[step])
+        places = list(itertools.product(*starts))
+        for place in random.Random(0).sample(places, min(most, len(places))):
             yield Box.at(place, size)
 
     @property
@@ -124,13 +121,13 @@ def axis_starts(length: int, patch: int, step: float) -> tuple[int, ...]:
 
 def covering_starts(starts: Sequence[int], patch: int) -> tuple[int, ...]:
     """The fewest starts whose tiles cover every voxel from the first tile to the last."""
-    kept = [starts[0]]
+    covering = [starts[0]]
     for here, following in itertools.pairwise(starts):
-        if following > kept[-1] + patch:
-            kept.append(here)
-    if kept[-1] != starts[-1]:
-        kept.append(starts[-1])
-    return tuple(kept)
+        if following > covering[-1] + patch:
+            covering.append(here)
+    if covering[-1] != starts[-1]:
+        covering.append(starts[-1])
+    return tuple(covering)
 
 
 def _triple(values: Sequence[int]) -> Triple:

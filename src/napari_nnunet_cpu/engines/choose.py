@@ -86,23 +86,12 @@ def choose_engine(
 ) -> Engine:
     """Make the engine for the settings, with the weights of the model.
 
-    Parameters
-    ----------
-    crops : callable, optional
-        Yields crops of the image, for the calibration and check of int8.
-    features : bool
-        The engine returns features and has a `head_layer`; only for one fold of a U-Net.
-    streams : int
-        Passes at the same time, see `most_streams`; torch computes one.
+    `crops` yields crops of the image, for the calibration and check of int8. With `features`, which needs one fold of a
+    U-Net, the engine returns features and has a `head_layer`. `streams` is the number of passes at the same time, see
+    `most_streams`; torch computes one.
 
-    Raises
-    ------
-    DeviceError
-        When the device does not exist on this computer.
-    ModelError
-        When the weights can't be read or do not fit.
-    EngineError
-        When the weights do not fit into memory, or the user wants OpenVINO and it fails.
+    Raises `DeviceError` if the computer does not have the device, `ModelError` if the weights can't be read or do not
+    fit, and `EngineError` if they do not fit into memory, or the user wants OpenVINO and it fails.
     """
     plan, threads = plan_engine(model, settings), threads_of(settings)
     reason = _joined(plan.reason, plan.precision_reason)

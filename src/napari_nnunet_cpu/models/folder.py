@@ -38,26 +38,10 @@ def find_model(
     checkpoint: str = CHECKPOINT,
     anywhere: bool = False,
 ) -> ModelFolder:
-    """Find the model that a path means.
+    """Find the model at a path, see `load_model`; with `anywhere`, its folder may lie at any depth below the path.
 
-    Parameters
-    ----------
-    path : Path
-        A model folder (trainer__plans__configuration), a fold folder or checkpoint in it, or
-        a folder with one model folder in it.
-    configuration : str, optional
-        Chooses between several model folders.
-    folds : "auto" or sequence
-        "auto" takes the numbered folds with the checkpoint, or fold_all if there are none.
-    checkpoint : str
-        File name in the fold folders. A flat folder may hold a single checkpoint of another name.
-    anywhere : bool
-        Search for the model folder at any depth.
-
-    Raises
-    ------
-    ModelError
-        With the missing part, and what the folder holds instead.
+    A flat folder may hold a single checkpoint of another name than `checkpoint`. Raises `ModelError`, which names the
+    missing part and the content of the folder.
     """
     if path.is_file() and path.suffix == ".pth":
         path, checkpoint = path.parent, path.name

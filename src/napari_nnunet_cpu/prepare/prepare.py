@@ -46,12 +46,9 @@ class Cropped:
 
 
 def crop(case: Case, model: TrainedModel) -> Cropped:
-    """Find the part of a case that is not zero, before anything of the prepared image's size is made.
+    """Crop a case to its nonzero voxels, before any array of the prepared image's size is made.
 
-    Raises
-    ------
-    CaseError
-        When the number of channels or the dimensions do not fit the model, or the spacing is absurd.
+    Raises `CaseError` if the channels or axes do not fit the model, or the spacing is absurd.
     """
     order = reader_order(case, model).then(model.plans.transpose_forward)
     mask = nonzero_mask(order.apply(channel) for channel in case.channels)
@@ -60,37 +57,18 @@ def crop(case: Case, model: TrainedModel) -> Cropped:
 
 
 def nonzero_box(case: Case) -> Box:
-    """The box of the voxels that are nonzero in any channel, which is what every model crops the case to."""
+    """The box of the voxels that are nonzero in any channel: every model crops the case to it."""
     return bounding_box(nonzero_voxels(case.channels))
 
 
 def prepare(
     case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | None = None, cropped: Cropped | None = None
 ) -> Prepared:
-    """Prepare a case for a model.
+    """Prepare a case by the plans of a model.
 
-    Parameters
-    ----------
-    case : Case
-        Channels in the order of `model.channel_names`.
-    model : TrainedModel
-        Whose plans are followed.
-    first_stage : numpy.ndarray, optional
-        For a cascade: labels of its first stage, shape of the case (Z, Y, X).
-    cropped : Cropped, optional
-        The part that is not zero, where it is known.
-
-    Returns
-    -------
-    Prepared
-        The image and its undo record.
-
-    Raises
-    ------
-    CaseError
-        When the number of channels or the dimensions do not fit the model, or the spacing is absurd;
-        when voxels have values that mean "no data";
-        when a cascade has no labels of its first stage, or they do not fit the case.
+    A cascade needs the labels of its `first_stage`, shape of the case (Z, Y, X). `cropped` is the result of `crop`, if
+    the caller has it. Raises `CaseError` like `crop`, if voxels have values that mean "no data", or if the labels of
+    the first stage are missing or do not fit the case.
     """
     cropped = cropped or crop(case, model)
     geometry, mask = cropped.geometry, cropped.mask

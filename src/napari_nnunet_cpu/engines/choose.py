@@ -1,4 +1,4 @@
-"""Choose the engine for a model on this computer, and say why."""
+"""Choose the engine for a model on this computer, with the reason."""
 
 from __future__ import annotations
 
@@ -142,13 +142,13 @@ def most_streams(settings: Settings, tiles: int) -> int:
 
 
 def likely_engine(settings: Settings) -> Literal["torch", "openvino", "int8"]:
-    """The engine that will compute, int8 being that of OpenVINO, as far as the settings tell."""
+    """The engine that will probably compute, from the settings alone; "int8" is that of OpenVINO."""
     if not takes_openvino(settings):
         return "torch"
     return "int8" if settings.precision == "int8" and not int8_obstacle("openvino") else "openvino"
 
 
 def takes_openvino(settings: Settings) -> bool:
-    """Whether OpenVINO will compute, as far as the settings tell without reading the network."""
+    """Whether OpenVINO will probably compute, from the settings alone."""
     wanted = settings.engine != "torch" and settings.device in ("auto", "cpu")
     return wanted and installed_version("openvino") is not None

@@ -1,4 +1,4 @@
-"""The speed of this computer, measured once and remembered: what networks take before any of them has run here."""
+"""The speed of this computer, measured once and remembered, from which the times of first runs are predicted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_compute
 from napari_nnunet_cpu.resources import installed_version
 
 _KIND = "speed"
-_SIDE = 1024  # of the matrices: larger ones than the caches of a core hold
+_SIDE = 1024  # of the matrices, which exceed the caches of a core
 _VALUES = 8 * 2**20  # more than the caches hold
 _ROUNDS = 5
 

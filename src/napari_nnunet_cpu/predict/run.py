@@ -34,8 +34,8 @@ from napari_nnunet_cpu.settings import Settings
 class Run:
     """Segments one case with one network.
 
-    The constructor crops the case, plans the run and prepares the image. `compute` goes through the tiles, and
-    exports labels once no later tile can change them. `Segmentation` makes the runs of cascades and ensembles.
+    The constructor crops the case, plans the run and prepares the image. `compute` computes the tiles, and
+    exports labels once they are final. `Segmentation` makes the runs of cascades and ensembles.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Take snapshots of image layers, and read them as cases."""
+"""Snapshots of image layers, which can be read as cases."""
 
 from __future__ import annotations
 
@@ -140,23 +140,11 @@ def image_from_layers(
 ) -> LayerImage:
     """Take a snapshot of the layers for a model's channels, with all time points, without reading their data.
 
-    Parameters
-    ----------
-    layers : sequence of Image
-        One per channel, or one with all channels: an RGB layer, or one with a channel axis.
-    axes : str, optional
-        Axes of the layers, see `parse_axes`; guessed if None.
-    channels : int
-        Channels of the model, 0 without a model. A single layer may have an axis of this length.
-    planar : bool
-        Whether the model works on planes, so that three axes may be C, Y and X.
+    There is one layer per channel, or one with all channels: an RGB layer, or one with a channel axis. `axes` are those
+    of the layers, see `parse_axes`; None guesses them. `channels` is the number of channels of the model, 0 without a
+    model. For a `planar` model, three axes may be C, Y and X.
 
-    Raises
-    ------
-    CaseError
-        When the layers are not images on one grid.
-    SettingsError
-        When the layers can't have these axes.
+    Raises `CaseError` if the layers are not images on one grid, and `SettingsError` if they can't have these axes.
     """
     if not layers:
         raise CaseError("no image layer is chosen; open an image first")

@@ -1,4 +1,4 @@
-"""The position of labels: exactly on their image, also without its channel axis and some time points."""
+"""The placement of labels: exactly on their image, without its channel axis and maybe with fewer time points."""
 
 from __future__ import annotations
 

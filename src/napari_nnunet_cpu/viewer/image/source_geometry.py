@@ -1,4 +1,4 @@
-"""The geometry of a layer's file, from the metadata that its reader left: order of axes, and orientation."""
+"""The geometry of a layer's file, from the metadata of its reader: order of axes, and orientation."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def read() -> Preferences:
     try:
         stored = getattr(get_plugin_settings(_PLUGIN), _GROUP).model_dump()
     except Exception as error:  # noqa: BLE001  # because the widget must open, whatever is in any plugin's settings
-        _log.info("what the widget opens with can't be read: %r", error)
+        _log.info("the inputs of the last run can't be read: %r", error)
         return Preferences()
     return Preferences.from_stored(stored)
 
@@ -109,7 +109,7 @@ def remember(preferences: Preferences) -> None:
     try:
         getattr(get_plugin_settings(_PLUGIN), _GROUP).update(preferences.as_stored())
     except Exception as error:  # noqa: BLE001  # because a run must not fail if this file can't be written
-        _log.info("what the widget opens with can't be kept: %r", error)
+        _log.info("the inputs of this run can't be remembered: %r", error)
 
 
 def chosen(model: ModelPicker, options: RunOptions) -> Preferences:

@@ -10,17 +10,9 @@ from napari_nnunet_cpu.engines.speed import Speed, computer_speed
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.models.network.architecture import Architecture
 from napari_nnunet_cpu.models.network.operations import layers
+from napari_nnunet_cpu.predict.planning.work import Times
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import Settings
-
-
-class FirstTimes(NamedTuple):
-    """The predicted times, as in `Times`."""
-
-    load: float
-    prepare: float
-    network: float
-    export: float
 
 
 class _Engine(NamedTuple):
@@ -45,7 +37,7 @@ _PREPARE = 4e-8  # seconds per voxel
 _EXPORT = 1e-8  # seconds per logit or label
 
 
-def first_times(model: TrainedModel, settings: Settings, first: bool) -> FirstTimes | None:
+def first_times(model: TrainedModel, settings: Settings, first: bool) -> Times | None:
     """The times of a run of a U-Net on the CPU; None for other networks and devices.
 
     With `first`, the load is a first load, see `first_load.py`.
@@ -70,7 +62,7 @@ def first_times(model: TrainedModel, settings: Settings, first: bool) -> FirstTi
     load = engine.load + engine.load_per_weight * weights
     if first:
         load = engine.first_load + engine.first_load_per_weight * weights + engine.first_passes * (product + copy)
-    return FirstTimes(load, _PREPARE, seconds, _EXPORT)
+    return Times(load, _PREPARE, seconds, _EXPORT)
 
 
 @cache

@@ -11,7 +11,8 @@ from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_expor
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.passes.mirroring import passes_per_tile
 from napari_nnunet_cpu.predict.planning.memory import Kind, MemoryPlan, budget_bytes, plan_memory
-from napari_nnunet_cpu.predict.planning.time_model import Work, times_of
+from napari_nnunet_cpu.predict.planning.time_model import times_of
+from napari_nnunet_cpu.predict.planning.work import Work
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 from napari_nnunet_cpu.predict.tiles.selection import chosen_tiles
 from napari_nnunet_cpu.prepare import Geometry

@@ -16,7 +16,8 @@ from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate
 from napari_nnunet_cpu.engines.speed import Speed
 from napari_nnunet_cpu.predict.planning.first_load import is_first_load
 from napari_nnunet_cpu.predict.planning.first_times import first_times
-from napari_nnunet_cpu.predict.planning.time_model import Times, Work, remember_times, times_of
+from napari_nnunet_cpu.predict.planning.time_model import remember_times, times_of
+from napari_nnunet_cpu.predict.planning.work import Times, Work
 
 PLAIN = Settings.exact(mirror=False, threads=1)
 VOXELS = 11 * 13 * 17
@@ -42,7 +43,9 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def predicted(model: TrainedModel, settings: Settings, first: bool) -> Times:
-    return Times(*first_times(model, settings, first))
+    times = first_times(model, settings, first)
+    assert times is not None
+    return times
 
 
 def test_times_are_predicted_before_the_first_run(case: Case, model: TrainedModel) -> None:

@@ -31,12 +31,7 @@ class BenchCase:
 def own_case(model: Path, images: tuple[Path, ...]) -> BenchCase:
     """The first fold of the user's model, and the user's image.
 
-    Raises
-    ------
-    SettingsError
-        When the model is a cascade, which is two networks.
-    ModelError
-        When it can't be opened.
+    Raises `SettingsError` for a cascade, because it is two networks, and `ModelError` if the model can't be opened.
     """
     trained = load_model(model)
     if trained.cascade:

@@ -60,13 +60,7 @@ def measure_live(
     work: Path,
     on_run: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure runs in a window, see `live_rows`: plain values, ready for JSON.
-
-    Raises
-    ------
-    ViewerError
-        When no window can be opened.
-    """
+    """Measure runs in a window, see `live_rows`: plain values for JSON. Raises `ViewerError` without a window."""
     check_window()
     cache = work / "live-cache"
     rows = [row for case in cases for row in live_rows(case, presets, engine, times, cache, on_run)]

@@ -102,8 +102,8 @@ def _idle_mb(checkpoint: Path, engine: str) -> float | None:
 
 def _details(document: dict[str, Any], idle_mb: float | None) -> dict[str, Any]:
     record = document["runs"][0]
-    kept = ("engine", "precision", "threads", "streams", "tiles", "classes", "prepared_shape")
-    return {key: record[key] for key in kept} | {
+    names = ("engine", "precision", "threads", "streams", "tiles", "classes", "prepared_shape")
+    return {name: record[name] for name in names} | {
         "shape": document["image"]["shape"],
         "idle_memory_mb": idle_mb,
         "peak_memory_mb": document["peak_memory_mb"],

@@ -224,12 +224,8 @@ def stack_channels(parts: list[Case]) -> Case:
 def voxels_apart(affine: npt.NDArray[np.float64], other: npt.NDArray[np.float64], lengths: tuple[int, ...]) -> float:
     """The largest distance between the same voxel in two images, in voxels along any axis.
 
-    Parameters
-    ----------
-    affine, other : numpy.ndarray
-        Shape (n + 1, n + 1): voxel index to position. `affine` must have an inverse.
-    lengths : tuple of int
-        Voxels along each of the n axes, in the order of the affine's columns.
+    Affines have shape (n + 1, n + 1), and `affine` has an inverse. `lengths` are the voxels along each of the n axes,
+    in the order of the affine's columns.
     """
     corners = np.array([[*corner, 1] for corner in product(*((0, length - 1) for length in lengths))]).T
     return float(np.abs(np.linalg.solve(affine, other @ corners) - corners).max())

@@ -30,26 +30,13 @@ class DatasetJson:
     """The description of a dataset that nnU-Net trains with.
 
     Raises `SettingsError` if nnU-Net would refuse the labels.
-
-    Attributes
-    ----------
-    channel_names : tuple of str
-        In the order of the channels; nnU-Net chooses the normalization by them.
-    labels : dict
-        Name to value, or to the values of a region. Training leaves voxels of "ignore" out.
-    regions_class_order : tuple of int or None
-        The label that each region paints, in the order of `labels`.
-    file_ending : str
-        The ending of all image and label files.
-    reader : str
-        nnU-Net's reader for these files.
     """
 
-    channel_names: tuple[str, ...]
-    labels: Mapping[str, int | list[int]]
-    regions_class_order: tuple[int, ...] | None
-    file_ending: str
-    reader: str
+    channel_names: tuple[str, ...]  # in the order of the channels; nnU-Net chooses the normalization by them
+    labels: Mapping[str, int | list[int]]  # name to value, or to the values of a region
+    regions_class_order: tuple[int, ...] | None  # the label that each region paints, as in `labels`
+    file_ending: str  # of all image and label files
+    reader: str  # nnU-Net's reader for these files
 
     def __post_init__(self) -> None:
         if self.labels.get("background") != 0:

@@ -40,22 +40,13 @@ _silent.disabled = True
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The geometry that one reader finds in a header.
+    """The geometry that one reader finds in a header."""
 
-    Attributes
-    ----------
-    spacing : tuple of float
-        Distance of neighbouring voxels along the file's axes (Z, Y, X), in the reader's unit.
-    affine : numpy.ndarray or None
-        Shape (4, 4): voxel index (x, y, z, 1) to the RAS+ frame, in the reader's unit. None if
-        the header has no affine, or one without an inverse.
-    unit_mm : float
-        Millimetres per unit of the reader: nnU-Net's nibabel readers do not convert units.
-    """
-
-    spacing: tuple[float, float, float]
+    spacing: tuple[float, float, float]  # along the file's axes (Z, Y, X), in the reader's unit
+    # Shape (4, 4): voxel index (x, y, z, 1) to the RAS+ frame, in the reader's unit. None if the header has no affine,
+    # or one without an inverse.
     affine: Array | None
-    unit_mm: float = 1.0
+    unit_mm: float = 1.0  # millimetres per unit of the reader, because nnU-Net's nibabel readers do not convert
 
 
 class NiftiSpace:

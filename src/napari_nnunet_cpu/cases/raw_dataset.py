@@ -54,36 +54,15 @@ class RawDataset:
         *,
         reader: str | None = None,
     ) -> str:
-        """Write a case and its labels, both or neither. Adding the same image again replaces its labels.
+        """Write a case and its labels (Z, Y, X), both or neither. Adding the same image again replaces its labels.
 
-        Parameters
-        ----------
-        labels : numpy.ndarray
-            Integers, shape of the case (Z, Y, X).
-        channel_names : sequence of str
-            The model's names; nnU-Net chooses the normalization by them.
-        label_values : mapping
-            Name to value, or to the values of a region, as in dataset.json.
-        regions_class_order : sequence of int, optional
-            The label that each region paints.
-        name : str, optional
-            Name of the case in the dataset; by default its own name.
-        reader : str, optional
-            nnU-Net's reader for the model, which training on this dataset uses again.
+        `channel_names`, `label_values` and `regions_class_order` are as in dataset.json. `reader` is nnU-Net's reader
+        for the model, which training on this dataset uses again. The case is stored under `name`, by default its own.
 
-        Returns
-        -------
-        str
-            The identifier: the name without special characters, and a number if another image has the name.
-
-        Raises
-        ------
-        CaseError
-            When the labels do not fit the image, or the dataset has the image on another grid.
-        SettingsError
-            When nnU-Net would refuse the names of the labels.
-        OutputError
-            When the folder holds a different dataset, or can't be written.
+        Returns the identifier: the name without special characters, and a number if another image has the name.
+        Raises `CaseError` if the labels do not fit the image, or the dataset has the image on another grid. Raises
+        `SettingsError` if nnU-Net would refuse the names of the labels, and `OutputError` if the folder holds a
+        different dataset, or can't be written.
         """
         # nnU-Net reads the spacing from the files, so they must hold the spacing that the user stated.
         case = case.seen_by("SimpleITKIO").on_grid_of_spacing()

@@ -17,21 +17,11 @@ _MIN_VOXELS = 50  # of a class that counts, because in a smaller one a single vo
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The result of comparing labels.
+    """The result of comparing labels."""
 
-    Attributes
-    ----------
-    worst : str
-        Name of the class or region with the lowest Dice.
-    dice : float
-        The Dice coefficient of this class, in [0, 1].
-    voxels : float
-        Share of voxels in which all classes are equal, in [0, 1].
-    """
-
-    worst: str
-    dice: float
-    voxels: float
+    worst: str  # the class or region with the lowest Dice
+    dice: float  # of this class, in [0, 1]
+    voxels: float  # share of voxels in which all classes are equal, in [0, 1]
 
     def __str__(self) -> str:
         # Rounded down, so that a limit that was missed never appears reached.

@@ -1,4 +1,4 @@
-"""Choose the engine for a model on this computer, and say why."""
+"""Choose the engine for a model on this computer, with the reason."""
 
 from __future__ import annotations
 
@@ -32,30 +32,14 @@ def _no_crops(_size: tuple[int, ...], _most: int) -> Iterator[npt.NDArray[np.flo
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
-    """The choice of an engine before a run.
+    """The choice of an engine before a run."""
 
-    Attributes
-    ----------
-    engine : {"openvino", "torch"}
-        Name of the engine.
-    device : str
-        Name of the device, from `resolve_device`.
-    reason : str
-        The reason, in one line.
-    precision : {"f32", "int8"}
-        Planned precision. For int8, the image decides in the end.
-    precision_reason : str
-        If the user wants int8: the obstacle, or the condition.
-    to_measure : bool
-        The engine is a guess. The first run of such a network times both engines.
-    """
-
-    engine: str
-    device: str
-    reason: str
-    precision: str = "f32"
-    precision_reason: str = ""
-    to_measure: bool = False
+    engine: str  # "openvino" or "torch"
+    device: str  # from `resolve_device`
+    reason: str  # in one line
+    precision: str = "f32"  # or "int8", if the image agrees in the end
+    precision_reason: str = ""  # if the user wants int8: the obstacle, or the condition
+    to_measure: bool = False  # the engine is a guess, so the first run of such a network times both
 
 
 def plan_engine(model: TrainedModel, settings: Settings) -> EnginePlan:
@@ -102,23 +86,12 @@ def choose_engine(
 ) -> Engine:
     """Make the engine for the settings, with the weights of the model.
 
-    Parameters
-    ----------
-    crops : callable, optional
-        Yields crops of the image, for the calibration and check of int8.
-    features : bool
-        The engine returns features and has a `head_layer`; only for one fold of a U-Net.
-    streams : int
-        Passes at the same time, see `most_streams`; torch computes one.
+    `crops` yields crops of the image, for the calibration and check of int8. With `features`, which needs one fold of a
+    U-Net, the engine returns features and has a `head_layer`. `streams` is the number of passes at the same time, see
+    `most_streams`; torch computes one.
 
-    Raises
-    ------
-    DeviceError
-        When the device does not exist on this computer.
-    ModelError
-        When the weights can't be read or do not fit.
-    EngineError
-        When the weights do not fit into memory, or the user wants OpenVINO and it fails.
+    Raises `DeviceError` if the computer does not have the device, `ModelError` if the weights can't be read or do not
+    fit, and `EngineError` if they do not fit into memory, or the user wants OpenVINO and it fails.
     """
     plan, threads = plan_engine(model, settings), threads_of(settings)
     reason = _joined(plan.reason, plan.precision_reason)
@@ -169,13 +142,13 @@ def most_streams(settings: Settings, tiles: int) -> int:
 
 
 def likely_engine(settings: Settings) -> Literal["torch", "openvino", "int8"]:
-    """The engine that will compute, int8 being that of OpenVINO, as far as the settings tell."""
+    """The engine that will probably compute, from the settings alone; "int8" is that of OpenVINO."""
     if not takes_openvino(settings):
         return "torch"
     return "int8" if settings.precision == "int8" and not int8_obstacle("openvino") else "openvino"
 
 
 def takes_openvino(settings: Settings) -> bool:
-    """Whether OpenVINO will compute, as far as the settings tell without reading the network."""
+    """Whether OpenVINO will probably compute, from the settings alone."""
     wanted = settings.engine != "torch" and settings.device in ("auto", "cpu")
     return wanted and installed_version("openvino") is not None

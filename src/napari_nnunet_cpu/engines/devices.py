@@ -17,18 +17,10 @@ _GPU_DEVICES = tuple(map(Path, ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/d
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of this computer.
+    """A device of this computer."""
 
-    Attributes
-    ----------
-    name : str
-        torch's name: "cpu", "cuda:0", "mps".
-    label : str
-        Name for the user: "CPU, 8 cores".
-    """
-
-    name: str
-    label: str
+    name: str  # torch's name: "cpu", "cuda:0", "mps"
+    label: str  # name for the user: "CPU, 8 cores"
 
 
 def available_devices() -> tuple[Device, ...]:

@@ -1,4 +1,4 @@
-"""The speed of this computer, measured once and remembered: what networks take before any of them has run here."""
+"""The speed of this computer, measured once and remembered, from which the times of first runs are predicted."""
 
 from __future__ import annotations
 
@@ -13,25 +13,17 @@ from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_compute
 from napari_nnunet_cpu.resources import installed_version
 
 _KIND = "speed"
-_SIDE = 1024  # of the matrices: larger ones than the caches of a core hold
+_SIDE = 1024  # of the matrices, which exceed the caches of a core
 _VALUES = 8 * 2**20  # more than the caches hold
 _ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What all cores do together in a second, in float32.
+    """Operations per second in float32."""
 
-    Attributes
-    ----------
-    multiplications : float
-        Multiplications of a matrix product, each with an addition.
-    values : float
-        Numbers that are read from memory, changed and written; of one core, because a core can nearly fill the bus.
-    """
-
-    multiplications: float
-    values: float
+    multiplications: float  # of a matrix product by all cores, each with an addition
+    values: float  # read from memory, changed and written by one core, because one core nearly fills the bus
 
 
 def computer_speed() -> Speed:

@@ -32,14 +32,7 @@ Codes = npt.NDArray[Any]
 class LinearExport:
     """Makes labels in boxes of the cropped image, from the logits of neighbouring voxels of the prepared image.
 
-    Parameters
-    ----------
-    weights : tuple of AxisWeights
-        From the prepared to the cropped image, along Z, Y, X.
-    source : tuple of int
-        Shape of the prepared image (Z, Y, X).
-    shape : tuple of int
-        Shape of the cropped image (Z, Y, X).
+    `source` is the shape of the prepared image, `shape` that of the cropped image (Z, Y, X).
     """
 
     def __init__(self, labels: Labels, weights: VolumeWeights, source: Triple, shape: Triple, threads: int) -> None:

@@ -27,25 +27,15 @@ class Logits:
 
     The arrays may be views of sums that later tiles change, and are only read here. If only some rows (along the
     first axis) are in memory, the views are valid until the next tile is added.
-
-    Attributes
-    ----------
-    sums : numpy.ndarray
-        Shape (heads, Z, Y, X) of the box, float32. With a `layer`, sums of the features instead of the heads, and
-        last the sums of the weights.
-    weights : numpy.ndarray or None
-        Divisors of the sums: shape (Z, Y, X), float32; 0 where no tile lies, and there the logits are 0.
-        None if the sums are the logits.
-    release : callable
-        Frees the memory of sums that lie on disk, after they were read.
-    layer : HeadLayer or None
-        Turns features into heads; None if `sums` are those of the heads.
     """
 
+    # Shape (heads, Z, Y, X) of the box, float32. With a `layer`: of the features, and last the sums of the weights.
     sums: Array
+    # Divisors of the sums: shape (Z, Y, X), float32; 0 where no tile lies, and there the logits are 0. None if the
+    # sums are the logits.
     weights: Array | None = None
-    release: Callable[[], None] = _nothing
-    layer: HeadLayer | None = None
+    release: Callable[[], None] = _nothing  # frees the memory of sums on disk, once they are read
+    layer: HeadLayer | None = None  # turns features into heads
 
     @property
     def shape(self) -> tuple[int, ...]:

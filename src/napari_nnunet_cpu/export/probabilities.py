@@ -31,20 +31,8 @@ Probabilities = npt.NDArray[np.float32]
 class ProbabilityExport:
     """Labels by way of the probabilities, which stay: softmax over the heads, or for regions the sigmoid of each.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        Its labels and resampling.
-    geometry : Geometry
-        The way back to the case.
-    store : ScratchArray, optional
-        Where the probabilities go: shape (heads, Z, Y, X) on the grid of the case. Without it nothing can be exported,
-        only planned.
-
-    Raises
-    ------
-    ModelError
-        When the plans do not lead back to the image.
+    `store` takes the probabilities: shape (heads, Z, Y, X) on the grid of the case. Without it, an export can only be
+    planned. Raises `ModelError` if the plans resample images, but not logits.
     """
 
     def __init__(self, model: TrainedModel, geometry: Geometry, store: ScratchArray | None = None) -> None:
@@ -53,7 +41,7 @@ class ProbabilityExport:
         self._source, self._shape = geometry.shape, geometry.cropped_shape
         if store is not None:
             self._store = store
-            if self._labels.region_values is None:  # around the cropped part there is nothing but background
+            if self._labels.region_values is None:  # around the cropped image, background is certain
                 store.array[0] = 1
                 store.release()
             self._inside = [geometry.crop(head) for head in store.array]

@@ -18,12 +18,7 @@ from napari_nnunet_cpu.prepare.resample import Resampler
 class SplineExport:
     """Makes labels from the logits of the whole image, one head at a time.
 
-    Parameters
-    ----------
-    source : tuple of int
-        Shape of the prepared image (Z, Y, X).
-    shape : tuple of int
-        Shape of the cropped image (Z, Y, X).
+    `source` is the shape of the prepared image, `shape` that of the cropped image (Z, Y, X).
     """
 
     def __init__(self, labels: Labels, resampler: Resampler, source: Triple, shape: Triple) -> None:

@@ -17,11 +17,8 @@ class Winner:
     For ordinary labels the largest head wins, and for a tie the first, as in argmax. For regions the last
     positive head wins, because later regions paint over earlier ones, and its sigmoid exceeds one half.
 
-    Attributes
-    ----------
-    code : numpy.ndarray
-        The winner so far: the index of the head; for regions this index plus one, and 0 for no region.
-        `label_values` turns codes into labels.
+    `code` is the winner so far: the index of the head; for regions this index plus one, and 0 for no region.
+    `label_values` turns codes into labels.
     """
 
     def __init__(self, labels: Labels, shape: tuple[int, ...]) -> None:

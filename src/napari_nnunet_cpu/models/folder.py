@@ -22,25 +22,13 @@ _PLANS, _NAMED_PLANS = "plans.json", "*Plans*.json"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder of nnU-Net, or a flat one, with the folds to use.
+    """A model folder of nnU-Net, or a flat one, with the folds to use."""
 
-    Attributes
-    ----------
-    path : Path
-        Holds the plans, dataset.json, and fold_* folders or a checkpoint.
-    folds : tuple of str
-        "0" to "4", or "all"; empty for a flat folder, where only the checkpoint tells its fold.
-    checkpoints : tuple of Path
-        One file per fold.
-    chosen : bool
-        Whether the user chose the folds, by name or by their path.
-    """
-
-    path: Path
+    path: Path  # holds the plans, dataset.json, and fold_* folders or a checkpoint
     plans: Path
-    folds: tuple[str, ...]
-    checkpoints: tuple[Path, ...]
-    chosen: bool
+    folds: tuple[str, ...]  # "0" to "4", or "all"; empty for a flat folder, where only the checkpoint tells its fold
+    checkpoints: tuple[Path, ...]  # one file per fold
+    chosen: bool  # whether the user chose the folds, by name or by their path
 
 
 def find_model(
@@ -50,26 +38,10 @@ def find_model(
     checkpoint: str = CHECKPOINT,
     anywhere: bool = False,
 ) -> ModelFolder:
-    """Find the model that a path means.
+    """Find the model at a path, see `load_model`; with `anywhere`, its folder may lie at any depth below the path.
 
-    Parameters
-    ----------
-    path : Path
-        A model folder (trainer__plans__configuration), a fold folder or checkpoint in it, or
-        a folder with one model folder in it.
-    configuration : str, optional
-        Chooses between several model folders.
-    folds : "auto" or sequence
-        "auto" takes the numbered folds with the checkpoint, or fold_all if there are none.
-    checkpoint : str
-        File name in the fold folders. A flat folder may hold a single checkpoint of another name.
-    anywhere : bool
-        Search for the model folder at any depth.
-
-    Raises
-    ------
-    ModelError
-        With the missing part, and what the folder holds instead.
+    A flat folder may hold a single checkpoint of another name than `checkpoint`. Raises `ModelError`, which names the
+    missing part and the content of the folder.
     """
     if path.is_file() and path.suffix == ".pth":
         path, checkpoint = path.parent, path.name

@@ -21,28 +21,16 @@ class Labels:
     """The names of label values, and the assignment of heads to values.
 
     Source: nnU-Net `utilities/label_handling/label_handling.py`.
-
-    Attributes
-    ----------
-    names : dict of int to str
-        Name of every value in a result, including background (0).
-    heads : int
-        Output channels of the network.
-    region_values : tuple of int or None
-        For overlapping regions: the value that each head paints, in painting order. None for
-        ordinary labels: the largest head wins, and its index is the value.
-    foreground : tuple of int
-        All values in dataset.json except background, ascending. Each is an input channel of a
-        cascade's second stage.
-    regions : tuple
-        For regions: the label values that each head covers. Empty for ordinary labels.
     """
 
-    names: dict[int, str]
-    heads: int
+    names: dict[int, str]  # by value, background (0) included
+    heads: int  # output channels of the network
+    # For overlapping regions: the value that each head paints, in painting order. None for ordinary labels: the largest
+    # head wins, and its index is the value.
     region_values: tuple[int, ...] | None = None
+    # All values in dataset.json except background, ascending. Each is an input channel of a cascade's second stage.
     foreground: tuple[int, ...] = ()
-    regions: tuple[tuple[int, ...], ...] = ()
+    regions: tuple[tuple[int, ...], ...] = ()  # for regions: the label values that each head covers
 
     @property
     def dtype(self) -> npt.DTypeLike:

@@ -72,16 +72,9 @@ class ResamplingOptions(Strict):
 
 
 class Configuration(Strict):
-    """One configuration of the plans, such as 2d or 3d_fullres, with inheritance resolved.
+    """One configuration of the plans, such as 2d or 3d_fullres, with inheritance resolved."""
 
-    Attributes
-    ----------
-    patch_size : tuple of int
-        Input window of the network: (Y, X) for 2d, else (Z, Y, X), in the model's axes.
-    spacing : tuple of float
-        Spacing in mm that images are resampled to, same axes.
-    """
-
+    # (Y, X) for 2d, else (Z, Y, X), in the model's axes; the spacing in mm, too.
     patch_size: Annotated[tuple[PatchLength, ...], Field(min_length=2, max_length=3)]
     spacing: Annotated[tuple[SpacingLength, ...], Field(min_length=2, max_length=3)]
     normalization_schemes: tuple[Normalization, ...]

@@ -19,57 +19,31 @@ from napari_nnunet_cpu.models.plans import Configuration
 _MAX_NAME = 200
 _BATCH_NORM = "nnUNetTrainerBN"
 _LENGTH = re.compile(r"nnUNetTrainer(_\d+epochs?)?(_NoMirroring)?")
-_ONLY_TRAINING = frozenset(
-    [
-        "nnUNetTrainerBenchmark_5epochs",
-        "nnUNetTrainerBenchmark_5epochs_noDataLoading",
-        "nnUNetTrainerDA5",
-        "nnUNetTrainerDA5ord0",
-        "nnUNetTrainerDA5Segord0",
-        "nnUNetTrainerDA5_10epochs",
-        "nnUNetTrainerDAOrd0",  # until 2.4.2
-        "nnUNetTrainerNoDA",
-        "nnUNetTrainer_DASegOrd0",
-        "nnUNetTrainer_DASegOrd0_NoMirroring",
-        "nnUNetTrainer_noDummy2DDA",
-        "nnUNetTrainerNoMirroring",
-        "nnUNetTrainer_onlyMirror01",
-        "nnUNetTrainer_onlyMirror01_1500ep",
-        "nnUNetTrainer_onlyMirror01_DASegOrd0",
-        "nnUNetTrainer_onlyMirror01_DA5",
-        "nnUNetTrainer_warmup",
-        "nnUNetTrainerCosAnneal",
-        "nnUNetTrainerAdan",
-        "nnUNetTrainerAdan1en3",
-        "nnUNetTrainerAdan3en4",
-        "nnUNetTrainerAdan1en1",
-        "nnUNetTrainerAdanCosAnneal",
-        "nnUNetTrainerAdam",
-        "nnUNetTrainerAdam1en3",
-        "nnUNetTrainerAdam3en4",
-        "nnUNetTrainerVanillaAdam",
-        "nnUNetTrainerVanillaAdam1en3",
-        "nnUNetTrainerVanillaAdam3en4",
-        "nnUNetTrainerDiceLoss",
-        "nnUNetTrainerDiceCELoss_noSmooth",
-        "nnUNetTrainerTopk10Loss",
-        "nnUNetTrainerTopk10LossLS01",
-        "nnUNetTrainerDiceTopK10Loss",
-        "nnUNetTrainerCELoss",
-        "nnUNetTrainerCELoss_5epochs",
-        "nnUNetTrainerNoDeepSupervision",
-        "nnUNetTrainer_probabilisticOversampling",
-        "nnUNetTrainer_probabilisticOversampling_033",
-        "nnUNetTrainer_probabilisticOversampling_010",
-        "nnUNet_Trainer_BS8",
-        # TotalSegmentator's
-        "nnUNetTrainerDiceTopK10Loss_2000epochs",
-        "nnUNetTrainerSkeletonRecall",
-        "nnUNetTrainer_MOSAIC_1k_QuarterLR_NoMirroring",
-        # MOOSE's
-        "nnUNetTrainer_2000_epochs_DA5NoMirroring",
-    ]
-)
+# Trainers that change only the training.
+_ONLY_TRAINING = frozenset([
+    # length and benchmark
+    "nnUNetTrainerBenchmark_5epochs", "nnUNetTrainerBenchmark_5epochs_noDataLoading",
+    # augmentation
+    "nnUNetTrainerDA5", "nnUNetTrainerDA5ord0", "nnUNetTrainerDA5Segord0", "nnUNetTrainerDA5_10epochs",
+    "nnUNetTrainerDAOrd0", "nnUNetTrainerNoDA", "nnUNetTrainer_DASegOrd0", "nnUNetTrainer_DASegOrd0_NoMirroring",
+    "nnUNetTrainer_noDummy2DDA", "nnUNetTrainerNoMirroring", "nnUNetTrainer_onlyMirror01",
+    "nnUNetTrainer_onlyMirror01_1500ep", "nnUNetTrainer_onlyMirror01_DASegOrd0", "nnUNetTrainer_onlyMirror01_DA5",
+    # optimizer
+    "nnUNetTrainer_warmup", "nnUNetTrainerCosAnneal", "nnUNetTrainerAdan", "nnUNetTrainerAdan1en3",
+    "nnUNetTrainerAdan3en4", "nnUNetTrainerAdan1en1", "nnUNetTrainerAdanCosAnneal", "nnUNetTrainerAdam",
+    "nnUNetTrainerAdam1en3", "nnUNetTrainerAdam3en4", "nnUNetTrainerVanillaAdam", "nnUNetTrainerVanillaAdam1en3",
+    "nnUNetTrainerVanillaAdam3en4",
+    # loss
+    "nnUNetTrainerDiceLoss", "nnUNetTrainerDiceCELoss_noSmooth", "nnUNetTrainerTopk10Loss",
+    "nnUNetTrainerTopk10LossLS01", "nnUNetTrainerDiceTopK10Loss", "nnUNetTrainerCELoss", "nnUNetTrainerCELoss_5epochs",
+    "nnUNetTrainerNoDeepSupervision",
+    # sampling
+    "nnUNetTrainer_probabilisticOversampling", "nnUNetTrainer_probabilisticOversampling_033",
+    "nnUNetTrainer_probabilisticOversampling_010", "nnUNet_Trainer_BS8",
+    # TotalSegmentator's and MOOSE's
+    "nnUNetTrainerDiceTopK10Loss_2000epochs", "nnUNetTrainerSkeletonRecall",
+    "nnUNetTrainer_MOSAIC_1k_QuarterLR_NoMirroring", "nnUNetTrainer_2000_epochs_DA5NoMirroring",
+])  # fmt: skip
 # Parts of a trainer's name that indicate another network: first differences that weights can't reveal, then differences
 # that they often reveal.
 _ANOTHER_NETWORK = re.compile(

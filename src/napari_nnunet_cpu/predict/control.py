@@ -14,10 +14,10 @@ class RunControl:
     Attributes
     ----------
     focus : Focus or None
-        What the user looks at: tiles that decide it come first.
+        The point and slice on screen, whose tiles come first.
     selection : TileSelection or None
-        Part of the image to segment, in place of the one in the settings; a `Segmentation` takes it over the next
-        time that it begins or goes on. Computed tiles count.
+        Part of the image to segment, instead of that in the settings. A `Segmentation` reads it when it starts or
+        resumes; computed tiles stay.
     """
 
     def __init__(self, focus: Focus | None = None) -> None:
@@ -30,7 +30,7 @@ class RunControl:
         self._stop.set()
 
     def restart(self) -> None:
-        """Let a stopped run go on."""
+        """Allow a stopped run to resume."""
         self._stop.clear()
 
     def should_stop(self) -> bool:

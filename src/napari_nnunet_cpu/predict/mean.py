@@ -1,4 +1,4 @@
-"""The mean of the probabilities of an ensemble's models."""
+"""The mean of the probabilities of an ensemble's members."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from napari_nnunet_cpu.export import ScratchArray
 
 
 class Mean:
-    """Adds up the probabilities of models (members) one by one, and divides by their number after the last.
+    """Adds up the probabilities of the members of an ensemble, and divides by their number after the last.
 
-    Attributes
-    ----------
-    store : ScratchArray or None
-        The sum so far, or the mean after the last member; None before the first. It is the first member's array.
+    `store` is None before the first member. Then it is the first member's array, with the sum so far or the mean.
     """
 
     def __init__(self, members: int) -> None:

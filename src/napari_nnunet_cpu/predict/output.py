@@ -1,4 +1,4 @@
-"""What a run gives: labels and, where the settings ask for them, uncertainty and probabilities, made of its sums."""
+"""The output of a run, made from its sums: labels and, if the settings ask for them, uncertainty and probabilities."""
 
 from __future__ import annotations
 
@@ -33,20 +33,8 @@ Uncertainty = npt.NDArray[np.float32]
 class Output:
     """Adds up tiles, and exports the labels that no later tile can change.
 
-    Parameters
-    ----------
-    model : TrainedModel
-        Its labels.
-    settings : Settings
-        What to make; box and cover may change with `choose`.
-    geometry : Geometry
-        Where the cropped image lies in the case.
-    plan : RunPlan
-        The grid, the export, and how many rows of sums are held.
-    channels : int
-        How many channels are accumulated.
-    head_layer : callable
-        Gives the layer that makes heads of features; None where logits are accumulated.
+    The box and cover of the `settings` may change with `choose`. `channels` is the number of accumulated channels, and
+    `head_layer` returns the layer that turns features into heads, or None if logits are accumulated.
     """
 
     def __init__(
@@ -76,26 +64,23 @@ class Output:
         self._box: Box | None = None
 
     def resume(self, file: RunFile) -> tuple[RunSaver, set[int]]:
-        """Take over what an earlier run saved; give the saver for the rest, and the indices of the tiles it has."""
+        """Restore the labels and sums of a run file; returns its saver, and the indices of the saved tiles."""
         with_labels = self._probabilities is None and self._measured is None
         cropped = self._geometry.crop(self._labels)
         saver = RunSaver(file, self._grid, self.sums, self.finality, cropped, with_labels)
         return saver, saver.restore(self._grid.tiles())
 
     def choose(self, settings: Settings, tiles: Iterable[Tile]) -> None:
-        """Make the labels in the box of these settings, and expect these tiles; all final boxes are reported again."""
+        """Request the labels in the box of the settings, and expect these tiles. Final boxes are reported again."""
         self._box = settings.box
         self.finality.want(cropped_box(self._geometry, settings))
         self.finality.plan(tiles)
         self._unreported = list(self.finality.final_boxes())
 
     def add(self, tile: Tile, channels: Array, extra: Sequence[Uncertainty]) -> None:
-        """Add the channels (C, Z, Y, X) of a tile, and its extra ones (Z, Y, X), to the sums.
+        """Add the channels (C, Z, Y, X) of a tile, and its extra channels (Z, Y, X), to the sums.
 
-        Raises
-        ------
-        SettingsError
-            When memory has no room for the rows that the tile touches.
+        Raises `SettingsError` if the rows of the tile are not in memory.
         """
         if not self.sums.holds(tile):
             raise SettingsError(
@@ -106,15 +91,12 @@ class Output:
         self.finality.done(tile)
 
     def export_ready(self) -> list[Box]:
-        """Export all labels that are final now, and forget the sums that no others need.
+        """Export the labels that became final, and forget the sums that no other labels need.
 
-        Returns
-        -------
-        list of tuple
-            Boxes of the cropped image whose labels are final whatever tiles are chosen later.
+        Returns the boxes of the cropped image whose labels stay final, whatever tiles are chosen later.
         """
         cropped = self._geometry.crop(self._labels)
-        for_good = []
+        complete = []
         for box, all_count in self.finality.ready():
             export_box(self._export, self.sums.logits, cropped, box)
             if self._measured is not None:
@@ -122,12 +104,12 @@ class Output:
             self.finality.settle(box)
             self._unreported.append(box)
             if all_count:
-                for_good.append(box)
+                complete.append(box)
         self.sums.forget(self.finality.needed)
-        return for_good
+        return complete
 
     def report(self) -> tuple[Box, ...]:
-        """Boxes of the case that became final since the last report, cut to the chosen box."""
+        """The boxes of the case that became final since the last report, cut to the chosen box."""
         boxes = [self._geometry.case_box(box) for box in self._unreported]
         self._unreported = []
         if self._box is None:
@@ -136,62 +118,44 @@ class Output:
 
     @property
     def final_labels(self) -> Array:
-        """Labels where they are final, shape of the case (Z, Y, X); a view that can't be written to."""
+        """The final labels, elsewhere background: a read-only view, shape of the case (Z, Y, X)."""
         return _read_only(self._labels)
 
     def labels(self) -> Array:
-        """Labels of all tiles so far, in the chosen box; background where no tile lies. Shape of the case, a copy."""
+        """A copy of the labels of all tiles so far (Z, Y, X); background outside the tiles and the chosen box."""
         labels = self._labels.copy()
         self._export_open(labels)
         return self._in_box(labels)
 
     @property
     def final_uncertainty(self) -> Uncertainty:
-        """Uncertainty where labels are final, shape of the case (Z, Y, X); a view that can't be written to.
-
-        Raises
-        ------
-        SettingsError
-            When the settings did not ask for it.
-        """
+        """Uncertainty where labels are final, see `final_labels`; raises `SettingsError` without uncertainty."""
         return _read_only(self._uncertainty().final)
 
     def uncertainty(self) -> Uncertainty:
-        """Uncertainty of all tiles so far, in the chosen box; shape of the case, a copy.
-
-        Raises
-        ------
-        SettingsError
-            When the settings did not ask for it.
-        """
+        """Uncertainty of all tiles so far, see `labels`; raises `SettingsError` without uncertainty."""
         return self._in_box(self._uncertainty().now(self.sums, self.finality.open_boxes()))
 
     def probabilities(self) -> ScratchArray:
-        """Probabilities of all tiles so far; the array changes as the run continues.
-
-        Raises
-        ------
-        SettingsError
-            When the settings did not ask for them.
-        """
+        """Probabilities of all tiles so far; later tiles change the array. Raises `SettingsError` without them."""
         if self._probabilities is None:
-            raise SettingsError("this run keeps no probabilities; make it with Settings(probabilities=True)")
+            raise SettingsError("this run has no probabilities; make it with Settings(probabilities=True)")
         self._export_open(self._labels.copy())
         return self._probabilities
 
     def disagreement(self) -> Disagreement | None:
-        """Measures how far the passes of a tile disagree; None where the settings do not ask for it."""
+        """A measure of the disagreement of a tile's passes; None if the settings do not ask for it."""
         return None if self._measured is None else self._measured.of_a_tile()
 
     def _export_open(self, labels: Array) -> None:
-        """Export the labels that are not final from the sums as they are, and with them the probabilities."""
+        """Export the labels that are not final, and with them the probabilities, from the sums so far."""
         cropped = self._geometry.crop(labels)
         for box in self.finality.open_boxes():
             export_box(self._export, self.sums.logits, cropped, box)
 
     def _uncertainty(self) -> RunUncertainty:
         if self._measured is None:
-            raise SettingsError('this run measures no uncertainty; make it with Settings(uncertainty="margin")')
+            raise SettingsError('this run has no uncertainty; make it with Settings(uncertainty="margin")')
         return self._measured
 
     def _in_box(self, array: Array) -> Array:

@@ -12,16 +12,10 @@ from napari_nnunet_cpu.predict.tiles import Tile
 
 
 class Progress:
-    """Counts computed tiles, and times those computed since it was made.
+    """Counts the computed tiles of a run, and times the tiles that are computed from now on.
 
-    Parameters
-    ----------
-    done : set of int
-        Indices of the computed tiles; the run adds to it.
-    chosen : sequence of Tile
-        The tiles of the run.
-    todo : sequence of Tile
-        Those to compute now.
+    The run adds the indices of computed tiles to `done`. `chosen` are the tiles of the run, and `todo` the tiles to
+    compute now.
     """
 
     def __init__(self, done: set[int], chosen: Sequence[Tile], todo: Sequence[Tile]) -> None:
@@ -34,22 +28,17 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether every tile of the run, and every one to compute now, is computed."""
+        """Whether all tiles of the run, and all tiles to compute now, are computed."""
         return len(self._done) == self._total
 
     def ends_row(self, tile: Tile) -> bool:
-        """Count a computed tile, and say whether it is the last one of its row along the first axis."""
+        """Count a computed tile; returns whether it was the last one of its row."""
         self._left_in_row[tile.start[0]] -= 1
         return self._left_in_row[tile.start[0]] <= 0
 
-    def resumed(self, final: tuple[Box, ...], seconds_per_tile: float) -> TileDone:
-        """The event before the first tile: an earlier run made these boxes final."""
-        return self._event(final, seconds_per_tile)
-
-    def tile_done(self, final: tuple[Box, ...]) -> TileDone:
-        """The event after a tile that made these boxes final."""
-        return self._event(final, (time.perf_counter() - self._start) / (len(self._done) - self._before))
-
-    def _event(self, final: tuple[Box, ...], seconds_per_tile: float) -> TileDone:
+    def event(self, final: tuple[Box, ...], estimated: float = 0.0) -> TileDone:
+        """The event of a run in which these boxes became final; `estimated` are seconds per tile, before the first."""
+        computed = len(self._done) - self._before
+        per_tile = (time.perf_counter() - self._start) / computed if computed else estimated
         left = len(self._todo - self._done)
-        return TileDone(len(self._done), self._total, seconds_per_tile * left, final=final)
+        return TileDone(len(self._done), self._total, per_tile * left, final=final)

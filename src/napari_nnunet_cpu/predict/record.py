@@ -13,7 +13,7 @@ from napari_nnunet_cpu.settings import Settings
 
 
 def record_of(model: TrainedModel, parts: RunParts, **measured: Any) -> dict[str, Any]:
-    """The record of a run so far, with the entries `measured`, as plain values for JSON."""
+    """The record of a run so far as plain values for JSON, with the entries `measured`."""
     engine, plan, tiles = parts.engine.get(), parts.plan, parts.tiles
     return {
         "model": model.describe() | {"weights_sha256": model.weights_sha256},

@@ -41,7 +41,7 @@ class Result:
     case : Case
         The segmented case.
     reader_order : AxisOrder
-        Leads from the axes of the case to the axes in which nnU-Net's reader gives the image.
+        From the axes of the case to the axes of the array that nnU-Net's reader returns.
     probabilities : numpy.ndarray or None
         Shape (heads, Z, Y, X) on the grid of the case, float32, if the settings ask for them. Heads are labels in
         order of their values, or regions in order of dataset.json.
@@ -131,7 +131,7 @@ class Result:
 def check_probabilities(path: Path) -> None:
     """Raise `OutputError` before a long run if probabilities can't be written to `path`."""
     if path.suffix.lower() != PROBABILITIES_ENDING:
-        raise OutputError(f"{path}: probabilities are written as {PROBABILITIES_ENDING}; give the file that ending")
+        raise OutputError(f"{path}: probabilities are written as {PROBABILITIES_ENDING}; use this ending")
     check_place(path)
 
 
@@ -143,8 +143,8 @@ def provenance(
 ) -> dict[str, Any]:
     """The provenance of labels as plain values for JSON.
 
-    `runs` are the records of the runs in order; tiles and seconds are added up over them. `postprocessing` lists, step
-    by step, the label values of which only the largest component was kept; None if it was not asked for.
+    `runs` are the records of the runs in order, whose tiles and seconds are added up. `postprocessing` lists, step
+    by step, the label values of which only the largest component remains; None without postprocessing.
     """
     seconds: Counter[str] = Counter()
     for run in runs:

@@ -1,4 +1,4 @@
-"""A run: segments a case with one network. All other ways to segment stand on this class."""
+"""A run: segments a case with one network. Every segmentation consists of such runs."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from napari_nnunet_cpu.settings import Settings
 class Run:
     """Segments one case with one network.
 
-    The constructor crops the case, plans the run and prepares the image. `compute` goes through the tiles, and
-    exports labels once no later tile can change them. `Segmentation` makes the runs of cascades and ensembles.
+    The constructor crops the case, plans the run and prepares the image. `compute` computes the tiles, and
+    exports labels once they are final. `Segmentation` makes the runs of cascades and ensembles.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Run:
     model : TrainedModel
         The network.
     settings : Settings, optional
-        nnU-Net's own way by default.
+        By default those of the preset exact.
     engine : Engine, optional
         Computes the network; by default the settings choose one.
     first_stage : numpy.ndarray, optional
@@ -52,31 +52,31 @@ class Run:
     any_order : bool
         Whether tiles may come in any order, and others may be chosen later; if not, memory may hold a few rows.
     folder : Path, optional
-        Where to save the run, and to resume an interrupted one of the same case, model and settings.
+        Folder of the run file, from which an interrupted run of the same case, model and settings resumes.
 
     Attributes
     ----------
     settings : Settings
         The settings, with the box and cover chosen last.
     geometry : Geometry
-        Where the prepared image lies in the case.
+        The position of the prepared image in the case.
     plan : RunPlan
         The grid, the memory to be held, and the estimate.
     saving : RunSaver or None
-        Saves the run, if it has a folder.
+        Saves the run; None without a folder.
     first_final_seconds : float or None
         Seconds from the construction to the first final labels.
 
     Raises
     ------
     CaseError
-        When the case or the labels of the first stage do not fit the model, or not into memory.
+        When the case, or the labels of the first stage, do not fit the model or the memory.
     MemoryBudgetError
         When the run needs more memory than its budget, or more disk than there is.
     ModelError
-        When the plans do not lead back to the image.
+        When the plans resample images, but not logits.
     SettingsError
-        When the box reaches out of the case, or there is no disagreement to measure.
+        When the box exceeds the image, or a tile has a single pass, so that there is no disagreement.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def tiles_done(self) -> int:
-        """How many of the run's tiles are computed."""
+        """Number of computed tiles of this run."""
         return self._tiles.done_count
 
     @property
@@ -131,9 +131,9 @@ class Run:
         return self.tiles_done == len(self.tiles)
 
     def choose(self, box: Box | None = None, cover: bool = False) -> None:
-        """Choose the tiles again, for a box and cover as in `Settings`. Computed tiles stay, and count.
+        """Choose other tiles, for a box and cover as in `Settings`; computed tiles stay.
 
-        Raises `SettingsError` when the box reaches out of the case, or memory holds no sums for further tiles.
+        Raises `SettingsError` when the box exceeds the image, or memory holds no sums for further tiles.
         """
         settings = replace(self.settings, box=box, cover=cover)
         self._tiles.choose(settings, saved=self.saving is not None)
@@ -148,19 +148,19 @@ class Run:
         Parameters
         ----------
         order : sequence of Tile, optional
-            Tiles to compute, in this order; by default those of the run, in the order of the focus.
+            Tiles to compute, in this order; by default the tiles of the run, in the order of the focus.
         control : RunControl, optional
-            Gives the focus, and stops the run: tiles under way are dropped. Another call goes on.
+            Sets the focus and stops the run. Unfinished tiles are then dropped; another call resumes the run.
 
         Yields
         ------
         TileDone
-            After every tile, and before the first one if labels are final by then.
+            After every tile, and before the first one if a resumed run has final labels.
 
         Raises
         ------
         SettingsError
-            When a tile is not one of the grid's, or memory has no room for the rows that it touches.
+            When a tile is not in the grid, or its rows are not in memory.
         ModelError, DeviceError, EngineError
             When the engine can't be made, or the network fails.
         """
@@ -170,8 +170,8 @@ class Run:
         self._output.finality.plan((*self.tiles, *todo))
         progress = Progress(done, self.tiles, todo)
         if final := self._export_ready():
-            yield progress.resumed(final, (self.estimate.seconds or 0.0) / max(len(self.tiles), 1))
-        # Else labels are exported row by row, because nobody waits for a slice and that costs less.
+            yield progress.event(final, estimated=(self.estimate.seconds or 0.0) / max(len(self.tiles), 1))
+        # With a few rows of sums, labels are exported row by row, because this costs less and no slice comes first.
         at_once = self.plan.memory.kind != "rows"
         gate = PauseGate(control.should_stop)
         axes = mirrored_axes(self.model, self.settings)
@@ -191,7 +191,7 @@ class Run:
                     if progress.finished:
                         remember_run(self.case, self.model, self.settings, self._parts, self._stopwatch.seconds)
                     with gate.shut():  # so that a paused run computes nothing
-                        yield progress.tile_done(final)
+                        yield progress.event(final)
         finally:
             if self.saving is not None:
                 self.saving.save()
@@ -203,13 +203,13 @@ class Run:
 
     @property
     def final_labels(self) -> npt.NDArray[Any]:
-        """Labels in the boxes that events called final, elsewhere 0: shape of the case (Z, Y, X), not writable."""
+        """Final labels, elsewhere background: a read-only view, shape of the case (Z, Y, X)."""
         return self._output.final_labels
 
     def uncertainty(self) -> npt.NDArray[np.float32]:
         """Uncertainty of all tiles so far: shape of the case (Z, Y, X), float32 in [0, 1], uncalibrated.
 
-        0 outside the chosen box and the cropped image. Raises `SettingsError` when the settings did not ask for it.
+        It is 0 outside the chosen box and the cropped image. Raises `SettingsError` if the settings do not ask for it.
         """
         with self._stopwatch.timing(Stage.EXPORT):
             return self._output.uncertainty()
@@ -222,8 +222,8 @@ class Run:
     def probabilities(self) -> ScratchArray:
         """Probabilities of all tiles so far, shape (heads, Z, Y, X) of the case; later tiles change the array.
 
-        Softmax, or for regions the sigmoid of each; equal heads where no tile lies. Raises `SettingsError` when the
-        settings did not ask for them.
+        Softmax, or for regions the sigmoid of each; equal where no tile lies. Raises `SettingsError` if the settings do
+        not ask for them.
         """
         return self._output.probabilities()
 
@@ -239,7 +239,7 @@ class Run:
         return record_of(self.model, self._parts, first_final_seconds=self.first_final_seconds, seconds=seconds)
 
     def _export_ready(self, tile: Tile | None = None, due: bool = True) -> tuple[Box, ...]:
-        """Export the labels that became final with this tile, save it, and return their boxes in the case."""
+        """Export the labels that this tile made final, save them, and return their boxes in the case."""
         with self._stopwatch.timing(Stage.EXPORT):
             complete = self._output.export_ready() if due else []
             if self.saving is not None:

@@ -22,7 +22,7 @@ Found = TypeVar("Found", covariant=True)
 
 
 class Steps(Protocol[Step, Found]):
-    """A `Segmentation`, or another one that sets its result at the end of its steps."""
+    """A segmentation, which sets its result after its last step."""
 
     @property
     def result(self) -> Found | None:
@@ -45,14 +45,14 @@ def segment(
     Parameters
     ----------
     case, model, settings, first_stage, folder
-        As `Segmentation` takes them. Files in the folder stay there.
+        As `Segmentation` takes them. Run files stay in the folder.
     on_event : callable, optional
         Called with every event of the run.
 
     Returns
     -------
     Result
-        Labels (Z, Y, X), their names, and how they were made.
+        Labels (Z, Y, X), their names and their provenance.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def segment(
 
 
 def run_to_end(segmentation: Steps[Step, Found], on_event: Callable[[Step], None] | None = None) -> Found:
-    """Go through the steps of a segmentation, call `on_event` with each, and return the result.
+    """Compute the steps of a segmentation, call `on_event` with each, and return the result.
 
     Raises the errors of `Segmentation.steps`, and `SettingsError` if its control stopped it.
     """
@@ -72,5 +72,5 @@ def run_to_end(segmentation: Steps[Step, Found], on_event: Callable[[Step], None
         if on_event is not None:
             on_event(event)
     if segmentation.result is None:
-        raise SettingsError("the segmentation was stopped; call run_to_end again to go on")
+        raise SettingsError("the segmentation was stopped; call run_to_end again to resume it")
     return segmentation.result

@@ -1,4 +1,4 @@
-"""Segment a case: run a model, the two stages of a cascade, or the members of an ensemble, one after the other."""
+"""A segmentation: runs a model, the two stages of a cascade, or the members of an ensemble, one after the other."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ Uncertainty = npt.NDArray[np.float32]
 
 
 class Segmentation:
-    """Segments a case with a model; can be stopped, asked for its final labels, and resumed.
+    """Segments a case with a model, a cascade or an ensemble; it can be stopped and resumed.
 
     Parameters
     ----------
     case : Case
         The case to segment.
     model : TrainedModel or sequence of them
-        The model; of several, an ensemble, the probabilities are averaged.
+        The model, or the members of an ensemble, whose probabilities are averaged.
     settings : Settings, optional
-        nnU-Net's own way by default.
+        By default those of the preset exact.
     first_stage : numpy.ndarray, optional
         For cascades: labels of the first stage, shape of the case (Z, Y, X), instead of running it.
     any_order : bool
-        Whether the focus is followed and other tiles may be chosen later, see `Run`.
+        Whether tiles follow the focus, and others may be chosen later, see `Run`.
     folder : Path, optional
-        Where runs are saved while they compute, see `Run`; `files` removes them.
+        Folder of the run files, see `Run`.
     control : RunControl, optional
-        Steers the runs; one of its own by default.
+        Steers the runs; a new one by default.
     files : RunFiles, optional
-        Takes the files of the runs; a collection of its own by default.
+        Collects the run files; a new collection by default.
 
     Attributes
     ----------
     control : RunControl
         Sets the focus, chooses tiles and stops, at any time and from any thread.
     files : RunFiles
-        The files of all runs so far.
+        The run files so far; its `remove` deletes them.
     run : Run or None
-        The run whose labels are those of the result; None before it begins, and for an ensemble.
+        The run that makes the labels of the result; None before it begins, and for an ensemble.
     result : Result or None
-        The result, once `steps` has come to its end; None if it was stopped.
+        The result, after the last step; None if the segmentation was stopped.
 
     Raises
     ------
     CaseError, ModelError
         When the case does not fit the models, or these are no ensemble.
     SettingsError
-        When there is no disagreement to measure.
+        When a tile has a single pass, so that there is no disagreement.
     """
 
     def __init__(
@@ -96,35 +96,35 @@ class Segmentation:
         self._folder = folder
         self._postprocessing = read_postprocessing(self.members) if self.settings.postprocess else None
         self._given = first_stage
-        self._planned()  # so that a case that does not fit is refused before the first network runs
+        self._planned()  # raises before the first network runs if the case does not fit
         self._finished = 0  # planned runs whose sums are no longer needed
-        self._active: Run | None = None  # the next one
-        self._first_stage: Result | None = None  # of the latest cascade
-        self._records: list[dict[str, Any]] = []  # of the finished runs
+        self._active: Run | None = None  # the run of the next one
+        self._first_stage: Result | None = None  # of the last cascade
+        self._records: list[dict[str, Any]] = []  # of finished runs
         self._mean = Mean(len(self.members))
 
     @cached_property
     def estimate(self) -> Estimate:
-        """The cost for the first settings, found on first use: ask before the first step."""
+        """The cost with the settings of the constructor, found on first use, which must come before the first step."""
         box = nonzero_box(self.case)
         return estimate(self.case, self.members, self.settings, self._given, self._any_order, box)
 
     def steps(self) -> Generator[Event, None, None]:
-        """Compute the missing tiles and set `result`; every caller of a whole run goes through here.
+        """Compute the missing tiles and set `result`.
 
-        After a stop, or when the control selects other tiles, another call goes on. Computed tiles are kept.
+        After a stop, or if the control selects other tiles, another call resumes; computed tiles stay.
 
         Yields
         ------
         Event
-            Every stage that begins and every computed tile.
+            When a stage begins, and after every tile.
 
         Raises
         ------
         CaseError, ModelError, DeviceError, EngineError
             When something does not fit or fails.
         SettingsError
-            When the selected tiles can't be computed any more, because an ensemble has begun or memory is short.
+            When the selected tiles can't be added any more, because an ensemble has begun or sums are forgotten.
         """
         self.result = None
         self._select()
@@ -156,9 +156,9 @@ class Segmentation:
         self.result = self._result(labels, uncertainty)
 
     def partial(self) -> Result | None:
-        """The final labels so far, elsewhere background; None for an ensemble, and before its run begins.
+        """The final labels so far, elsewhere background; None for an ensemble, and before the run begins.
 
-        Call it only while no other thread goes through `steps`.
+        Call it only while no other thread computes the steps.
         """
         if self.run is None:
             return None
@@ -168,7 +168,7 @@ class Segmentation:
         )
 
     def close(self) -> None:
-        """Save the present run, and unlock the files for other runs."""
+        """Save the active run, and unlock the run files for other processes."""
         if self._active is not None and self._active.saving is not None:
             self._active.saving.save()
         self.files.close()
@@ -177,7 +177,7 @@ class Segmentation:
         return planned_runs(self.case, self.members, self.settings, self._given)
 
     def _select(self) -> None:
-        """Take over the selection of tiles from the control."""
+        """Apply the selection of tiles in the control."""
         wanted = self.control.selection
         if wanted is None or (wanted.box, wanted.cover) == (self.settings.box, self.settings.cover):
             return
@@ -205,7 +205,7 @@ class Segmentation:
         return run
 
     def _take(self, run: Run, planned: PlannedRun) -> None:
-        """Take what the next runs need from a finished one."""
+        """Take the labels or probabilities of a finished run, for the runs after it."""
         if planned.first_stage:
             self._first_stage = run.result()
         else:
@@ -233,7 +233,7 @@ class Segmentation:
         return StageStarted(stage, self._part(planned))
 
     def _part(self, planned: PlannedRun) -> str:
-        """The configuration, where the segmentation has several networks."""
+        """The name of the configuration, if the segmentation has several networks."""
         return planned.model.configuration_name if self._ensemble or self.members[0].cascade else ""
 
     def _result(self, labels: npt.NDArray[Any], uncertainty: Uncertainty | None) -> Result:

@@ -1,4 +1,4 @@
-"""A run before its first tile: cropped, planned, prepared, and resumed, each part made from those before it."""
+"""Set up a run: geometry, plan, prepared image, engine, output and tiles, each made from the parts before it."""
 
 from __future__ import annotations
 
@@ -27,45 +27,19 @@ from napari_nnunet_cpu.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class RunParts:
-    """What a run is made of.
-
-    Attributes
-    ----------
-    geometry : Geometry
-        Where the prepared image lies in the case.
-    plan : RunPlan
-        The grid, the memory to be held, and the estimate.
-    channels : int
-        How many channels are accumulated.
-    patches : Patches
-        Of the prepared image.
-    engine : RunEngine
-        Computes the network.
-    output : Output
-        Adds up tiles, and exports labels.
-    tiles : RunTiles
-        Which tiles there are, and which of them are computed.
-    passes_per_tile : int
-        Folds times mirrored copies.
-    bytes_before : int
-        Memory of the process before the image was prepared.
-    tiles_resumed : int
-        Tiles that an earlier run had saved.
-    saver : RunSaver or None
-        Saves the run, where it has a folder.
-    """
+    """The parts of a run."""
 
     geometry: Geometry
     plan: RunPlan
-    channels: int
+    channels: int  # number of accumulated channels
     patches: Patches
     engine: RunEngine
     output: Output
     tiles: RunTiles
     passes_per_tile: int
-    bytes_before: int
-    tiles_resumed: int
-    saver: RunSaver | None
+    bytes_before: int  # memory of the process before the image was prepared
+    tiles_resumed: int  # tiles that an earlier run had saved
+    saver: RunSaver | None  # None for a run that is not saved
 
 
 def set_up(
@@ -86,7 +60,7 @@ def set_up(
     file = None
     if folder is not None:
         file = RunFile(folder, identity_of(case, model, settings, first_stage, channels))
-        # Sums of finished rows may be forgotten only where nothing but labels is made of them, row by row.
+        # Sums of finished rows may be forgotten only if nothing but labels is made from them.
         any_order |= settings.needs_all_sums or not file.about.get("in_rows", True)
     saver, done = None, set[int]()
     try:

@@ -23,13 +23,7 @@ Uncertainty = npt.NDArray[np.float32]
 
 
 class RunUncertainty:
-    """The uncertainty of one run.
-
-    Attributes
-    ----------
-    final : numpy.ndarray
-        The uncertainty in settled boxes, 0 elsewhere; shape of the case (Z, Y, X), float32.
-    """
+    """The uncertainty of one run; `final` (Z, Y, X) has the shape of the case, and is 0 outside settled boxes."""
 
     def __init__(self, export: UncertaintyExport, model: TrainedModel, settings: Settings, geometry: Geometry) -> None:
         self._export = export
@@ -39,7 +33,7 @@ class RunUncertainty:
         self.final: Uncertainty = np.zeros(geometry.case_shape, dtype=np.float32)
 
     def of_a_tile(self) -> Disagreement | None:
-        """A measure of the disagreement of a tile's passes; None for margin and entropy, which need their mean only."""
+        """A measure of the disagreement of a tile's passes; None for margin and entropy, which need only their mean."""
         return Disagreement(self._labels) if self._of_passes else None
 
     def settle(self, accumulator: Accumulator, box: Box) -> None:

@@ -14,20 +14,14 @@ from napari_nnunet_cpu.boxes import Box
 
 @dataclass(frozen=True, eq=False)
 class AxisWeights:
-    """The two source voxels around each voxel of a resampled axis, and their weights.
+    """The two source voxels around each voxel of a resampled axis, and their weights: arrays of shape (length,).
 
-    Attributes
-    ----------
-    below, above : numpy.ndarray
-        Indices on the source axis, shape (length,). Equal if only one voxel has a weight, so that
-        a voxel without weight is never read.
-    share : numpy.ndarray
-        Weight of `above`, shape (length,), float32, in [0, 1]; 0 if `below` and `above` are equal.
+    `below` and `above` are equal if only one voxel has a weight, so that a voxel without weight is never read.
     """
 
     below: npt.NDArray[np.intp]
     above: npt.NDArray[np.intp]
-    share: npt.NDArray[np.float32]
+    share: npt.NDArray[np.float32]  # weight of `above`, in [0, 1]; 0 if `below` and `above` are equal
 
     def __getitem__(self, chosen: slice | npt.NDArray[np.intp]) -> AxisWeights:
         """The weights of some voxels of the resampled axis."""

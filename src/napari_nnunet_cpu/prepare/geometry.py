@@ -18,18 +18,10 @@ Value = TypeVar("Value", int, float)
 
 @dataclass(frozen=True)
 class AxisOrder:
-    """A permutation of three axes followed by flips.
+    """A permutation of three axes followed by flips."""
 
-    Attributes
-    ----------
-    axes : tuple of int
-        Axis i of the result is axis `axes[i]` of the source.
-    flipped : tuple of bool
-        Whether axis i of the result runs backwards.
-    """
-
-    axes: Triple = (0, 1, 2)
-    flipped: tuple[bool, bool, bool] = (False, False, False)
+    axes: Triple = (0, 1, 2)  # axis i of the result is axis `axes[i]` of the source
+    flipped: tuple[bool, bool, bool] = (False, False, False)  # whether axis i of the result runs backwards
 
     def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view of an array (Z, Y, X) in this order."""
@@ -94,30 +86,14 @@ def to_ras(case: Case) -> AxisOrder:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The position of the prepared image in the case, which export undoes.
+    """The position of the prepared image in the case, which export undoes: along the model's axes."""
 
-    Attributes
-    ----------
-    order : AxisOrder
-        From the case's axes (Z, Y, X) to the model's axes.
-    full_shape : tuple of int
-        Shape of the whole image, model's axes.
-    box : Box
-        The box of the cropped image in the whole one, model's axes.
-    spacing_mm : tuple of float
-        Spacing of the image, model's axes.
-    shape : tuple of int
-        Shape of the prepared (resampled) image, model's axes.
-    target_spacing_mm : tuple of float
-        Spacing of the prepared image, model's axes.
-    """
-
-    order: AxisOrder
-    full_shape: Triple
-    box: Box
-    spacing_mm: Spacing
-    shape: Triple
-    target_spacing_mm: Spacing
+    order: AxisOrder  # from the case's axes (Z, Y, X) to the model's axes
+    full_shape: Triple  # of the whole image
+    box: Box  # of the cropped image in the whole one
+    spacing_mm: Spacing  # of the image
+    shape: Triple  # of the prepared (resampled) image
+    target_spacing_mm: Spacing  # of the prepared image
 
     @property
     def cropped_shape(self) -> Triple:

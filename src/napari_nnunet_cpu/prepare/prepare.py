@@ -29,44 +29,26 @@ _MAX_VOXELS = 2**34
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The image as the network sees it.
+    """The image as the network sees it."""
 
-    Attributes
-    ----------
-    image : numpy.ndarray
-        Shape (C, *geometry.shape), model's axes, float32: the normalized and resampled channels. In a
-        cascade, further channels are masks (0 or 1) of the labels of the first stage.
-    geometry : Geometry
-        The record that export undoes.
-    """
-
+    # Shape (C, *geometry.shape), model's axes: the normalized and resampled channels. In a cascade, further channels
+    # are masks (0 or 1) of the labels of the first stage.
     image: npt.NDArray[np.float32]
     geometry: Geometry
 
 
 @dataclass(frozen=True, eq=False)
 class Cropped:
-    """The part of a case that is not zero.
-
-    Attributes
-    ----------
-    geometry : Geometry
-        Where it lies in the case, and the grid that it will be resampled to.
-    mask : numpy.ndarray
-        Shape geometry.cropped_shape, model's axes, bool: where any channel is not zero, holes filled.
-    """
+    """The cropped image: the part of a case that is not zero."""
 
     geometry: Geometry
-    mask: npt.NDArray[np.bool_]
+    mask: npt.NDArray[np.bool_]  # shape geometry.cropped_shape: where any channel is not zero, with holes filled
 
 
 def crop(case: Case, model: TrainedModel) -> Cropped:
-    """Find the part of a case that is not zero, before anything of the prepared image's size is made.
+    """Crop a case to its nonzero voxels, before any array of the prepared image's size is made.
 
-    Raises
-    ------
-    CaseError
-        When the number of channels or the dimensions do not fit the model, or the spacing is absurd.
+    Raises `CaseError` if the channels or axes do not fit the model, or the spacing is absurd.
     """
     order = reader_order(case, model).then(model.plans.transpose_forward)
     mask = nonzero_mask(order.apply(channel) for channel in case.channels)
@@ -75,37 +57,18 @@ def crop(case: Case, model: TrainedModel) -> Cropped:
 
 
 def nonzero_box(case: Case) -> Box:
-    """The box of the voxels that are nonzero in any channel, which is what every model crops the case to."""
+    """The box of the voxels that are nonzero in any channel: every model crops the case to it."""
     return bounding_box(nonzero_voxels(case.channels))
 
 
 def prepare(
     case: Case, model: TrainedModel, first_stage: npt.NDArray[Any] | None = None, cropped: Cropped | None = None
 ) -> Prepared:
-    """Prepare a case for a model.
+    """Prepare a case by the plans of a model.
 
-    Parameters
-    ----------
-    case : Case
-        Channels in the order of `model.channel_names`.
-    model : TrainedModel
-        Whose plans are followed.
-    first_stage : numpy.ndarray, optional
-        For a cascade: labels of its first stage, shape of the case (Z, Y, X).
-    cropped : Cropped, optional
-        The part that is not zero, where it is known.
-
-    Returns
-    -------
-    Prepared
-        The image and its undo record.
-
-    Raises
-    ------
-    CaseError
-        When the number of channels or the dimensions do not fit the model, or the spacing is absurd;
-        when voxels have values that mean "no data";
-        when a cascade has no labels of its first stage, or they do not fit the case.
+    A cascade needs the labels of its `first_stage`, shape of the case (Z, Y, X). `cropped` is the result of `crop`, if
+    the caller has it. Raises `CaseError` like `crop`, if voxels have values that mean "no data", or if the labels of
+    the first stage are missing or do not fit the case.
     """
     cropped = cropped or crop(case, model)
     geometry, mask = cropped.geometry, cropped.mask

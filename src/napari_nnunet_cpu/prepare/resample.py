@@ -28,23 +28,11 @@ def resampled_shape(shape: Sequence[int], current_mm: Sequence[float], target_mm
 
 @dataclass(frozen=True)
 class Resampler:
-    """Resamples between two spacings, by the function and options in the plans.
+    """Resamples between two spacings, by the function and options in the plans."""
 
-    Attributes
-    ----------
-    order : int
-        Spline order within planes; along all axes without a separate axis.
-    separate_axis : int or None
-        An axis that is much coarser than the others and is therefore resampled separately.
-    separate_order : int
-        Spline order along the separate axis; 0 takes the nearest slice.
-    function : str
-        nnU-Net's function. They differ in how they resample labels, and one does not resample.
-    """
-
-    order: int
-    separate_axis: int | None
-    separate_order: int
+    order: int  # of the splines within planes; along all axes without a separate axis
+    separate_axis: int | None  # much coarser than the others, and therefore resampled separately
+    separate_order: int  # of the splines along the separate axis; 0 takes the nearest slice
     function: ResamplingName = "resample_data_or_seg_to_shape"
 
     @classmethod

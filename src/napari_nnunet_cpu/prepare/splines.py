@@ -23,21 +23,11 @@ _ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """The nonzero part of some neighbouring rows of the matrix.
+    """The nonzero part of some neighbouring rows of the matrix."""
 
-    Attributes
-    ----------
-    rows : slice
-        Voxels of the resampled axis.
-    columns : slice
-        Voxels of the source axis with nonzero weights.
-    weights : numpy.ndarray
-        Shape (rows, columns), float32.
-    """
-
-    rows: slice
-    columns: slice
-    weights: Array
+    rows: slice  # voxels of the resampled axis
+    columns: slice  # voxels of the source axis with nonzero weights
+    weights: Array  # shape (rows, columns)
 
 
 @lru_cache(maxsize=32)

@@ -32,18 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sample:
-    """A crop of the image.
+    """A crop of the image."""
 
-    Attributes
-    ----------
-    crop : numpy.ndarray
-        Shape (C, *crop), float32.
-    winners : numpy.ndarray
-        The winning heads in float32, see `agreement.winners`.
-    """
-
-    crop: npt.NDArray[np.float32]
-    winners: npt.NDArray[Any]
+    crop: npt.NDArray[np.float32]  # shape (C, *crop), float32
+    winners: npt.NDArray[Any]  # the winning heads in float32, see `agreement.winners`
 
 
 def crop_size(model: TrainedModel) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ import logging
 import sys
 import threading
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +28,7 @@ def load_openvino() -> ModuleType:
     Raises `EngineError` if it is not installed or can't be loaded.
     """
     # If another package imported it before, it is left as it is, because that package may need its telemetry.
-    with _lock, nullcontext() if "openvino" in sys.modules else _HiddenModule(_TELEMETRY):
+    with _lock, nullcontext() if "openvino" in sys.modules else _without_telemetry():
         try:
             import openvino
         except ModuleNotFoundError as error:
@@ -47,7 +48,7 @@ def load_nncf() -> ModuleType:
     """
     load_openvino()
     loggers = logging.getLoggerClass()
-    with _lock, nullcontext() if "nncf" in sys.modules else _HiddenModule(_TELEMETRY), warnings.catch_warnings():
+    with _lock, nullcontext() if "nncf" in sys.modules else _without_telemetry(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports warn
         try:
             import nncf
@@ -74,19 +75,15 @@ def _broken(error: Exception) -> EngineError:
     return EngineError(f"openvino can't be loaded ({first_line(error)}); install it again")
 
 
-class _HiddenModule:
-    """Makes the import of a module fail inside the block."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._modules: dict[str, Any] = sys.modules
-
-    def __enter__(self) -> None:
-        self._before = self._modules.get(self._name)
-        self._modules[self._name] = None
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is None:
-            del self._modules[self._name]
-        else:
-            self._modules[self._name] = self._before
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Make the import of the telemetry fail inside the block."""
+    modules: dict[str, Any] = sys.modules
+    before = modules.get(_TELEMETRY)
+    modules[_TELEMETRY] = None
+    try:
+        yield
+    finally:
+        del modules[_TELEMETRY]
+        if before is not None:
+            modules[_TELEMETRY] = before

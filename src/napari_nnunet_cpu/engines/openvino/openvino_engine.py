@@ -32,27 +32,13 @@ class OpenVINOEngine:
     Converted networks come from the cache, and torch is then not needed. All folds share one input and one output
     array per thread. With one stream, further memory of a fold is freed when another fold runs.
 
-    Parameters
-    ----------
-    threads : int
-        Maximum of CPU threads, limited by the number of cores; all streams share them.
-    networks : iterable of openvino.Model, optional
-        One per fold, which will be changed; by default the model's networks in float32.
-    precision : {"f32", "int8"}
-        Precision of the networks.
-    patch : tuple of int, optional
-        Another patch size than the model's.
-    features : bool
-        Return features, and provide a `head_layer`; only for one fold of a U-Net.
-    folders : sequence of Path
-        Cache folders of the given networks, see `compiled`.
+    `networks` are the networks of all folds, which will be changed, and `folders` their cache folders, see `compiled`;
+    by default they are the model's networks in float32. `threads` is the maximum for all streams together, limited by
+    the number of cores. `patch` is another patch size than the model's. With `features`, which needs one fold of a
+    U-Net, the engine returns features and has a `head_layer`.
 
-    Raises
-    ------
-    ModelError
-        When a checkpoint is damaged or does not fit.
-    EngineError
-        When OpenVINO can't be loaded, does not support the network, or runs out of memory.
+    Raises `ModelError` if a checkpoint is damaged or does not fit, and `EngineError` if OpenVINO can't be loaded, does
+    not support the network, or runs out of memory.
     """
 
     name = "openvino"

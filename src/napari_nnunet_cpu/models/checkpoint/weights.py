@@ -33,25 +33,13 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The parts of a checkpoint that inference needs.
+    """The parts of a checkpoint that inference needs."""
 
-    Attributes
-    ----------
-    weights : mapping of str to Tensor
-        The state dict of the network, on the CPU.
-    configuration, trainer : str
-        As nnU-Net stored them.
-    mirror_axes : tuple of int
-        Axes of the patch that may be mirrored; empty if the training did not mirror.
-    fold : str
-        "0" to "4" or "all", as nnU-Net stored it; "unknown" if it did not.
-    """
-
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]  # the state dict of the network, on the CPU
     configuration: str
     trainer: str
-    mirror_axes: tuple[int, ...]
-    fold: str
+    mirror_axes: tuple[int, ...]  # of the patch; empty if the training did not mirror
+    fold: str  # "0" to "4" or "all"; "unknown" if nnU-Net did not store it
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

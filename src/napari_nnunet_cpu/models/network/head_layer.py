@@ -23,15 +23,9 @@ _ONE_THREAD = 2**18
 
 @dataclass(frozen=True, eq=False, slots=True)
 class HeadLayer:
-    """Turns sums of features into sums of logits.
+    """Turns sums of features into sums of logits."""
 
-    Attributes
-    ----------
-    matrix : numpy.ndarray
-        Shape (heads, features + 1), float32. The last column is the bias, which is multiplied by the summed
-        weights of the tiles.
-    """
-
+    # Shape (heads, features + 1), float32. The last column is the bias, for the sums of the weights of the tiles.
     matrix: Array
 
     @classmethod

@@ -11,21 +11,11 @@ from napari_nnunet_cpu.models.network.architecture import Architecture, PerAxis
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A convolution of a network.
+    """A convolution of a network."""
 
-    Attributes
-    ----------
-    weights : int
-        Weights, without biases.
-    multiplications : int
-        Multiplications of a pass, each with an addition.
-    values : int
-        Numbers that it gives: channels times voxels.
-    """
-
-    weights: int
-    multiplications: int
-    values: int
+    weights: int  # without biases
+    multiplications: int  # of a pass, each with an addition
+    values: int  # of its output: channels times voxels
 
 
 def layers(architecture: Architecture, channels: int, heads: int, patch: Sequence[int]) -> Iterator[Layer]:

@@ -36,18 +36,10 @@ _NEEDS = "{} needs dynamic-network-architectures 0.4.4 or newer ({}); install na
 
 @dataclass(frozen=True)
 class Primus:
-    """A complete description of a transformer, whose sizes are fixed by its name.
+    """A complete description of a transformer, whose sizes are fixed by its name."""
 
-    Attributes
-    ----------
-    family : str
-        Class in dynamic-network-architectures: Primus, PrimusV2 or PrimusV3 and S, B, M or L.
-    patch_size : tuple of int
-        Input window of the network (Z, Y, X), which is fixed.
-    """
-
-    family: str
-    patch_size: tuple[int, ...]
+    family: str  # its class: Primus, PrimusV2 or PrimusV3 and S, B, M or L
+    patch_size: tuple[int, ...]  # (Z, Y, X), which is fixed
 
     @property
     def blocks(self) -> int:

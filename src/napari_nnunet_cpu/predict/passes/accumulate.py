@@ -26,24 +26,12 @@ _STRIP_PRODUCTS = 2**17
 class Accumulator:
     """The weighted sums of overlapping tiles.
 
-    The buffer holds `depth` rows (positions along the first axis) of the padded image at a time. Rows released with
-    `forget` are reused, so the buffer slides along the image if tiles come row by row.
+    The buffer holds `depth` rows (positions along the first axis) of the padded image at a time, all rows by default.
+    Rows released with `forget` are reused, so the buffer slides along the image if tiles come row by row.
 
-    Parameters
-    ----------
-    grid : Grid
-        The grid of the tiles.
-    channels : int
-        Number of accumulated channels: heads or features.
-    depth : int, optional
-        Rows of the padded image to hold at a time; all rows if None.
-    on_disk : bool
-        Hold the sums in a file instead of in memory.
-    extra_channels : int
-        Further channels that do not come from the network, averaged with the same weights.
-    layer : callable
-        Returns the layer that turns features into heads, or None if the channels are the heads. Called once tiles
-        are added, because the engine may not exist earlier.
+    `channels` is the number of accumulated channels (heads or features), and `extra_channels` that of channels which do
+    not come from the network. `layer` returns the layer that turns features into heads, or None if the channels are the
+    heads. It is called once tiles are added, because the engine may not exist earlier.
     """
 
     def __init__(

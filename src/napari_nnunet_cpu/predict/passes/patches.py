@@ -37,16 +37,12 @@ class Patches:
             yield np.ascontiguousarray(self._part(box))
 
     def _part(self, box: Box) -> Array:
-        part = _padded(self._image, self._grid, box)
+        """A part of the padded image; a view if it lies inside the image."""
+        before, inside = self._grid.before, box.common(self._grid.inside)
+        if inside == box:
+            part = self._image[:, *box.seen_from(before).slices]
+        else:
+            part = np.zeros((len(self._image), *box.shape), np.float32)
+            if inside is not None:
+                part[:, *inside.seen_from(box.start).slices] = self._image[:, *inside.seen_from(before).slices]
         return part[:, 0] if self._flat else part
-
-
-def _padded(image: Array, grid: Grid, box: Box) -> Array:
-    """A part (C, Z, Y, X) of the padded image; a view if it lies inside the image."""
-    inside = box.common(grid.inside)
-    if inside == box:
-        return image[:, *box.seen_from(grid.before).slices]
-    padded = np.zeros((len(image), *box.shape), np.float32)
-    if inside is not None:
-        padded[:, *inside.seen_from(box.start).slices] = image[:, *inside.seen_from(grid.before).slices]
-    return padded

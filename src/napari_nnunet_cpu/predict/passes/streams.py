@@ -20,9 +20,8 @@ def in_streams(
     """Apply `work` to items, as many at a time as there are streams, and yield (item, result) in the items' order.
 
     A stream takes its next item after its last result was consumed, because the engine may overwrite that result. The
-    other streams compute meanwhile. The next item is fetched in the calling thread. `work` runs in the threads of the
-    streams, or with one stream in the calling thread; its errors are raised here. Closing the generator waits for work
-    that has begun.
+    next item is fetched in the calling thread. `work` runs in the threads of the streams, or with one stream in the
+    calling thread, and its errors are raised here. Closing the generator waits for work that has begun.
     """
     if streams == 1:
         for item in items:
@@ -54,7 +53,7 @@ class PauseGate:
         self._left = False
 
     def stops(self) -> bool:
-        """Wait until the gate is open; then tell whether to stop."""
+        """Wait until the gate is open; returns whether to stop."""
         self._open.wait()
         return self._left or self._should_stop()
 

@@ -15,12 +15,12 @@ from napari_nnunet_cpu.settings import Settings
 
 
 class _Memory(NamedTuple):
-    """What we measured of an engine."""
+    """Memory of an engine, as we measured it."""
 
     library: float  # bytes
     copies: float  # of the weights
     maps: float  # feature maps of full resolution that exist at the same time
-    first_library: float  # on top of these, where the network is converted
+    first_library: float  # further bytes of a first load
     first_copies: float
 
 

@@ -35,23 +35,23 @@ def estimate(
     any_order: bool = False,
     nonzero: Box | None = None,
 ) -> Estimate:
-    """Estimate the cost of a segmentation from the shape of the case alone.
+    """Estimate the cost of a segmentation from the shape of the case, without reading its intensities.
 
     Parameters
     ----------
     case, model, settings, first_stage, any_order
         As `Segmentation` takes them.
     nonzero : Box, optional
-        The box of the nonzero voxels, see `prepare.nonzero_box`, to which the case is cropped; by default all of it.
+        The box that the case is cropped to, from `prepare.nonzero_box`; by default the whole image.
 
     Raises
     ------
     CaseError
         When the case does not fit the model.
     ModelError
-        When several models are no ensemble, or plans do not lead back to the image.
+        When several models are no ensemble, or plans resample images, but not logits.
     SettingsError
-        When the box reaches out of the case, or there is no disagreement to measure.
+        When the box exceeds the image, or a tile has a single pass, so that there is no disagreement.
     """
     members = members_of(model)
     check_members(settings, members)

@@ -1,7 +1,7 @@
-"""Whether a model was loaded on this computer before.
+"""Tell a first load from later ones.
 
-The first load converts its networks, and calibrates them for int8. Later loads read them from the cache, which takes
-less time and memory.
+The first load of a model on a computer converts its networks, and calibrates them for int8. Later loads read the
+converted networks from the cache, which takes less time and memory.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _KIND = "loaded"
 
 
 def is_first_load(model: TrainedModel, settings: Settings) -> bool:
-    """Whether no run with these weights and this engine has finished on this computer."""
+    """Whether no run with these weights and this engine has finished on this computer yet."""
     return recall(_KIND, _key(model, settings)) is None
 
 
 def remember_load(model: TrainedModel, settings: Settings) -> None:
-    """Remember that the converted networks are in the cache."""
+    """Remember that the next load is not the first."""
     remember(_KIND, _key(model, settings), {"loaded": True})
 
 

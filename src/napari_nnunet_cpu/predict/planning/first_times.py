@@ -1,4 +1,4 @@
-"""Predict the times of a network that never ran on this computer, from its operations and the computer's speed."""
+"""Predict the times of a first run, from the operations of the network and the speed of this computer."""
 
 from __future__ import annotations
 
@@ -10,28 +10,20 @@ from napari_nnunet_cpu.engines.speed import Speed, computer_speed
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.models.network.architecture import Architecture
 from napari_nnunet_cpu.models.network.operations import layers
+from napari_nnunet_cpu.predict.planning.work import Times
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import Settings
 
 
-class FirstTimes(NamedTuple):
-    """Predicted seconds, as in `Times`."""
-
-    load: float
-    prepare: float
-    network: float
-    export: float
-
-
 class _Engine(NamedTuple):
-    """What we measured of an engine."""
+    """Times of an engine, as we measured them."""
 
-    multiplications: float  # the time of a convolution, as a multiple of a matrix product with as many
+    multiplications: float  # seconds of a convolution, relative to a matrix product with as many multiplications
     values: float  # how often each value of a feature map is read and written
-    overhead: float  # seconds of a pass besides
-    load: float  # seconds
+    overhead: float  # further seconds of a pass
+    load: float  # seconds of a load, and of a first load
     first_load: float
-    load_per_weight: float
+    load_per_weight: float  # seconds
     first_load_per_weight: float
     first_passes: float  # passes in float32 that calibrate and check int8
 
@@ -41,14 +33,14 @@ _ENGINES = {
     "int8": _Engine(0.18, 2.0, 4e-3, 0.25, 2.0, 1.2e-8, 2e-7, 4.8),
     "torch": _Engine(1.8, 5.0, 2e-3, 1.2, 1.2, 1e-8, 1e-8, 0.0),
 }
-_PREPARE = 4e-8  # seconds for each voxel, and for each number of the export
-_EXPORT = 1e-8
+_PREPARE = 4e-8  # seconds per voxel
+_EXPORT = 1e-8  # seconds per logit or label
 
 
-def first_times(model: TrainedModel, settings: Settings, first: bool) -> FirstTimes | None:
+def first_times(model: TrainedModel, settings: Settings, first: bool) -> Times | None:
     """The times of a run of a U-Net on the CPU; None for other networks and devices.
 
-    `first` says that the model was never loaded on this computer.
+    With `first`, the load is a first load, see `first_load.py`.
     """
     architecture, patch = model.architecture, model.configuration.patch_size
     if not isinstance(architecture, Architecture):
@@ -62,7 +54,7 @@ def first_times(model: TrainedModel, settings: Settings, first: bool) -> FirstTi
     weights = sum(layer.weights for layer in work)
     multiplications, values = sum(layer.multiplications for layer in work), sum(layer.values for layer in work)
     share = threads_of(settings) / usable_cores()
-    # More cores come with more channels to memory, of which two cores fill one.
+    # Because processors with more cores have more memory channels, of which two cores fill one.
     product = multiplications / (speed.multiplications * share)
     copy = values / (speed.values * max(threads_of(settings) / 2, 1))
     seconds = engine.multiplications * product + engine.values * copy + engine.overhead
@@ -70,7 +62,7 @@ def first_times(model: TrainedModel, settings: Settings, first: bool) -> FirstTi
     load = engine.load + engine.load_per_weight * weights
     if first:
         load = engine.first_load + engine.first_load_per_weight * weights + engine.first_passes * (product + copy)
-    return FirstTimes(load, _PREPARE, seconds, _EXPORT)
+    return Times(load, _PREPARE, seconds, _EXPORT)
 
 
 @cache

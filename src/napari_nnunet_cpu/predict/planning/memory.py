@@ -34,26 +34,15 @@ _SHARE_OF_FREE = 0.8
 class MemoryPlan:
     """The way a run stays in its budget.
 
-    Attributes
-    ----------
-    kind : {"dense", "rows", "disk"}
-        Holds the sums of all tiles in memory; of a few rows, so that tiles must come row by row; or of all tiles in a
-        file.
-    depth : int
-        Rows of the sums that are held at a time.
-    probabilities_on_disk : bool
-        Whether probabilities, if asked for, are in a file.
-    streams : int
-        Passes through the network at the same time.
-    bytes : int
-        Estimated peak memory of the run, on top of the memory that the process holds already.
+    It holds the sums of all tiles in memory ("dense"), of all tiles in a file ("disk"), or of a few rows, so that tiles
+    must come row by row ("rows").
     """
 
     kind: Kind
-    depth: int
-    probabilities_on_disk: bool
-    streams: int
-    bytes: int
+    depth: int  # rows of sums held at a time
+    probabilities_on_disk: bool  # where the settings ask for probabilities
+    streams: int  # passes at the same time
+    bytes: int  # estimated peak of the run, on top of the memory that the process holds already
 
 
 def budget_bytes(settings: Settings) -> int:
@@ -89,7 +78,9 @@ def plan_memory(
     if window < whole and not any_order:
         sums[0] = ("rows", window, row * window)
     # Probabilities go to disk before sums, because they are written once, but sums with every tile.
-    kept = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)] if settings.probabilities else [(False, 0)]
+    stored = [(False, 0)]
+    if settings.probabilities:
+        stored = [(False, 4 * model.labels.heads * prod(case.shape)), (True, 0)]
     preparing, predicting = _peaks(case, model, geometry)
     uncertainty = uncertainty_export(model, settings, geometry)
     if uncertainty is None:
@@ -102,10 +93,10 @@ def plan_memory(
     }
     plans = [
         MemoryPlan(kind, depth, on_disk, streams, max(preparing, predicting + network + held + probabilities))
-        for on_disk, probabilities in kept
+        for on_disk, probabilities in stored
         for kind, depth, held in sums
         for streams, network in passes.items()
-        if kind != "disk" or (on_disk, probabilities) == kept[-1]
+        if kind != "disk" or (on_disk, probabilities) == stored[-1]
     ]
     return next((plan for plan in plans if plan.bytes <= budget), min(plans, key=lambda plan: plan.bytes))
 

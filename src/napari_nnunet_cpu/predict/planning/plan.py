@@ -11,7 +11,8 @@ from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_expor
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.passes.mirroring import passes_per_tile
 from napari_nnunet_cpu.predict.planning.memory import Kind, MemoryPlan, budget_bytes, plan_memory
-from napari_nnunet_cpu.predict.planning.time_model import Work, times_of
+from napari_nnunet_cpu.predict.planning.time_model import times_of
+from napari_nnunet_cpu.predict.planning.work import Work
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 from napari_nnunet_cpu.predict.tiles.selection import chosen_tiles
 from napari_nnunet_cpu.prepare import Geometry
@@ -44,36 +45,20 @@ class Estimate:
 
     @property
     def text(self) -> str:
-        """The cost, for people."""
+        """The cost as a line for the user."""
         time = "time not known before the first run" if self.seconds is None else f"about {duration(self.seconds)}"
         return f"{self.tiles} tiles, {self.passes} passes, {time}, about {size(self.bytes)} of memory ({self.plan})"
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plan of a run, made before any large array.
-
-    Attributes
-    ----------
-    grid : Grid
-        The tiles over the prepared image.
-    export : LabelExport
-        Turns logits into labels.
-    tiles : tuple of Tile
-        The chosen tiles, in grid order.
-    budget : int
-        Bytes that the run may use.
-    memory : MemoryPlan
-        The plan for the memory; it may exceed the budget, see `check_budget`.
-    estimate : Estimate
-        The cost.
-    """
+    """The plan of a run, made before any large array."""
 
     grid: Grid
     export: LabelExport
-    tiles: tuple[Tile, ...]
-    budget: int
-    memory: MemoryPlan
+    tiles: tuple[Tile, ...]  # the chosen tiles, in grid order
+    budget: int  # bytes
+    memory: MemoryPlan  # may exceed the budget, see `check_budget`
     estimate: Estimate
 
 

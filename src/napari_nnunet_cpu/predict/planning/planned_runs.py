@@ -1,4 +1,4 @@
-"""The runs of a segmentation: which networks, in which order, with which settings. Estimate and run share this list."""
+"""The runs of a segmentation in order, with the network and settings of each: one list for the estimate and the run."""
 
 from __future__ import annotations
 
@@ -17,24 +17,12 @@ from napari_nnunet_cpu.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
-    """One run of a segmentation.
-
-    Attributes
-    ----------
-    model : TrainedModel
-        The network.
-    settings : Settings
-        Its settings, which differ from those of the segmentation for first stages and for ensembles.
-    geometry : Geometry
-        Where the cropped image, or the whole one if its nonzero box is not known, lies for this network.
-    first_stage : bool
-        Whether its labels only serve the run after it.
-    """
+    """One run of a segmentation."""
 
     model: TrainedModel
-    settings: Settings
-    geometry: Geometry
-    first_stage: bool
+    settings: Settings  # differ from those of the segmentation for first stages and ensembles
+    geometry: Geometry  # of the whole image, if its nonzero box is not known
+    first_stage: bool  # its labels only serve the run after it
 
 
 def planned_runs(
@@ -46,21 +34,18 @@ def planned_runs(
 ) -> list[PlannedRun]:
     """The runs that segment a case with these members, in order; `nonzero` is the box that it is cropped to.
 
-    Raises
-    ------
-    CaseError
-        When the case, or the given labels of a first stage, do not fit one of the networks.
+    Raises `CaseError` if the case, or the given labels of a first stage, do not fit one of the networks.
     """
     runs = []
     ensemble = len(members) > 1
     # An ensemble averages the probabilities of its members, and measures uncertainty on their mean.
     own = replace(settings, probabilities=True, uncertainty=None) if ensemble else settings
-    # The second stage needs the labels of the first everywhere, and nothing else of it.
-    below = replace(settings, probabilities=False, uncertainty=None, box=None)
+    # The second stage needs nothing but labels from the first stage, but needs them everywhere.
+    for_first_stage = replace(settings, probabilities=False, uncertainty=None, box=None)
     for member in members:
         if first_stage is None and member.first_stage is not None:
             network = member.first_stage
-            runs.append(PlannedRun(network, below, plan_geometry(case, network, nonzero), first_stage=True))
+            runs.append(PlannedRun(network, for_first_stage, plan_geometry(case, network, nonzero), first_stage=True))
         elif member.cascade:
             check_first_stage(first_stage, case, member)
         runs.append(PlannedRun(member, own, plan_geometry(case, member, nonzero), first_stage=False))

@@ -59,24 +59,13 @@ class RunFile:
     The file is locked against other processes until it is closed. One thread at a time may use it. It is made in
     `folder`, which is created if needed, and named after the hash of `identity`, see `identity_of`. Files in the folder
     that were not used for 30 days are removed.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    problem : str or None
-        Why the run is not saved, for people; None if it is saved.
-    tiles : frozenset of int
-        Indices of the tiles that were saved when the file was opened.
-    about : dict
-        The last description, see `describe`; empty in a new file.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.path = folder / f"{hash_of(identity)[:16]}.run"
-        self.problem: str | None = None
-        self.tiles: frozenset[int] = frozenset()
-        self.about: dict[str, Any] = {}
+        self.problem: str | None = None  # why the run is not saved, for the user
+        self.tiles: frozenset[int] = frozenset()  # indices of the tiles that were saved when the file was opened
+        self.about: dict[str, Any] = {}  # the last description, see `describe`
         self._database: sqlite3.Connection | None = None
         self._checks: dict[tuple[str, str], int] = {}  # checksums of the saved entries, by table and key
         document = json.dumps(identity, sort_keys=True)
@@ -235,10 +224,10 @@ class RunFile:
 
     def _give_up(self, error: Exception) -> None:
         """Stop saving; the file stays locked until it is closed."""
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            said = "another process computes and saves the same run"
-        self.problem = f"the run is not saved in {self.path.parent}: {said}; it continues, but can't be resumed later"
+            reason = "another process computes and saves the same run"
+        self.problem = f"the run is not saved in {self.path.parent}: {reason}; it continues, but can't be resumed later"
 
 
 def is_run_file(path: Path) -> bool:

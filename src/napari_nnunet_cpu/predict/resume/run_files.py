@@ -1,4 +1,4 @@
-"""The files that the runs of a segmentation are saved in."""
+"""The run files of a segmentation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from napari_nnunet_cpu.predict.resume.run_file import RunFile
 
 
 class RunFiles:
-    """Run files of one segmentation, those of finished runs included, because their labels may only be in memory."""
+    """Run files of one segmentation, also of finished runs, because their labels may only be in memory."""
 
     def __init__(self) -> None:
         self._files: list[RunFile] = []
@@ -17,11 +17,11 @@ class RunFiles:
 
     @property
     def problem(self) -> str | None:
-        """Why a run is no longer saved, for the user; None if all are saved, or none was to be."""
+        """Why a run is not saved, for the user; None if there is no problem."""
         return next((file.problem for file in self._files if file.problem is not None), None)
 
     def close(self) -> None:
-        """Unlock the files, so that other runs may resume from them."""
+        """Unlock the files, so that other processes can resume the runs."""
         for file in self._files:
             file.close()
 

@@ -21,21 +21,11 @@ MAX_TILES = 10**6  # a day at 0.1 s a tile; the limit exists because tiny patche
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A patch placed in the padded image.
+    """A patch placed in the padded image."""
 
-    Attributes
-    ----------
-    index : int
-        Position in the grid; the last axis runs fastest.
-    start : tuple of int
-        First voxel (Z, Y, X) in the padded image.
-    size : tuple of int
-        Size (Z, Y, X) of the patch.
-    """
-
-    index: int
-    start: Triple
-    size: Triple
+    index: int  # in the grid; the last axis runs fastest
+    start: Triple  # first voxel (Z, Y, X) in the padded image
+    size: Triple  # of the patch
 
     @property
     def box(self) -> Box:
@@ -45,27 +35,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All tiles of an image.
+    """All tiles of an image; its sizes are (Z, Y, X)."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape (Z, Y, X) of the prepared image.
-    patch : tuple of int
-        Size (Z, Y, X) of the patch; 2d patches have Z = 1.
-    padded : tuple of int
-        Shape (Z, Y, X) of the image padded to at least the patch.
-    before : tuple of int
-        Voxels of padding before the image; an odd voxel goes behind it, as in nnU-Net.
-    starts : tuple
-        Tile starts per axis, in the padded image.
-    """
-
-    shape: Triple
-    patch: Triple
-    padded: Triple
-    before: Triple
-    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    shape: Triple  # of the prepared image
+    patch: Triple  # 2d patches have Z = 1
+    padded: Triple  # shape of the image padded to at least the patch
+    before: Triple  # voxels of padding before the image; an odd voxel goes behind it, as in nnU-Net
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of the tiles, per axis of the padded image
 
     @classmethod
     def for_image(cls, shape: Triple, patch_size: Sequence[int], step: float) -> Grid:
@@ -110,7 +86,9 @@ class Grid:
 
     def covering_tiles(self) -> tuple[Tile, ...]:
         """The fewest tiles that cover the image, with their index in the whole grid."""
-        places = [[axis.index(start) for start in kept] for axis, kept in zip(self.starts, self.covering, strict=True)]
+        places = [
+            [axis.index(at) for at in covering] for axis, covering in zip(self.starts, self.covering, strict=True)
+        ]
         _, rows, columns = (len(axis) for axis in self.starts)
         return tuple(
             Tile((i * rows + j) * columns + k, (self.starts[0][i], self.starts[1][j], self.starts[2][k]), self.patch)
@@ -124,13 +102,8 @@ class Grid:
         """
         size = (1, *size) if len(size) == 2 else size
         starts = [axis_starts(total, n, 1.0) for total, n in zip(self.padded, size, strict=True)]
-        shape = tuple(len(axis) for axis in starts)
-        count = math.prod(shape)
-        for number in random.Random(0).sample(range(count), min(most, count)):
-            place, steps = list[int](), number
-            for axis in reversed(starts):
-                steps, step = divmod(steps, len(axis))
-                place.insert(0, axis[step])
+        places = list(itertools.product(*starts))
+        for place in random.Random(0).sample(places, min(most, len(places))):
             yield Box.at(place, size)
 
     @property
@@ -148,13 +121,13 @@ def axis_starts(length: int, patch: int, step: float) -> tuple[int, ...]:
 
 def covering_starts(starts: Sequence[int], patch: int) -> tuple[int, ...]:
     """The fewest starts whose tiles cover every voxel from the first tile to the last."""
-    kept = [starts[0]]
+    covering = [starts[0]]
     for here, following in itertools.pairwise(starts):
-        if following > kept[-1] + patch:
-            kept.append(here)
-    if kept[-1] != starts[-1]:
-        kept.append(starts[-1])
-    return tuple(kept)
+        if following > covering[-1] + patch:
+            covering.append(here)
+    if covering[-1] != starts[-1]:
+        covering.append(starts[-1])
+    return tuple(covering)
 
 
 def _triple(values: Sequence[int]) -> Triple:

@@ -26,30 +26,21 @@ class Focus:
     axis: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Centre:
-    """A focus in the padded image.
-
-    `needed` is the box that the label at the point depends on, and `axis` the one across which the slice lies.
-    """
-
-    needed: Box
-    axis: int | None
-
-
-def from_centre(tiles: Iterable[Tile], grid: Grid, centre: Centre) -> list[Tile]:
+def from_centre(tiles: Iterable[Tile], grid: Grid, needed: Box, axis: int | None) -> list[Tile]:
     """Sort tiles by their distance from the focus, in patches.
 
-    First come the tiles that touch voxels on which the labels of the slice depend (or, for a whole volume, the label
-    at the point), then the nearer tiles. Equally near tiles are sorted by the distance of their middle.
+    `needed` is the box of the padded image that the label at the point depends on, and `axis` the one across which the
+    slice lies, as in `Focus`. First come the tiles that touch voxels on which the labels of the slice depend (or, for a
+    whole volume, the label at the point), then the nearer tiles. Equally near tiles are sorted by the distance of their
+    middle.
     """
-    axes = range(3) if centre.axis is None else (centre.axis,)
+    axes = range(3) if axis is None else (axis,)
 
     def distance(tile: Tile) -> tuple[float, float, int]:
-        gaps = [_gap(tile, axis, centre.needed[axis]) / grid.patch[axis] for axis in axes]
+        gaps = [_gap(tile, across, needed[across]) / grid.patch[across] for across in axes]
         middles = [
             (start + (size - first - last) / 2) / size
-            for start, size, (first, last) in zip(tile.start, tile.size, centre.needed, strict=True)
+            for start, size, (first, last) in zip(tile.start, tile.size, needed, strict=True)
         ]
         return max(gaps), sum(middle**2 for middle in middles), tile.index
 

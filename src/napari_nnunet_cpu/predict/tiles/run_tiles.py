@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
-from napari_nnunet_cpu.predict.tiles.order import Centre, Focus, from_centre
+from napari_nnunet_cpu.predict.tiles.order import Focus, from_centre
 from napari_nnunet_cpu.predict.tiles.selection import chosen_tiles
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 
 
+@dataclass(eq=False)
 class RunTiles:
     """The chosen and the computed tiles of a run.
 
-    With `in_rows`, the sums of finished rows are forgotten: tiles then come row by row, and only the chosen ones.
-
-    Attributes
-    ----------
-    chosen : tuple of Tile
-        The tiles of the run, in grid order.
-    done : set of int
-        Indices of the computed tiles, chosen or not, including the tiles of a resumed run.
+    With `in_rows`, the sums of finished rows are forgotten: only the chosen tiles can be computed, row by row.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        export: LabelExport,
-        geometry: Geometry,
-        chosen: tuple[Tile, ...],
-        in_rows: bool,
-        done: set[int] | None = None,
-    ) -> None:
-        self._grid = grid
-        self._export = export
-        self._geometry = geometry
-        self._in_rows = in_rows
-        self.chosen = chosen
-        self.done = done or set()
+    grid: Grid
+    export: LabelExport
+    geometry: Geometry
+    chosen: tuple[Tile, ...]  # in grid order
+    in_rows: bool
+    done: set[int]  # indices of the computed tiles, chosen or not, including the tiles of a resumed run
 
     @property
     def done_count(self) -> int:
@@ -54,9 +40,9 @@ class RunTiles:
         Raises `SettingsError` if the box exceeds the image, or if `in_rows` the sums of further tiles are forgotten.
         A saved run `in_rows` can't change its tiles at all.
         """
-        tiles = chosen_tiles(self._grid, self._export, self._geometry, settings)
+        tiles = chosen_tiles(self.grid, self.export, self.geometry, settings)
         self._check_held(tiles)
-        if saved and self._in_rows and tiles != self.chosen:
+        if saved and self.in_rows and tiles != self.chosen:
             raise SettingsError(
                 "the run is saved, and sums of finished rows are forgotten to save memory, so its tiles can't be "
                 "changed; start it with the box, or allow more memory"
@@ -69,7 +55,7 @@ class RunTiles:
         Raises `SettingsError` if a tile is not in the grid, or if the sums that it belongs to are forgotten.
         """
         wanted = dict.fromkeys(tiles)
-        foreign = set(wanted) - set(self._grid.tiles())
+        foreign = set(wanted) - set(self.grid.tiles())
         if foreign:
             raise SettingsError(f"{min(foreign, key=str)} is not a tile of the grid; take tiles of run.grid.tiles()")
         self._check_held(wanted)
@@ -82,22 +68,22 @@ class RunTiles:
         """
         left, followed = list(reversed(todo)), None
         while left:
-            wanted = None if self._in_rows else focus()
+            wanted = None if self.in_rows else focus()
             if wanted not in (None, followed):
                 followed = wanted
-                left = from_centre(left, self._grid, self._centre(wanted))[::-1]
+                left = from_centre(left, self.grid, *self._centre(wanted))[::-1]
             tile = left.pop()
             if tile.index not in self.done:
                 yield tile
 
-    def _centre(self, focus: Focus) -> Centre:
-        """The focus in the padded image."""
-        voxel = Box.at(self._geometry.cropped_point(focus.point), (1, 1, 1))
-        needed = self._export.needed(voxel).moved(self._grid.before)
-        return Centre(needed, None if focus.axis is None else self._geometry.order.axes.index(focus.axis))
+    def _centre(self, focus: Focus) -> tuple[Box, int | None]:
+        """The focus in the padded image, as `from_centre` takes it."""
+        voxel = Box.at(self.geometry.cropped_point(focus.point), (1, 1, 1))
+        needed = self.export.needed(voxel).moved(self.grid.before)
+        return needed, None if focus.axis is None else self.geometry.order.axes.index(focus.axis)
 
     def _check_held(self, tiles: Iterable[Tile]) -> None:
-        if self._in_rows and not set(tiles) <= set(self.chosen):
+        if self.in_rows and not set(tiles) <= set(self.chosen):
             raise SettingsError(
                 "sums of finished rows are forgotten to save memory, so no further tiles can be added; "
                 "take tiles of run.tiles, or allow more memory"

@@ -18,17 +18,11 @@ Places = npt.NDArray[np.intp]
 class Sections:
     """The sections of one axis of the cropped image, in ascending order.
 
-    Attributes
-    ----------
-    edges : numpy.ndarray
-        First voxel of each section, and the length of the axis: shape (sections + 1,).
-    lowest, highest : numpy.ndarray
-        Each section depends on the tiles with the starts number lowest:highest of this axis: shape (sections,).
-    first, last : numpy.ndarray
-        Each section depends on the voxels first:last of the padded image: shape (sections,).
+    A section depends on the tiles with the starts number lowest:highest of this axis, and on the voxels first:last of
+    the padded image. All arrays have the shape (sections,), except for `edges`.
     """
 
-    edges: Places
+    edges: Places  # first voxel of each section, and the length of the axis
     lowest: Places
     highest: Places
     first: Places

@@ -20,7 +20,7 @@ class TileSelection:
     Attributes
     ----------
     box : Box or None
-        Only what this box depends on; None for the whole image.
+        Only the tiles that this box depends on; None for the whole image.
     cover : bool
         Only as many tiles as cover the image once.
     """

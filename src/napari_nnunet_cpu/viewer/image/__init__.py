@@ -1,1 +1,1 @@
-"""Image layers as cases: their axes, spacing and position, and the part of them in view."""
+"""Image layers as cases: their axes, spacing and placement, and the part of them in view."""

@@ -30,29 +30,27 @@ _CHANNEL_PLACES = {3: (0, 2), 4: (0, 1, 3), 5: (1, 2, 4, 0)}
 
 @dataclass(frozen=True)
 class Axes:
-    """The meaning of a layer's axes.
+    """The meaning of a layer's axes, a letter for each.
 
-    Attributes
-    ----------
-    letters : tuple of str
-        One per axis: T (time), C (channel), and Z, Y, X as in the files that the model was trained
-        on, Z the slowest. Instead of all of Z, Y, X, they may be the directions of the body along the
-        axes: R or L, A or P, S or I. The layer is then assumed to be in file order.
-    backwards : tuple of bool
-        Whether each axis runs against that of the file.
+    Letters are T (time), C (channel), and Z, Y, X as in the files that the model was trained on, Z the slowest. Instead
+    of all of Z, Y, X, they may be the directions of the body along the axes: R or L, A or P, S or I. The layer is then
+    assumed to be in file order.
     """
 
     letters: tuple[str, ...]
-    backwards: tuple[bool, ...]
+    backwards: tuple[bool, ...]  # against the axes of the file
 
     def __str__(self) -> str:
-        return ", ".join(f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True))
+        return ", ".join(self._signed)
 
     @property
     def names(self) -> tuple[str | None, ...]:
         """The name of each axis, such as "-Y"; None for time and channels."""
-        signed = (f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True))
-        return tuple(None if letter in "TC" else name for letter, name in zip(self.letters, signed, strict=True))
+        return tuple(None if name in ("T", "C") else name for name in self._signed)
+
+    @property
+    def _signed(self) -> list[str]:
+        return [f"-{a}" if back else a for a, back in zip(self.letters, self.backwards, strict=True)]
 
     @property
     def time(self) -> int | None:
@@ -120,20 +118,11 @@ def guess_axes(
     channels: int = 1,
     planar: bool = False,
 ) -> tuple[Axes, bool]:
-    """Guess the axes of a layer, and say whether they are known or assumed.
+    """Guess the axes of a layer; returns them, and whether they are known rather than assumed.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Shape of the layer without colours; 2 to 5 axes.
-    known : sequence of str or None, optional
-        Names of the axes from the file's header, such as "-Y"; None for time and channels.
-    labels : sequence of str
-        The layer's axis labels; used if all of them are words for axes.
-    channels : int
-        Number of channels expected in the layer.
-    planar : bool
-        Whether the model works on planes, so that an image may have no Z.
+    `shape` is that of the layer without colours, 2 to 5 axes. `known` are names from the file's header, such as "-Y";
+    None for time and channels. The layer's axis `labels` are used if all of them are words for axes. `channels` is the
+    number of channels expected in the layer. For a `planar` model, an image may have no Z.
     """
     if known is not None:
         return _named([part or "?" for part in known], shape, channels), True

@@ -1,4 +1,4 @@
-"""Take snapshots of image layers, and read them as cases."""
+"""Snapshots of image layers, which can be read as cases."""
 
 from __future__ import annotations
 
@@ -24,59 +24,23 @@ from napari_nnunet_cpu.viewer.image.spacing import data_to_world, layer_spacing
 
 @dataclass(frozen=True, eq=False)
 class LayerImage:
-    """A snapshot of the image layers of a run, which later changes of the layers do not affect.
+    """A snapshot of the image layers of a run, which later changes of the layers do not affect."""
 
-    Attributes
-    ----------
-    name : str
-        Name of the first layer.
-    arrays : tuple
-        The data of the layers, possibly lazy: one array per channel, or one with all channels.
-    colors : int
-        Number of channels in a last axis for colours, which `axes` does not include: 3, or 4 for a
-        model with 4 channels; 0 without colours.
-    axes : Axes
-        Axes of the arrays. Readers such as napari-nifti reorient images, while models were trained
-        on the order of the file.
-    axes_source : str
-        The source of the axes, for the user; "assumed" if nothing states them.
-    times : tuple of int
-        The time points of the run; (0,) without a time axis.
-    spacing_mm : tuple of float
-        Spacing along the file's axes (Z, Y, X).
-    spacing_source : SpacingSource
-        The source of the spacing.
-    spacing_note : str
-        The source of the spacing, for the user; empty if 1 mm is assumed.
-    affine : numpy.ndarray or None
-        Affine of the file, as in `Case`.
-    nifti : NiftiSpace or None
-        Header of the file, as in `Case`.
-    placement : Placement
-        The grid of the labels.
-    metadata : dict
-        Metadata of the first layer.
-    notes : tuple of str
-        Notes for the user, as in `Case`.
-    sources : tuple of weakref.ref
-        The layers, one for each of `arrays`.
-    """
-
-    name: str
-    arrays: tuple[Any, ...]
-    colors: int
-    axes: Axes
-    axes_source: str
-    times: tuple[int, ...]
-    spacing_mm: Spacing
+    name: str  # of the first layer
+    arrays: tuple[Any, ...]  # possibly lazy: one per channel, or one with all channels
+    colors: int  # length of a last axis for colours, which `axes` does not include: 3 or 4; 0 without one
+    axes: Axes  # of the arrays; readers such as napari-nifti reorient images
+    axes_source: str  # for the user; "assumed" if nothing states the axes
+    times: tuple[int, ...]  # the time points of the run; (0,) without a time axis
+    spacing_mm: Spacing  # along the file's axes (Z, Y, X)
     spacing_source: SpacingSource
-    spacing_note: str
-    affine: npt.NDArray[np.float64] | None
-    nifti: NiftiSpace | None
-    placement: Placement
-    metadata: dict[str, Any]
-    notes: tuple[str, ...] = ()
-    sources: tuple[ref[Image], ...] = ()
+    spacing_note: str  # its source, for the user; empty if 1 mm is assumed
+    affine: npt.NDArray[np.float64] | None  # of the file, as in `Case`
+    nifti: NiftiSpace | None  # header of the file, as in `Case`
+    placement: Placement  # of the labels
+    metadata: dict[str, Any]  # of the first layer
+    notes: tuple[str, ...] = ()  # for the user, as in `Case`
+    sources: tuple[ref[Image], ...] = ()  # the layers, one for each of `arrays`
 
     @property
     def channels(self) -> int:
@@ -181,23 +145,11 @@ def image_from_layers(
 ) -> LayerImage:
     """Take a snapshot of the layers for a model's channels, with all time points, without reading their data.
 
-    Parameters
-    ----------
-    layers : sequence of Image
-        One per channel, or one with all channels: an RGB layer, or one with a channel axis.
-    axes : str, optional
-        Axes of the layers, see `parse_axes`; guessed if None.
-    channels : int
-        Channels of the model, 0 without a model. A single layer may have an axis of this length.
-    planar : bool
-        Whether the model works on planes, so that three axes may be C, Y and X.
+    There is one layer per channel, or one with all channels: an RGB layer, or one with a channel axis. `axes` are those
+    of the layers, see `parse_axes`; None guesses them. `channels` is the number of channels of the model, 0 without a
+    model. For a `planar` model, three axes may be C, Y and X.
 
-    Raises
-    ------
-    CaseError
-        When the layers are not images on one grid.
-    SettingsError
-        When the layers can't have these axes.
+    Raises `CaseError` if the layers are not images on one grid, and `SettingsError` if they can't have these axes.
     """
     if not layers:
         raise CaseError("no image layer is chosen; open an image first")

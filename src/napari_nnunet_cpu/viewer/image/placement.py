@@ -1,4 +1,4 @@
-"""The position of labels: exactly on their image, also without its channel axis and some time points."""
+"""The placement of labels: exactly on their image, without its channel axis and maybe with fewer time points."""
 
 from __future__ import annotations
 
@@ -22,20 +22,11 @@ class Placement:
     Labels have no channels. napari aligns layers with fewer axes to the last axes of the world, so a
     first axis of channels can be dropped. A channel axis at another position stays, as one voxel that
     extends over all channels.
-
-    Attributes
-    ----------
-    axes : Axes
-        Axes of the image layer.
-    shape : tuple of int
-        Shape of the image layer without colours.
-    transforms : dict
-        Transforms of the image layer, as keyword arguments of a new layer.
     """
 
-    axes: Axes
-    shape: tuple[int, ...]
-    transforms: dict[str, Any]
+    axes: Axes  # of the image layer
+    shape: tuple[int, ...]  # of the image layer, without colours
+    transforms: dict[str, Any]  # of the image layer, as keyword arguments of a new layer
 
     def labels_shape(self, times: Sequence[int]) -> tuple[int, ...]:
         """Shape of a labels layer for these time points."""

@@ -1,4 +1,4 @@
-"""The geometry of a layer's file, from the metadata that its reader left: order of axes, and orientation."""
+"""The geometry of a layer's file, from the metadata of its reader: order of axes, and orientation."""
 
 from __future__ import annotations
 
@@ -22,27 +22,13 @@ _ITK_HEADER = ("ITK_", "NRRD_")
 
 @dataclass(frozen=True, eq=False)
 class SourceGeometry:
-    """The geometry of a layer in its file.
+    """The geometry of a layer in its file."""
 
-    Attributes
-    ----------
-    names : tuple
-        The file's name of each axis of the layer, such as "-Y"; None for time and channels.
-    affine : numpy.ndarray
-        Shape (4, 4): voxel along the layer's three spatial axes, last axis first, to RAS+ mm.
-    to_mm : float
-        Millimetres per unit of the layer's world, if the layer itself has no units.
-    source : str
-        The source of this geometry, for the user.
-    nifti : NiftiSpace or None
-        The geometry in the file's NIfTI header.
-    """
-
-    names: tuple[str | None, ...]
-    affine: Array
-    to_mm: float
-    source: str
-    nifti: NiftiSpace | None = None
+    names: tuple[str | None, ...]  # the file's, for each axis of the layer, such as "-Y"; None for time and channels
+    affine: Array  # shape (4, 4): voxel along the layer's three spatial axes, last axis first, to RAS+ mm
+    to_mm: float  # millimetres per unit of the layer's world, if the layer itself has no units
+    source: str  # for the user
+    nifti: NiftiSpace | None = None  # the file's header
 
     def keeps(self, lengths: Array) -> bool:
         """Whether the voxel sizes of the layer, in mm along its spatial axes, are still those of the file."""

@@ -120,7 +120,7 @@ def voxel_shown(viewer: ViewerModel, layer: Layer, centre: bool = False) -> Sequ
 
 
 def viewer_units(viewer: ViewerModel, layer: Layer) -> npt.NDArray[np.float64]:
-    """How many of the viewer's units one of the layer's is, along each of its axes.
+    """The unit of the layer in units of the viewer, along each axis of the layer.
 
     The viewer has one unit for all layers, which may differ from the layer's.
     """

@@ -17,30 +17,13 @@ from napari_nnunet_cpu.viewer.results.origin import Origin, checksum
 
 @dataclass(frozen=True, eq=False)
 class LayerResult:
-    """The labels of a layer.
+    """The labels of a layer."""
 
-    Attributes
-    ----------
-    labels : numpy.ndarray
-        On the layer's grid: its spatial axes, with time if it has one, without channels.
-    label_names : dict of int to str
-        Name of every value, including background.
-    provenance : dict
-        As in `Result`; for several time points, with the tiles, seconds and runs of all of them.
-    first_stage : LayerResult or None
-        For a cascade: the result of its first stage, if the run computed it.
-    uncertainty : numpy.ndarray or None
-        If the settings ask for it: the uncertainty of each voxel, uncalibrated, on the grid of the labels;
-        float32 in [0, 1].
-    origin : Origin or None
-        The image and model of the labels.
-    """
-
-    labels: npt.NDArray[Any]
-    label_names: dict[int, str]
-    provenance: dict[str, Any]
-    first_stage: LayerResult | None = None
-    uncertainty: npt.NDArray[np.float32] | None = None
+    labels: npt.NDArray[Any]  # on the layer's grid: its spatial axes, with time if it has one, without channels
+    label_names: dict[int, str]  # by value, background included
+    provenance: dict[str, Any]  # as in `Result`, with the tiles, seconds and runs of all time points
+    first_stage: LayerResult | None = None  # of a cascade, if the run computed it
+    uncertainty: npt.NDArray[np.float32] | None = None  # in [0, 1], uncalibrated, on the grid of the labels
     origin: Origin | None = None
 
 

@@ -26,28 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The image and the model that labels, or their uncertainty, were made from.
+    """The image and the model that labels, or their uncertainty, were made from."""
 
-    Attributes
-    ----------
-    image : LayerImage
-        A snapshot at the time points of the labels. It keeps the arrays, so that labels and image can be saved as
-        a pair after the user removed the image or replaced its data.
-    model : TrainedModel
-        For an ensemble its first model; all have the same channels and labels.
-    spacing_mm : tuple of float or None
-        Spacing (Z, Y, X) that the user stated.
-    provenance : dict
-        The `metadata["nnunet"]` of the layer.
-    preview : bool
-        Whether the labels are still being computed.
-    """
-
+    # A snapshot at the time points of the labels. It keeps the arrays, so that labels and image can be saved as a
+    # pair after the user removed the image or replaced its data.
     image: LayerImage
-    model: TrainedModel
-    spacing_mm: Spacing | None
-    provenance: dict[str, Any]
-    preview: bool = False
+    model: TrainedModel  # the first of an ensemble; all have the same channels and labels
+    spacing_mm: Spacing | None  # (Z, Y, X), if the user stated it
+    provenance: dict[str, Any]  # the `metadata["nnunet"]` of the layer
+    preview: bool = False  # the labels are still being computed
 
     def image_now(self) -> LayerImage:
         """The image with the present scale and name of its layers; the snapshot if a layer is gone or has new data."""

@@ -26,18 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FinalLabels:
-    """Final labels of a part of the layer.
+    """Final labels of a part of the layer."""
 
-    Attributes
-    ----------
-    place : tuple
-        Index of the part in the labels layer.
-    labels : numpy.ndarray
-        One axis for each slice in the index.
-    """
-
-    place: tuple[int | slice, ...]
-    labels: npt.NDArray[Any]
+    place: tuple[int | slice, ...]  # index of the part in the labels layer
+    labels: npt.NDArray[Any]  # with an axis for each slice in the index
 
 
 LayerEvent = Event | FinalLabels
@@ -46,23 +38,9 @@ LayerEvent = Event | FinalLabels
 class LayerSegmentation:
     """Segments the time points of an image, with only one of them in memory at a time.
 
-    Parameters
-    ----------
-    model, settings, any_order, folder
-        See `Segmentation`; a box is in file order.
-    spacing_mm : tuple of float or None
-        Spacing (Z, Y, X) that the user states.
-    first_stage : numpy.ndarray, optional
-        For cascades: labels of the first stage on the grid of the labels layer, instead of running it.
-
-    Attributes
-    ----------
-    control : RunControl
-        Steers the runs of all time points; focus and selection are in file order.
-    files : RunFiles
-        The files of all time points so far, kept to the end because the labels are only in memory.
-    result : LayerResult or None
-        The result, once `steps` has come to its end; None if it was stopped.
+    It is a `Segmentation` of a layer, with the same parameters. Box, focus and selection are in file order, and labels
+    of a `first_stage` are on the grid of the labels layer. `spacing_mm` (Z, Y, X) is a spacing that the user states.
+    The `files` of all time points stay until the end, because the labels are only in memory.
     """
 
     def __init__(
@@ -92,8 +70,8 @@ class LayerSegmentation:
     def steps(self) -> Generator[LayerEvent, None, None]:
         """Compute the remaining time points and tiles, and set `result`.
 
-        Yields the events of `Segmentation.steps`, and labels that became final. With several time points, each event
-        names its time point. After a stop another call goes on. Raises what `Segmentation` raises.
+        Yields the events of `Segmentation.steps`, which name their time point if there are several, and `FinalLabels`.
+        After a stop, another call resumes. Raises the errors of `Segmentation`.
         """
         self.result = None
         several = len(self.image.times) > 1

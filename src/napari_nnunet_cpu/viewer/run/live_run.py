@@ -254,8 +254,8 @@ class LiveRun:
     def _leave(self) -> None:
         """Turn the final labels into a layer, and warn that the run was cancelled."""
         result = self._segmentation.partial() if self.preview.painted else None
-        kept = None if result is None else self._delivery.new_layer(result, select=False)
-        left = "nothing was finished" if kept is None else f"the finished labels are in {kept.name}"
+        layer = None if result is None else self._delivery.new_layer(result, select=False)
+        left = "nothing was finished" if layer is None else f"the finished labels are in {layer.name}"
         self.close()
         show_warning(f"{title(self.image)}: the run was cancelled because its panel was closed; {left}")
 

@@ -33,27 +33,8 @@ class Preview:
     """Paints final labels into a layer of its own, and refreshes it a few times per second.
 
     For the main thread only. Adding a layer takes napari a good part of a second, and much longer while the network
-    computes. So the layer is added before the run, and becomes the layer of the result.
-
-    Parameters
-    ----------
-    image : LayerImage
-        The image on which the layer lies.
-    names : dict of int to str
-        Names of the labels.
-    dtype : numpy.dtype
-        Type of the labels.
-    origin : Origin, optional
-        Origin of the labels.
-    visible : bool
-        Whether the layer is visible at first.
-
-    Attributes
-    ----------
-    layer : Labels or None
-        None before `show`, and after `become` or `remove`.
-    painted : bool
-        Whether the layer holds labels.
+    computes. So the layer is added before the run, and becomes the layer of the result. `layer` is None before `show`,
+    and after `become` or `remove`; `painted` says whether it holds labels.
     """
 
     def __init__(

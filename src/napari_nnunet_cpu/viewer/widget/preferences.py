@@ -35,29 +35,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """The inputs that the widget opens with.
+    """The inputs that the widget opens with."""
 
-    Attributes
-    ----------
-    model : Path or None
-        Folder or zip, which may no longer exist.
-    of_these : tuple of Path
-        The chosen models, if there are several at `model`.
-    average_with : Path or None
-        A further folder or zip.
-    folds : str
-        "auto", "all", or numbers with commas.
-    checkpoint : str
-        The file in the fold folders.
-    device, preset, step, mirror, threads, postprocess
-        See `Settings`. If `mirror` is None, the preset decides; if `threads` is None, the widget.
-    """
-
-    model: Path | None = None
-    of_these: tuple[Path, ...] = ()
-    average_with: Path | None = None
-    folds: str = AUTO_FOLDS
-    checkpoint: str = CHECKPOINTS[0]
+    model: Path | None = None  # folder or zip, which may no longer exist
+    of_these: tuple[Path, ...] = ()  # the chosen models, if there are several at `model`
+    average_with: Path | None = None  # a further folder or zip
+    folds: str = AUTO_FOLDS  # "auto", "all", or numbers with commas
+    checkpoint: str = CHECKPOINTS[0]  # the file in the fold folders
+    # See `Settings`. If `mirror` is None, the preset decides; if `threads` is None, the widget.
     device: str = "cpu"
     preset: str = "fast"
     step: float = 0.5
@@ -114,7 +99,7 @@ def read() -> Preferences:
     try:
         stored = getattr(get_plugin_settings(_PLUGIN), _GROUP).model_dump()
     except Exception as error:  # noqa: BLE001  # because the widget must open, whatever is in any plugin's settings
-        _log.info("what the widget opens with can't be read: %r", error)
+        _log.info("the inputs of the last run can't be read: %r", error)
         return Preferences()
     return Preferences.from_stored(stored)
 
@@ -124,7 +109,7 @@ def remember(preferences: Preferences) -> None:
     try:
         getattr(get_plugin_settings(_PLUGIN), _GROUP).update(preferences.as_stored())
     except Exception as error:  # noqa: BLE001  # because a run must not fail if this file can't be written
-        _log.info("what the widget opens with can't be kept: %r", error)
+        _log.info("the inputs of this run can't be remembered: %r", error)
 
 
 def chosen(model: ModelPicker, options: RunOptions) -> Preferences:

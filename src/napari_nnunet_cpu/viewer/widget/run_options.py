@@ -50,7 +50,9 @@ class RunOptions(Container[Widget]):
         self.default_threads = cores - 1 if cores >= 4 else cores
         self.threads = SpinBox(label="threads", value=self.default_threads, min=1, max=cores)
         self.postprocess = CheckBox(
-            text="postprocessing", value=False, tooltip="remove the components that nnU-Net found to be better removed"
+            text="postprocessing",
+            value=False,
+            tooltip="remove components of labels, by the rules that nnU-Net found in validation",
         )
         self.uncertainty = ComboBox(
             label="uncertainty",

@@ -16,7 +16,7 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import Engine, choose_engine, plan_engine
-from napari_nnunet_cpu.engines.agreement import Agreement
+from napari_nnunet_cpu.engines.agreement import Agreement, measure_agreement
 from napari_nnunet_cpu.engines.int8 import int8
 from napari_nnunet_cpu.engines.int8.calibration import Sample, find_samples, label, quantized
 from napari_nnunet_cpu.engines.int8.int8 import Crops
@@ -149,6 +149,12 @@ def test_the_agreement_is_that_of_the_labels_it_will_give(model: TrainedModel) -
     engine = choose_engine(model, SETTINGS, crops)
     # All parts tell the image from others, and then so many of them are used.
     assert [crop.shape for crop in seen] == [(1, 8, 8, 8)] * (24 + 8)
+    found = find_samples(OpenVINOEngine(model, 1, patch=(8, 8, 8)), seen[24:], model.labels, 8)
+    networks = [int8.read_network(int8.network_key(model, fold, "int8")) for fold in range(2)]
+    made = OpenVINOEngine(model, 1, networks=networks, patch=(8, 8, 8))
+    pairs = [(sample.winners, label(made, sample.crop, model.labels)) for sample in found[::2]]
+    assert engine.agreement == measure_agreement(pairs, model.labels)
+    assert 0 < engine.agreement.voxels < 1
     again = choose_engine(model, SETTINGS, lambda *_: iter(seen[:2]))
     assert again.agreement != engine.agreement  # of two parts, not of four
     assert again.precision == "int8"

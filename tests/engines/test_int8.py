@@ -16,8 +16,9 @@ from random_model import RandomModel, smooth_image
 
 from napari_nnunet_cpu import Settings, TrainedModel, load_model
 from napari_nnunet_cpu.engines import Engine, choose_engine, plan_engine
+from napari_nnunet_cpu.engines.agreement import Agreement, measure_agreement
 from napari_nnunet_cpu.engines.int8 import int8
-from napari_nnunet_cpu.engines.int8.calibration import find_samples, label, quantized
+from napari_nnunet_cpu.engines.int8.calibration import Sample, find_samples, label, quantized
 from napari_nnunet_cpu.engines.int8.int8 import Crops
 from napari_nnunet_cpu.engines.openvino.library import load_openvino
 from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
@@ -159,9 +160,40 @@ def test_the_agreement_is_that_of_the_labels_it_will_give(model: TrainedModel) -
     engine = choose_engine(model, SETTINGS, crops)
     # All parts tell the image from others, and then so many of them are used.
     assert [crop.shape for crop in seen] == [(1, 8, 8, 8)] * (24 + 8)
+    found = find_samples(OpenVINOEngine(model, 1, patch=(8, 8, 8)), seen[24:], model.labels, 8)
+    networks = [int8.read_network(int8.network_key(model, fold, "int8")) for fold in range(2)]
+    made = OpenVINOEngine(model, 1, networks=networks, patch=(8, 8, 8))
+    pairs = [(sample.winners, label(made, sample.crop, model.labels)) for sample in found[::2]]
+    assert engine.agreement == measure_agreement(pairs, model.labels)
+    assert 0 < engine.agreement.voxels < 1
     again = choose_engine(model, SETTINGS, lambda *_: iter(seen[:2]))
     assert again.agreement != engine.agreement  # of two parts, not of four
     assert again.precision == "int8"
+
+
+@pytest.mark.usefixtures("vnni", "cache")
+@pytest.mark.parametrize("parts", [8, 5, 2])
+def test_no_part_both_calibrates_and_checks(parts: int, model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrating: list[list[Sample]] = []
+    checking: list[list[Sample]] = []
+
+    def unchanged(network: Any, samples: list[Sample]) -> Any:
+        calibrating.append(samples)
+        return network.clone()
+
+    def agreed(*arguments: Any) -> Agreement:
+        checking.append(arguments[-1])
+        return Agreement("liver", 1.0, 1.0)
+
+    monkeypatch.setattr(int8, "quantized", unchanged)
+    monkeypatch.setattr(int8, "_agreement", agreed)
+    assert choose_engine(model, SETTINGS, lambda size, most: image()(size, parts)).precision == "int8"
+    calibrated, checked = ([sample.crop.tobytes() for sample in samples] for samples in (calibrating[0], checking[0]))
+    assert (len(calibrating), len(checking)) == (2, 1)  # both folds with the same parts
+    assert calibrating[1] == calibrating[0]
+    assert not set(calibrated) & set(checked)
+    assert set(calibrated) | set(checked) == {crop.tobytes() for crop in image()((8, 8, 8), parts)}
+    assert (len(calibrated), len(checked)) == (parts // 2, parts - parts // 2)
 
 
 @pytest.mark.usefixtures("vnni", "cache")

@@ -21,6 +21,7 @@ from napari_nnunet_cpu.export import (
     label_export,
     labels_of_store,
 )
+from napari_nnunet_cpu.export.probabilities import labels_of_probabilities
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.prepare.geometry import AxisOrder
 
@@ -83,6 +84,28 @@ def test_sigmoid_of_regions_and_nothing_outside(regions: TrainedModel, seed: int
     found = exported(lambda box: Logits(logits[:, *box.slices]), regions, geometry)
     np.testing.assert_allclose([geometry.crop(head) for head in found], expit(logits), atol=1e-6)
     assert np.count_nonzero(found) <= logits.size
+
+
+def test_a_region_begins_above_one_half(regions: TrainedModel) -> None:
+    """A logit of 0 and a probability of 0.5 are outside, by way of logits, of probabilities and of their mean."""
+    small = np.float32(1e-3)
+    logits = np.zeros((3, 3, 3, 4), np.float32)
+    logits[0, 0], logits[1, 1], logits[1, 2] = small, small, -small  # regions paint 3, 1, 2
+    expected = np.zeros((3, 3, 4), np.uint8)
+    expected[0], expected[1] = 3, 1
+
+    def part(box: Box) -> Logits:
+        return Logits(logits[:, *box.slices])
+
+    whole = Geometry(AxisOrder(), (3, 3, 4), Box.whole((3, 3, 4)), MM, (3, 3, 4), MM)
+    labels = np.full((3, 3, 4), 9, np.uint8)
+    export_box(label_export(regions, whole, threads=1), part, labels, Box.whole(labels.shape))
+    assert np.array_equal(labels, expected)
+    store, by_probabilities = stored(part, regions, whole)
+    assert (store.array[:, 2] <= 0.5).all()
+    assert np.array_equal(by_probabilities, expected)
+    assert np.array_equal(labels_of_store(store, regions.labels), expected)
+    assert not labels_of_probabilities(np.full((3, 1, 1, 1), 0.5, np.float32), regions.labels).any()
 
 
 @pytest.mark.parametrize("kind", ["three", "regions"])

@@ -11,13 +11,15 @@ from random_model import RandomModel, smooth_image
 from steered import StopWhen
 
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import CaseError, MemoryBudgetError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone
 from napari_nnunet_cpu.predict import Segmentation, run_to_end
 from napari_nnunet_cpu.predict import segmentation as segmentation_module
 from napari_nnunet_cpu.prepare import prepare
 
-LOW = RandomModel(patch=(8, 8, 8), spacing=(2.0, 2.0, 2.0), called="3d_lowres", seed=5)
+SPACING = (2.0, 2.0, 2.0)
+LOW = RandomModel(patch=(8, 8, 8), spacing=SPACING, called="3d_lowres", seed=5)
 CASCADE = RandomModel(patch=(8, 8, 8), first_stage=LOW)
 SETTINGS = Settings.fast(engine="torch", device="cpu", threads=1)
 
@@ -121,6 +123,22 @@ def test_cost_counts_both_stages(case: Case, cascade: TrainedModel) -> None:
     assert both.bytes == max(first.bytes, second.bytes) == second.bytes
     whole = Case(np.ones((1, *case.shape), np.float32), case.spacing_mm)  # nothing to crop
     assert both.tiles == segment(whole, cascade, SETTINGS).provenance["tiles"]
+
+
+def test_in_a_box_the_first_stage_runs_all_its_tiles_and_costs_them(case: Case, cascade: TrainedModel) -> None:
+    """The second stage needs its labels everywhere."""
+    whole = Case(case.channels[:, :8] + 1000, SPACING)  # nothing to crop, and several tiles of the first stage
+    torch = replace(SETTINGS, engine="torch")  # quicker here, for few passes
+    boxed = replace(torch, box=Box((0, 4), (0, 4), (0, 4)))
+    assert cascade.first_stage is not None
+    first = estimate(whole, cascade.first_stage, torch)
+    second = estimate(whole, cascade, boxed, first_stage=np.zeros(whole.shape, np.uint8))
+    both = estimate(whole, cascade, boxed)
+    assert first.tiles == 12 > estimate(whole, cascade.first_stage, boxed).tiles
+    assert (both.tiles, both.passes) == (first.tiles + second.tiles, first.passes + second.passes)
+    assert both.seconds == pytest.approx((first.seconds or 0) + (second.seconds or 0))
+    runs = segment(whole, cascade, boxed).provenance["runs"]
+    assert [made["tiles_done"] for made in runs] == [first.tiles, second.tiles]
 
 
 def test_the_network_sees_one_channel_per_label(case: Case, cascade: TrainedModel) -> None:

@@ -69,6 +69,34 @@ def test_flat_model_on_an_image(tmp_path: Path) -> None:
     assert np.array_equal(labels, image)
 
 
+PLANES = [(7, 3.0, False, 0.003), (1, 3.0, False, 0.003), (1, 999.0, True, np.nan)]
+
+
+@pytest.mark.parametrize(("slices", "distance", "planar", "voxel_ml"), PLANES, ids=["stack", "one slice", "2D image"])
+def test_volumes_of_planes(slices: int, distance: float, planar: bool, voxel_ml: float, tmp_path: Path) -> None:
+    """A 2d model measures volumes where slices have a distance, and counts voxels of an image without one."""
+    image = np.random.default_rng(1).integers(0, 3, (slices, 11, 9))
+    image[:, [0, -1], [0, -1]] = 1  # nothing is cropped
+    case = Case(image[None], (distance, 0.5, 2.0), planar=planar)
+    labels, run = labelled(case, tmp_path, patch=(8, 8), spacing=(0.5, 2.0))
+    assert np.array_equal(labels, image)
+    assert len(run.tiles) == slices * 4
+    volumes = run.result().volumes()
+    assert list(volumes) == ["liver", "kidney"]
+    for value, name in enumerate(volumes, 1):
+        voxels = int((image == value).sum())
+        assert (volumes[name]["label"], volumes[name]["voxels"]) == (value, voxels)
+        assert volumes[name]["ml"] == pytest.approx(voxels * voxel_ml, nan_ok=True)
+
+
+def test_a_3d_model_takes_a_volume_of_one_slice(tmp_path: Path) -> None:
+    image = np.random.default_rng(1).integers(0, 3, (1, 11, 9))
+    image[:, [0, -1], [0, -1]] = 1
+    labels, run = labelled(Case(image[None], (3.0, 1.0, 1.0)), tmp_path, spacing=(3.0, 1.0, 1.0))
+    assert run.grid.padded == (8, 11, 9)
+    assert np.array_equal(labels, image)
+
+
 def test_resampled_blocks_come_back(tmp_path: Path) -> None:
     """Blocks much larger than the resampling's reach: their inner voxels keep their label at another spacing."""
     image = np.ones((20, 20, 20), np.int16)

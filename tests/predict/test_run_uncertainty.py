@@ -307,15 +307,3 @@ def test_what_is_final_of_a_stopped_run(models: dict[str, TrainedModel], case: C
     part = segmentation.partial()
     assert not final.all()
     assert np.array_equal(part.uncertainty, np.where(final, whole.uncertainty, 0))
-
-
-def test_memory_is_counted(models: dict[str, TrainedModel]) -> None:
-    case = Case(np.ones((1, 60, 50, 40), np.float32), (1.0, 1.0, 1.0))
-    plain, margin, disagreement = (
-        Run(
-            case, models["3d"], replace(PLAIN, uncertainty=uncertainty, threads=1, memory=10**12), two_folds()
-        ).estimate.bytes
-        for uncertainty in (None, "margin", "disagreement")
-    )
-    assert margin - plain >= 2 * 4 * 60 * 50 * 40
-    assert disagreement - margin >= 4 * 60 * 50 * 40

@@ -34,6 +34,22 @@ def test_z_score_of_a_constant_image_is_zero() -> None:
     assert normalized([0, 7, 7], "ZScoreNormalization", [False, True, True]) == [0, 0, 0]
 
 
+@pytest.mark.parametrize("scheme", ["ZScoreNormalization", "RescaleTo01Normalization", "CTNormalization"])
+@pytest.mark.parametrize("mask", [None, [True, False, True, True, True]])
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_tiny_or_huge_range_is_normalized_like_any(
+    scheme: Normalization, mask: list[bool] | None, scale: float
+) -> None:
+    values = np.array([-1.5, 7.0, -0.5, 0.25, 1.75])
+    statistics = [Intensities(mean=s / 4, std=s, percentile_00_5=-s, percentile_99_5=2 * s) for s in (1.0, scale)]
+    expected, found = (
+        normalized(list(values * s), scheme, mask, statistics[number]) for number, s in enumerate((1.0, scale))
+    )
+    inside = np.array(mask or [True] * 5) | (scheme != "ZScoreNormalization")
+    np.testing.assert_allclose(np.array(found)[inside], np.array(expected)[inside], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.array(found)[~inside], np.float32(values * scale)[~inside])
+
+
 def test_z_score_with_an_empty_mask_changes_nothing() -> None:
     assert normalized([1, 2, 3], "ZScoreNormalization", [False] * 3) == [1, 2, 3]
 

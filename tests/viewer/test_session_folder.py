@@ -15,6 +15,7 @@ from napari_nnunet_cpu import Case, Settings, load_model, read_case, save_correc
 from napari_nnunet_cpu.cases import read_labels
 from napari_nnunet_cpu.errors import CaseError, OutputError
 from napari_nnunet_cpu.viewer.image.layers import image_from_layers
+from napari_nnunet_cpu.viewer.results import corrected_labels
 from napari_nnunet_cpu.viewer.results.corrected_labels import label_values, save_corrected
 
 AFFINES = {
@@ -200,3 +201,13 @@ def test_a_snapshot_of_one_time_point(tmp_path, one, channels) -> None:
     image = image_from_layers([film]).at(2)
     assert save_corrected(str(tmp_path), painted, image, load_model(one)) == ("film_t2",)
     np.testing.assert_array_equal(stored(tmp_path, "film_t2")[0].channels[0], channels[2])
+
+
+def test_names_of_time_points_sort_as_the_series(one) -> None:
+    viewer = ViewerModel()
+    film = viewer.add_image(np.zeros((12, 2, 3, 4)), name="film", axis_labels=("time", "z", "y", "x"))
+    names = [corrected_labels._name(image_from_layers([film]), time) for time in range(12)]
+    assert names == sorted(names)
+    assert (names[2], names[10]) == ("film_t02", "film_t10")
+    still = viewer.add_image(np.zeros((2, 3, 4)), name="still")
+    assert corrected_labels._name(image_from_layers([still]), 0) == "still"

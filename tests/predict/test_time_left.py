@@ -99,8 +99,8 @@ def test_tiles_that_were_computed_before_do_not_make_it_faster(clock: Clock, mod
     tiles = Run(case, model, PLAIN, FakeEngine(position_dependent)).tiles
     done = {tiles[0].index, tiles[1].index}
     progress = Progress(done, tiles, tiles[2:])
-    assert progress.resumed((), 2.0) == TileDone(2, 5, 6.0)
+    assert progress.event((), 2.0) == TileDone(2, 5, 6.0)
     clock.now += 10
     done.add(tiles[2].index)
-    assert progress.tile_done(()) == TileDone(3, 5, 20.0)
+    assert progress.event(()) == TileDone(3, 5, 20.0)
     assert not progress.finished

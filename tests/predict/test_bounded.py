@@ -191,7 +191,7 @@ def test_probabilities_are_the_same(kind: str, on_disk: bool, name: str, models:
     assert np.array_equal(run.probabilities().array, whole.probabilities().array)
     assert np.array_equal(run.labels(), plain.labels())
     assert run.probabilities().on_disk == on_disk
-    with pytest.raises(SettingsError, match="this run keeps no probabilities"):
+    with pytest.raises(SettingsError, match="this run has no probabilities"):
         plain.probabilities()
 
 

@@ -214,9 +214,9 @@ def test_one_pass_can_not_disagree(models: dict[str, TrainedModel], case: Case, 
 def test_what_was_not_asked_for_is_not_there(models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
     run = finished(run_as("dense", case, models["3d"]))
     assert run.result().uncertainty is None
-    with pytest.raises(SettingsError, match="this run measures no uncertainty"):
+    with pytest.raises(SettingsError, match="this run has no uncertainty"):
         run.uncertainty()
-    with pytest.raises(SettingsError, match="this run measures no uncertainty"):
+    with pytest.raises(SettingsError, match="this run has no uncertainty"):
         _ = run.final_uncertainty
     with pytest.raises(OutputError, match="there is no uncertainty to write"):
         run.result().save_uncertainty(tmp_path / "d.nii.gz")

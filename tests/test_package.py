@@ -41,6 +41,31 @@ def test_reading_a_case_needs_no_torch():
     assert "torch" not in loaded_after("from napari_nnunet_cpu import read_case")
 
 
+def test_planning_and_adding_up_tiles_needs_no_torch():
+    rooms = "import napari_nnunet_cpu.predict, napari_nnunet_cpu.predict.passes, napari_nnunet_cpu.predict.tiles"
+    assert not {"torch", "napari"} & set(loaded_after(rooms))
+
+
+# Modules that load torch or Qt, which whoever enters their room for something else must not pay for.
+ENTERED_DIRECTLY = re.compile(
+    r"models\.network\.networks|models\.checkpoint\.weights|viewer\.(run|widget|scripting)\b.*"
+)
+
+
+def test_rooms_are_entered_through_their_init():
+    """Modules of other folders are imported through the folder, whose `__init__` lists what is for others."""
+    package, around = Path(napari_nnunet_cpu.__file__).parent, []
+    for path in package.rglob("*.py"):
+        own = path.relative_to(package).parts[:-1]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("napari_nnunet_cpu."):
+                module = tuple(node.module.split(".")[1:])
+                room, is_room = module[:-1], package.joinpath(*module).is_dir()
+                if not is_room and own[: len(room)] != room and not ENTERED_DIRECTLY.fullmatch(".".join(module)):
+                    around.append((str(path), node.module))
+    assert around == []
+
+
 @pytest.mark.parametrize("name", [name for name in napari_nnunet_cpu.__all__ if not name.endswith("_layer")])
 def test_every_public_name_is_there_under_its_own_name(name):
     found = getattr(napari_nnunet_cpu, name)

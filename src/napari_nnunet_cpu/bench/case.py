@@ -7,8 +7,7 @@ from pathlib import Path
 
 from napari_nnunet_cpu.cases import LABEL_ENDINGS
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.models import load_model
-from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models import TrainedModel, load_model
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from napari_nnunet_cpu.bench.case import BenchCase
 from napari_nnunet_cpu.bench.measured import STAGES, Measured
 from napari_nnunet_cpu.bench.process import run_process
-from napari_nnunet_cpu.engines.int8.known_agreement import AGREEMENTS
+from napari_nnunet_cpu.engines.int8 import AGREEMENTS
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import Settings
 

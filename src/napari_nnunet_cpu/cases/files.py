@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, stack_channels
-from napari_nnunet_cpu.cases.formats import itk, natural, nifti, tiff
-from napari_nnunet_cpu.cases.formats.quiet import quiet
+from napari_nnunet_cpu.cases.formats import itk, natural, nifti, quiet, tiff
 from napari_nnunet_cpu.errors import CaseError, OutputError, SettingsError
 from napari_nnunet_cpu.whole_files import whole_file
 

@@ -14,8 +14,6 @@ from napari_nnunet_cpu.cli.demo import demo_command
 from napari_nnunet_cpu.cli.inspect import inspect_command
 from napari_nnunet_cpu.cli.segment import segment_command
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     help="Run trained nnU-Net v2 models, with the CPU as a first-class device.",
     no_args_is_help=True,

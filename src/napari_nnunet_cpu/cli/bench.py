@@ -22,7 +22,7 @@ from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.settings import ENGINES, PRESETS, Settings
 
 if TYPE_CHECKING:
-    from napari_nnunet_cpu.bench.case import BenchCase
+    from napari_nnunet_cpu.bench import BenchCase
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def bench_command(
     options: BenchOptions,
 ) -> None:
     """Measure time, memory and labels next to nnU-Net's; ours alone where nnunetv2 is not installed."""
-    from napari_nnunet_cpu.bench.case import own_case
+    from napari_nnunet_cpu.bench import own_case
 
     case = own_case(model, tuple(image))
     measure(lambda _: [case], options)
@@ -116,9 +116,7 @@ def measure(cases: Callable[[Path], Iterable[BenchCase]], options: BenchOptions)
 
 
 def _measure_pairs(cases: Iterable[BenchCase], options: BenchOptions, work: Path) -> dict[str, Any]:
-    from napari_nnunet_cpu.bench.document import measure_pairs
-    from napari_nnunet_cpu.bench.table import reference_line
-    from napari_nnunet_cpu.bench.theirs import Theirs
+    from napari_nnunet_cpu.bench import Theirs, measure_pairs, reference_line
 
     theirs = Theirs.find(options.reference, options.reference_timeout)
     if not options.as_json:
@@ -131,7 +129,7 @@ def _measure_pairs(cases: Iterable[BenchCase], options: BenchOptions, work: Path
 
 
 def _print_case(case: dict[str, Any]) -> None:
-    from napari_nnunet_cpu.bench.table import HEADER, cells, title
+    from napari_nnunet_cpu.bench import HEADER, cells, title
 
     # A way of running takes a column: there are few, and many figures.
     table = Table(show_header=False)
@@ -142,7 +140,7 @@ def _print_case(case: dict[str, Any]) -> None:
 
 
 def _measure_live(cases: Iterable[BenchCase], options: BenchOptions, work: Path) -> dict[str, Any]:
-    from napari_nnunet_cpu.bench.document import measure_live
+    from napari_nnunet_cpu.bench import measure_live
 
     document = measure_live(cases, options.presets, options.engine, options.pairs, work, options.say)
     if not options.as_json:

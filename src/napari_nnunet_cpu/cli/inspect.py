@@ -32,8 +32,7 @@ def inspect_command(
     with exit_codes(as_json):
         chosen_folds = parse_folds(folds)
 
-        from napari_nnunet_cpu.models import load_model
-        from napari_nnunet_cpu.models.folder import CHECKPOINT
+        from napari_nnunet_cpu.models import CHECKPOINT, load_model
 
         trained = load_model(model, configuration, chosen_folds, checkpoint or CHECKPOINT)
         for stage in trained.stages:

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
-from napari_nnunet_cpu.cases import Case
-from napari_nnunet_cpu.cases.files import replacing
+from napari_nnunet_cpu.cases import Case, replacing
 from napari_nnunet_cpu.predict import Result
 
 # Okabe and Ito's colours, which colour-blind people can tell apart; the first two differ most on grey.

@@ -53,7 +53,7 @@ def document_of(
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write a document as JSON atomically; raises `OutputError` if it can't be written."""
-    from napari_nnunet_cpu.cases.files import replacing
+    from napari_nnunet_cpu.cases import replacing
 
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -156,10 +156,8 @@ def segment_command(
         inputs = images if first_stage is None else [*images, first_stage]
         _check_outputs(inputs, {name: path for name, path in outputs.items() if path is not None})
 
-        from napari_nnunet_cpu.cases import read_case, read_labels
-        from napari_nnunet_cpu.cases.files import check_fractions, check_output
-        from napari_nnunet_cpu.models import load_model
-        from napari_nnunet_cpu.models.folder import CHECKPOINT
+        from napari_nnunet_cpu.cases import check_fractions, check_output, read_case, read_labels
+        from napari_nnunet_cpu.models import CHECKPOINT, load_model
         from napari_nnunet_cpu.predict import Segmentation
 
         case = read_case(*images, axes=axes)
@@ -226,8 +224,8 @@ def run(segmentation: Segmentation, visible: bool) -> Result:
 
 def _check_outputs(inputs: list[Path], outputs: dict[str, Path]) -> None:
     """Check all output paths before the run, so that it does not fail at its end."""
-    from napari_nnunet_cpu.cases.files import check_fractions, check_output, check_place
-    from napari_nnunet_cpu.predict.result import check_probabilities
+    from napari_nnunet_cpu.cases import check_fractions, check_output, check_place
+    from napari_nnunet_cpu.predict import check_probabilities
 
     check = {
         "labels": check_output,

@@ -10,16 +10,4 @@ from napari_nnunet_cpu.engines.choose import (
 )
 from napari_nnunet_cpu.engines.devices import Device, available_devices, resolve_device
 from napari_nnunet_cpu.engines.engine import Engine
-
-__all__ = [
-    "EnginePlan",
-    "Device",
-    "Engine",
-    "available_devices",
-    "choose_engine",
-    "likely_engine",
-    "most_streams",
-    "plan_engine",
-    "resolve_device",
-    "threads_of",
-]
+from napari_nnunet_cpu.engines.speed import Speed, computer_speed

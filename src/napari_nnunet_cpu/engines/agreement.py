@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.models import Labels
 
 _MIN_VOXELS = 50  # of a class that counts, because in a smaller one a single voxel changes the Dice
 

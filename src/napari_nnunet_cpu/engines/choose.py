@@ -12,12 +12,11 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.devices import resolve_device
 from napari_nnunet_cpu.engines.engine import Engine
-from napari_nnunet_cpu.engines.int8.int8 import Crops, int8_obstacle, int8_or_f32
-from napari_nnunet_cpu.engines.openvino.library import load_openvino
-from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine
+from napari_nnunet_cpu.engines.int8 import Crops, int8_obstacle, int8_or_f32
+from napari_nnunet_cpu.engines.openvino import OpenVINOEngine, load_openvino
 from napari_nnunet_cpu.engines.timing import measure_timing, read_timing
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.resources import installed_version, is_x86, usable_cores
 from napari_nnunet_cpu.settings import Settings
 

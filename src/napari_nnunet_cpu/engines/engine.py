@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
+from napari_nnunet_cpu.models.network import HeadLayer
 
 
 class Engine(Protocol):

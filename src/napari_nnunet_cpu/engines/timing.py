@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from napari_nnunet_cpu.engines.engine import Engine
-from napari_nnunet_cpu.engines.openvino.library import openvino_version
-from napari_nnunet_cpu.engines.openvino.network_cache import describe_network
+from napari_nnunet_cpu.engines.openvino import describe_network, openvino_version
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_computer
-from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models import TrainedModel
 
 _KIND = "engine-timing"
 

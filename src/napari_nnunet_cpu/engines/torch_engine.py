@@ -13,8 +13,8 @@ import torch
 from napari_nnunet_cpu.engines.agreement import Agreement
 from napari_nnunet_cpu.engines.engine import check_finite
 from napari_nnunet_cpu.errors import EngineError, first_line
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.models.network import HeadLayer
 
 
 class TorchEngine:

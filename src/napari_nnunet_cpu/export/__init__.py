@@ -1,7 +1,8 @@
 """From accumulated logits to labels, probabilities and uncertainty on the grid of the image."""
 
 from napari_nnunet_cpu.export.labels import LabelExport, export_box, label_export
-from napari_nnunet_cpu.export.logits import Logits, LogitsOf
+from napari_nnunet_cpu.export.linear import SLAB_LOGITS, LinearExport
+from napari_nnunet_cpu.export.logits import Array, Logits, LogitsOf
 from napari_nnunet_cpu.export.postprocess import keep_largest
 from napari_nnunet_cpu.export.probabilities import (
     ProbabilityExport,
@@ -11,19 +12,3 @@ from napari_nnunet_cpu.export.probabilities import (
 )
 from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.uncertainty import UncertaintyExport, uncertainty_of_probabilities
-
-__all__ = [
-    "UncertaintyExport",
-    "LabelExport",
-    "LogitsOf",
-    "Logits",
-    "ProbabilityExport",
-    "ScratchArray",
-    "uncertainty_of_probabilities",
-    "export_box",
-    "keep_largest",
-    "label_export",
-    "labels_of_probabilities",
-    "labels_of_store",
-    "normalize",
-]

@@ -7,9 +7,8 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.prepare.geometry import Geometry
-from napari_nnunet_cpu.prepare.resample import Resampler
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.prepare import Geometry, Resampler
 
 Head = npt.NDArray[np.float32]
 

@@ -16,8 +16,8 @@ from napari_nnunet_cpu.export.head_resampler import resampler_to_image
 from napari_nnunet_cpu.export.linear import LinearExport
 from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.spline_labels import SplineExport
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.prepare.geometry import Geometry
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.prepare import Geometry
 
 
 class LabelExport(Protocol):

@@ -18,8 +18,8 @@ from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.export.logits import Logits, LogitsOf
 from napari_nnunet_cpu.export.winner import Winner, label_values
 from napari_nnunet_cpu.export.workers import Workers
-from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.prepare.axis_weights import AxisWeights, VolumeWeights
+from napari_nnunet_cpu.models import Labels
+from napari_nnunet_cpu.prepare import AxisWeights, VolumeWeights
 
 # Sizes of pieces: logits in a slab (256 MB), and voxels and heads that fit into the cache of a core.
 SLAB_LOGITS = 2**26

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Box
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
+from napari_nnunet_cpu.models.network import HeadLayer
 
 Array = npt.NDArray[np.float32]
 

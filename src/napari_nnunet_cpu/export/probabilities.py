@@ -18,9 +18,8 @@ from napari_nnunet_cpu.export.head_resampler import HeadResampler
 from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.winner import Winner, label_values
-from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.prepare.geometry import Geometry
+from napari_nnunet_cpu.models import Labels, TrainedModel
+from napari_nnunet_cpu.prepare import Geometry
 
 # Probabilities in a slab: 16 MB.
 _SLAB_PROBABILITIES = 2**22

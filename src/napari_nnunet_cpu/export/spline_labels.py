@@ -11,8 +11,8 @@ import numpy.typing as npt
 from napari_nnunet_cpu.boxes import Box, Triple
 from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.winner import Winner, label_values
-from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.prepare.resample import Resampler
+from napari_nnunet_cpu.models import Labels
+from napari_nnunet_cpu.prepare import Resampler
 
 
 class SplineExport:

@@ -15,9 +15,8 @@ from napari_nnunet_cpu.export.logits import LogitsOf
 from napari_nnunet_cpu.export.scratch_array import ScratchArray
 from napari_nnunet_cpu.export.uncertainty_measures import measure_of
 from napari_nnunet_cpu.export.workers import Workers
-from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.prepare.geometry import Geometry
+from napari_nnunet_cpu.models import Labels, TrainedModel
+from napari_nnunet_cpu.prepare import Geometry
 
 # Voxels of the image in a piece, and arrays of this size per thread.
 _STRIP_VOXELS = 2**17

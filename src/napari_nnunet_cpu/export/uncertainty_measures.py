@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.models import Labels
 
 Array = npt.NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.models import Labels
 
 
 class Winner:

@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.json_cache import file_sha256
 from napari_nnunet_cpu.models.archive import Unpacked, naming_archive, unpack_model
-from napari_nnunet_cpu.models.checkpoint.summary import CheckpointSummary, keep_summary, read_summary, summary_key
+from napari_nnunet_cpu.models.checkpoint import CheckpointSummary, keep_summary, read_summary, summary_key
 from napari_nnunet_cpu.models.checkpoint.weights import Checkpoint, check_weights, read_checkpoint
 from napari_nnunet_cpu.models.documents import parse, read_json
 from napari_nnunet_cpu.models.folder import (
@@ -23,7 +23,7 @@ from napari_nnunet_cpu.models.folder import (
 )
 from napari_nnunet_cpu.models.labels import labels_from_dataset
 from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.network.patch_fit import check_patch
+from napari_nnunet_cpu.models.network import check_patch
 from napari_nnunet_cpu.models.plans import Dataset, Plans
 from napari_nnunet_cpu.models.trainers import network_of
 from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds

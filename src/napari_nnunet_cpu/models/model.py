@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.models.archive import Unpacked, naming_archive
 from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.models.network.architecture import Architecture
-from napari_nnunet_cpu.models.network.primus import Primus
+from napari_nnunet_cpu.models.network import Architecture, Primus
 from napari_nnunet_cpu.models.plans import Configuration, Plans
 from napari_nnunet_cpu.models.trainers import notice_of
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models.documents import Strict, at_most, parse
 from napari_nnunet_cpu.models.labels import MAX_LABELS, LabelValue
-from napari_nnunet_cpu.models.network.architecture import Architecture, architecture_of_old_plans
+from napari_nnunet_cpu.models.network import Architecture, architecture_of_old_plans
 
 Normalization = Literal[
     "ZScoreNormalization",

@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.models.network.architecture import Architecture
-from napari_nnunet_cpu.models.network.primus import PRIMUS_TRAINERS, Primus
+from napari_nnunet_cpu.models.network import PRIMUS_TRAINERS, Architecture, Primus
 from napari_nnunet_cpu.models.plans import Configuration
 
 _MAX_NAME = 200

@@ -1,29 +1,10 @@
 """The sliding window: which tiles, in which order, added up how. `Run` owns the line from case to labels."""
 
 from napari_nnunet_cpu.predict.control import RunControl
-from napari_nnunet_cpu.predict.planning.estimate import check_fit, estimate
-from napari_nnunet_cpu.predict.planning.plan import Estimate
-from napari_nnunet_cpu.predict.result import Result
+from napari_nnunet_cpu.predict.planning import Estimate, check_fit, estimate
+from napari_nnunet_cpu.predict.result import Result, check_probabilities
 from napari_nnunet_cpu.predict.resume import RunFiles, SavedRun, SavedRunList, saved_runs
 from napari_nnunet_cpu.predict.run import Run
 from napari_nnunet_cpu.predict.segment import run_to_end, segment
 from napari_nnunet_cpu.predict.segmentation import Segmentation
 from napari_nnunet_cpu.predict.tiles import Focus, TileSelection
-
-__all__ = [
-    "Estimate",
-    "Focus",
-    "Result",
-    "Run",
-    "RunControl",
-    "RunFiles",
-    "SavedRun",
-    "SavedRunList",
-    "Segmentation",
-    "TileSelection",
-    "check_fit",
-    "estimate",
-    "run_to_end",
-    "saved_runs",
-    "segment",
-]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from napari_nnunet_cpu.predict.tiles.order import Focus
-from napari_nnunet_cpu.predict.tiles.selection import TileSelection
+from napari_nnunet_cpu.predict.tiles import Focus, TileSelection
 
 
 class RunControl:

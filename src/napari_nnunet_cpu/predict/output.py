@@ -12,16 +12,11 @@ from napari_nnunet_cpu.boxes import Box, inside
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, ScratchArray, export_box
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
-from napari_nnunet_cpu.predict.passes.accumulated_channels import extra_channels
-from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
-from napari_nnunet_cpu.predict.planning.plan import RunPlan
-from napari_nnunet_cpu.predict.resume.run_file import RunFile
-from napari_nnunet_cpu.predict.resume.saver import RunSaver
-from napari_nnunet_cpu.predict.tiles.finality import Finality
-from napari_nnunet_cpu.predict.tiles.grid import Tile
-from napari_nnunet_cpu.predict.tiles.selection import cropped_box
+from napari_nnunet_cpu.models.network import HeadLayer
+from napari_nnunet_cpu.predict.passes import Accumulator, Disagreement, extra_channels
+from napari_nnunet_cpu.predict.planning import RunPlan
+from napari_nnunet_cpu.predict.resume import RunFile, RunSaver
+from napari_nnunet_cpu.predict.tiles import Finality, Tile, cropped_box
 from napari_nnunet_cpu.predict.uncertainty import RunUncertainty, uncertainty_export
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings

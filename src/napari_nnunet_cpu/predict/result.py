@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases import Case, write_fractions, write_labels
-from napari_nnunet_cpu.cases.files import check_place, replacing
+from napari_nnunet_cpu.cases import Case, check_place, replacing, write_fractions, write_labels
 from napari_nnunet_cpu.errors import OutputError
-from napari_nnunet_cpu.prepare.geometry import AxisOrder
+from napari_nnunet_cpu.prepare import AxisOrder
 from napari_nnunet_cpu.resources import installed_version
 from napari_nnunet_cpu.settings import Settings
 

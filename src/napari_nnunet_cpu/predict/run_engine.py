@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from napari_nnunet_cpu.engines import Engine, choose_engine
 from napari_nnunet_cpu.events import Stage
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.passes.accumulated_channels import sums_features
-from napari_nnunet_cpu.predict.passes.patches import Patches
+from napari_nnunet_cpu.models.network import HeadLayer
+from napari_nnunet_cpu.predict.passes import Patches, sums_features
 from napari_nnunet_cpu.resources import Stopwatch
 from napari_nnunet_cpu.settings import Settings
 

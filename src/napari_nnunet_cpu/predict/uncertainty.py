@@ -12,10 +12,7 @@ from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import UncertaintyExport
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
-from napari_nnunet_cpu.predict.passes.accumulated_channels import extra_channels
-from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
-from napari_nnunet_cpu.predict.passes.mirroring import passes_per_tile
+from napari_nnunet_cpu.predict.passes import Accumulator, Disagreement, extra_channels, passes_per_tile
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Box, Triple
-from napari_nnunet_cpu.cases.case import Case, Spacing
+from napari_nnunet_cpu.cases import Case, Spacing
 from napari_nnunet_cpu.errors import CaseError
 
 Value = TypeVar("Value", int, float)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.models.plans import Intensities, Normalization
+from napari_nnunet_cpu.models import Intensities, Normalization
 
 # Avoids division by zero for constant images, as in nnU-Net.
 _MIN_DIVISOR = 1e-8

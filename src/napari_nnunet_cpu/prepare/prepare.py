@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Box
-from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, planar_spacing
-from napari_nnunet_cpu.cases.voxels import check_intensities
+from napari_nnunet_cpu.cases import Case, Spacing, SpacingSource, check_intensities, planar_spacing
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
+from napari_nnunet_cpu.models import REORIENTING_READERS, VOXEL_READERS, TrainedModel
 from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_mask, nonzero_voxels
 from napari_nnunet_cpu.prepare.geometry import AxisOrder, Geometry, to_ras
 from napari_nnunet_cpu.prepare.normalize import normalize

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Triple
-from napari_nnunet_cpu.models.plans import ResamplingName, ResamplingOptions
+from napari_nnunet_cpu.models import ResamplingName, ResamplingOptions
 from napari_nnunet_cpu.prepare.axis_weights import VolumeWeights, axis_weights
 from napari_nnunet_cpu.prepare.interpolate import Volume, along, resized
 from napari_nnunet_cpu.prepare.resample_labels import LabelArray, resized_first_axis, resized_labels, resized_like_torch

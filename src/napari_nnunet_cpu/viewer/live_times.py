@@ -16,10 +16,9 @@ from qtpy.QtCore import QEventLoop, Qt, QTimer
 
 from napari_nnunet_cpu.cases import read_case
 from napari_nnunet_cpu.errors import ViewerError
-from napari_nnunet_cpu.models import load_model
-from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models import TrainedModel, load_model
 from napari_nnunet_cpu.settings import Settings, parse_memory
-from napari_nnunet_cpu.viewer.image.sample import case_layer
+from napari_nnunet_cpu.viewer.image import case_layer
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels
 from napari_nnunet_cpu.viewer.widget.widget import SegmentWidget
 

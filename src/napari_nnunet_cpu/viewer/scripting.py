@@ -13,20 +13,22 @@ from napari_nnunet_cpu.errors import CaseError, ViewerError
 from napari_nnunet_cpu.models import TrainedModel, load_model, members_of
 from napari_nnunet_cpu.predict import Result, run_to_end
 from napari_nnunet_cpu.settings import Settings
-from napari_nnunet_cpu.viewer.image.layers import LayerImage, image_from_layers
-from napari_nnunet_cpu.viewer.image.view_state import at_time
-from napari_nnunet_cpu.viewer.results.corrected_labels import save_corrected
-from napari_nnunet_cpu.viewer.results.labels import add_result
-from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels
-from napari_nnunet_cpu.viewer.results.merge import MergeRule, MergeTarget
-from napari_nnunet_cpu.viewer.results.uncertainty import add_uncertainty
+from napari_nnunet_cpu.viewer.image import LayerImage, at_time, image_from_layers
+from napari_nnunet_cpu.viewer.results import (
+    LayerLabels,
+    MergeRule,
+    MergeTarget,
+    add_result,
+    add_uncertainty,
+    save_corrected,
+)
 from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerSegmentation
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
 
-    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.cases import Spacing
     from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 
 
@@ -206,7 +208,7 @@ def open_result(case: Case, result: Result) -> None:
         raise ViewerError("no window can be opened: no Qt binding is installed; pip install 'napari[all]'") from error
     import napari
 
-    from napari_nnunet_cpu.viewer.image.sample import case_layer
+    from napari_nnunet_cpu.viewer.image import case_layer
 
     viewer = napari.Viewer()
     image = image_from_layers([viewer.add_layer(case_layer(case))])

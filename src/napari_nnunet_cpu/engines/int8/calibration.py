@@ -19,12 +19,10 @@ import rich
 
 from napari_nnunet_cpu.engines.agreement import foreground_classes, winners
 from napari_nnunet_cpu.engines.engine import Engine
-from napari_nnunet_cpu.engines.openvino.last_layer import last_convolution
-from napari_nnunet_cpu.engines.openvino.library import last_line, load_nncf
+from napari_nnunet_cpu.engines.openvino import last_convolution, last_line, load_nncf
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.models.labels import Labels
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models import Labels, TrainedModel
+from napari_nnunet_cpu.models.network import Architecture
 
 if TYPE_CHECKING:
     import openvino

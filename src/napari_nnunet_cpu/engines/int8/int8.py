@@ -18,10 +18,16 @@ import numpy.typing as npt
 from napari_nnunet_cpu.engines.agreement import Agreement, measure_agreement
 from napari_nnunet_cpu.engines.int8.calibration import Sample, crop_size, find_samples, label, quantized
 from napari_nnunet_cpu.engines.int8.known_agreement import hash_of_crops, recall_agreement, remember_agreement
-from napari_nnunet_cpu.engines.openvino.network_cache import entry_folder, keep_network, network_key, read_network
-from napari_nnunet_cpu.engines.openvino.openvino_engine import OpenVINOEngine, f32_networks
+from napari_nnunet_cpu.engines.openvino import (
+    OpenVINOEngine,
+    entry_folder,
+    f32_networks,
+    keep_network,
+    network_key,
+    read_network,
+)
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.models.model import TrainedModel
+from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.resources import installed_version, int8_is_fast
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.engines.agreement import Agreement
-from napari_nnunet_cpu.engines.openvino.network_cache import entry_sha256
+from napari_nnunet_cpu.engines.openvino import entry_sha256
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_computer
 
 AGREEMENTS = "agreement"  # name in the cache folder

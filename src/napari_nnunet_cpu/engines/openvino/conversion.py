@@ -18,8 +18,8 @@ from napari_nnunet_cpu.engines.openvino.compiled import compiled
 from napari_nnunet_cpu.engines.openvino.library import last_line, load_openvino
 from napari_nnunet_cpu.engines.torch_engine import torch_threads
 from napari_nnunet_cpu.errors import EngineError, NNUNetCPUError
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.models.network import Architecture
 
 if TYPE_CHECKING:
     import openvino

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_nnunet_cpu.engines.openvino.library import load_openvino
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
+from napari_nnunet_cpu.models.network import HeadLayer
 
 if TYPE_CHECKING:
     import openvino

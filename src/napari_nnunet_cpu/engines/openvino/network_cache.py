@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.engines.openvino.library import load_openvino, openvino_version
 from napari_nnunet_cpu.json_cache import file_sha256, hash_of
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.models.network import Architecture
 from napari_nnunet_cpu.resources import cache_folder, installed_version, release_mapped
 from napari_nnunet_cpu.whole_files import whole_folder
 

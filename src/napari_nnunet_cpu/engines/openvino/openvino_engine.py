@@ -19,8 +19,8 @@ from napari_nnunet_cpu.engines.openvino.last_layer import without_last_layer
 from napari_nnunet_cpu.engines.openvino.library import last_line, load_openvino
 from napari_nnunet_cpu.engines.openvino.network_cache import keep_network, network_key, read_network, release_weights
 from napari_nnunet_cpu.errors import EngineError
-from napari_nnunet_cpu.models.model import TrainedModel
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
+from napari_nnunet_cpu.models import TrainedModel
+from napari_nnunet_cpu.models.network import HeadLayer
 
 if TYPE_CHECKING:
     import openvino

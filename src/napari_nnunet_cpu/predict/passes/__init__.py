@@ -7,17 +7,3 @@ from napari_nnunet_cpu.predict.passes.mirroring import mirrored_axes, passes_per
 from napari_nnunet_cpu.predict.passes.patches import Patches
 from napari_nnunet_cpu.predict.passes.streams import PauseGate, in_streams
 from napari_nnunet_cpu.predict.passes.tile_passes import TilePasses
-
-__all__ = [
-    "Accumulator",
-    "Disagreement",
-    "Patches",
-    "PauseGate",
-    "TilePasses",
-    "accumulated_channels",
-    "extra_channels",
-    "in_streams",
-    "mirrored_axes",
-    "passes_per_tile",
-    "sums_features",
-]

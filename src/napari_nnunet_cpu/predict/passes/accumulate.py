@@ -13,10 +13,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from napari_nnunet_cpu.boxes import Box, Triple
-from napari_nnunet_cpu.export.logits import Array, Logits
-from napari_nnunet_cpu.export.scratch_array import ScratchArray
-from napari_nnunet_cpu.models.network.head_layer import HeadLayer
-from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
+from napari_nnunet_cpu.export import Array, Logits, ScratchArray
+from napari_nnunet_cpu.models.network import HeadLayer
+from napari_nnunet_cpu.predict.tiles import Grid, Tile
 
 # Products (voxels times channels) that are computed before they are added: few, because they must stay in the CPU's
 # cache. More threads were not faster, because adding waits for memory.

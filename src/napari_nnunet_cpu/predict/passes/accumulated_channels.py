@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.network.architecture import Architecture
+from napari_nnunet_cpu.models.network import Architecture
 from napari_nnunet_cpu.settings import Settings
 
 

@@ -10,7 +10,7 @@ from scipy.special import entr
 
 from napari_nnunet_cpu.errors import SettingsError
 from napari_nnunet_cpu.export import normalize
-from napari_nnunet_cpu.models.labels import Labels
+from napari_nnunet_cpu.models import Labels
 
 Array = npt.NDArray[np.float32]
 

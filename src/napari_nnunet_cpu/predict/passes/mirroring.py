@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.engines.engine import Engine
+from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.settings import Settings
 

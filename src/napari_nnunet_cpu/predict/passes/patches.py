@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Box
-from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
+from napari_nnunet_cpu.predict.tiles import Grid, Tile
 
 Array = npt.NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from napari_nnunet_cpu.engines import Engine
 from napari_nnunet_cpu.predict.passes.disagreement import Disagreement
 from napari_nnunet_cpu.predict.passes.mirroring import mean_output
 from napari_nnunet_cpu.predict.passes.patches import Patches
-from napari_nnunet_cpu.predict.tiles.grid import Tile
+from napari_nnunet_cpu.predict.tiles import Tile
 
 Array = npt.NDArray[np.float32]
 Channels = tuple[Array, list[Array]]

@@ -6,17 +6,3 @@ from napari_nnunet_cpu.predict.planning.plan import Estimate, RunPlan, plan_run
 from napari_nnunet_cpu.predict.planning.planned_runs import PlannedRun, planned_runs
 from napari_nnunet_cpu.predict.planning.time_model import remember_times
 from napari_nnunet_cpu.predict.planning.work import Times, Work
-
-__all__ = [
-    "Estimate",
-    "PlannedRun",
-    "RunPlan",
-    "check_budget",
-    "check_fit",
-    "estimate",
-    "Times",
-    "Work",
-    "remember_times",
-    "plan_run",
-    "planned_runs",
-]

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from napari_nnunet_cpu.engines import likely_engine
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.network.architecture import Architecture
-from napari_nnunet_cpu.models.network.operations import layers
+from napari_nnunet_cpu.models.network import Architecture, layers
 from napari_nnunet_cpu.predict.planning.first_load import is_first_load
 from napari_nnunet_cpu.resources import is_x86
 from napari_nnunet_cpu.settings import Settings

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.models import Model, members_of
-from napari_nnunet_cpu.predict.passes.accumulated_channels import accumulated_channels
+from napari_nnunet_cpu.predict.passes import accumulated_channels
 from napari_nnunet_cpu.predict.planning.plan import Estimate, export_of, plan_run
 from napari_nnunet_cpu.predict.planning.planned_runs import planned_runs
-from napari_nnunet_cpu.predict.tiles.selection import cropped_box
+from napari_nnunet_cpu.predict.tiles import cropped_box
 from napari_nnunet_cpu.predict.uncertainty import check_members
 from napari_nnunet_cpu.settings import Settings
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from napari_nnunet_cpu.engines import likely_engine, resolve_device, threads_of
-from napari_nnunet_cpu.engines.speed import Speed, computer_speed
+from napari_nnunet_cpu.engines import Speed, computer_speed, likely_engine, resolve_device, threads_of
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.models.network.architecture import Architecture
-from napari_nnunet_cpu.models.network.operations import layers
+from napari_nnunet_cpu.models.network import Architecture, layers
 from napari_nnunet_cpu.predict.planning.work import Times
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import Settings

@@ -12,13 +12,11 @@ from napari_nnunet_cpu.cases import Case
 from napari_nnunet_cpu.engines import most_streams
 from napari_nnunet_cpu.errors import MemoryBudgetError
 from napari_nnunet_cpu.events import size
-from napari_nnunet_cpu.export import LabelExport
-from napari_nnunet_cpu.export.linear import SLAB_LOGITS, LinearExport
+from napari_nnunet_cpu.export import SLAB_LOGITS, LabelExport, LinearExport
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.passes.accumulated_channels import extra_channels
+from napari_nnunet_cpu.predict.passes import extra_channels
 from napari_nnunet_cpu.predict.planning.engine_memory import engine_bytes
-from napari_nnunet_cpu.predict.tiles.finality import window_depth
-from napari_nnunet_cpu.predict.tiles.grid import Grid
+from napari_nnunet_cpu.predict.tiles import Grid, window_depth
 from napari_nnunet_cpu.predict.uncertainty import uncertainty_export
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.resources import free_memory_bytes

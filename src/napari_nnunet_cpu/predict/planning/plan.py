@@ -9,12 +9,11 @@ from napari_nnunet_cpu.engines import threads_of
 from napari_nnunet_cpu.events import duration, size
 from napari_nnunet_cpu.export import LabelExport, ProbabilityExport, label_export
 from napari_nnunet_cpu.models import TrainedModel
-from napari_nnunet_cpu.predict.passes.mirroring import passes_per_tile
+from napari_nnunet_cpu.predict.passes import passes_per_tile
 from napari_nnunet_cpu.predict.planning.memory import Kind, MemoryPlan, budget_bytes, plan_memory
 from napari_nnunet_cpu.predict.planning.time_model import times_of
 from napari_nnunet_cpu.predict.planning.work import Work
-from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
-from napari_nnunet_cpu.predict.tiles.selection import chosen_tiles
+from napari_nnunet_cpu.predict.tiles import Grid, Tile, chosen_tiles
 from napari_nnunet_cpu.prepare import Geometry
 from napari_nnunet_cpu.settings import Settings
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from napari_nnunet_cpu.engines import threads_of
-from napari_nnunet_cpu.engines.openvino.network_cache import describe_network
+from napari_nnunet_cpu.engines.openvino import describe_network
 from napari_nnunet_cpu.json_cache import hash_of, recall, remember, this_computer
 from napari_nnunet_cpu.models import TrainedModel
 from napari_nnunet_cpu.predict.planning.first_load import describe_engine, is_first_load, remember_load

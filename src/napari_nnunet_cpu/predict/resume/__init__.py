@@ -5,5 +5,3 @@ from napari_nnunet_cpu.predict.resume.run_file import RunFile
 from napari_nnunet_cpu.predict.resume.run_files import RunFiles
 from napari_nnunet_cpu.predict.resume.saved_runs import SavedRun, SavedRunList, saved_runs
 from napari_nnunet_cpu.predict.resume.saver import RunSaver
-
-__all__ = ["RunFile", "RunFiles", "RunSaver", "SavedRun", "SavedRunList", "describe_run", "identity_of", "saved_runs"]

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_nnunet_cpu.boxes import Box
-from napari_nnunet_cpu.predict.passes.accumulate import Accumulator
+from napari_nnunet_cpu.predict.passes import Accumulator
 from napari_nnunet_cpu.predict.resume.run_file import RunFile
-from napari_nnunet_cpu.predict.tiles.finality import Finality
-from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
+from napari_nnunet_cpu.predict.tiles import Finality, Grid, Tile
 
 # A save is due after a row of tiles at the latest, and earlier if it takes a small share of the time.
 _SHARE_OF_TIME = 0.05

@@ -1,9 +1,7 @@
 """Tiles: the grid, the tiles that a run computes, their order, and the labels that they make final."""
 
-from napari_nnunet_cpu.predict.tiles.finality import Finality
+from napari_nnunet_cpu.predict.tiles.finality import Finality, window_depth
 from napari_nnunet_cpu.predict.tiles.grid import Grid, Tile
 from napari_nnunet_cpu.predict.tiles.order import Focus
 from napari_nnunet_cpu.predict.tiles.run_tiles import RunTiles
 from napari_nnunet_cpu.predict.tiles.selection import TileSelection, chosen_tiles, cropped_box
-
-__all__ = ["Finality", "Focus", "Grid", "RunTiles", "Tile", "TileSelection", "chosen_tiles", "cropped_box"]

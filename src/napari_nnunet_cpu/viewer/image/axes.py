@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases.axis_letters import split_axes
-from napari_nnunet_cpu.cases.case import Spacing
+from napari_nnunet_cpu.cases import Spacing, split_axes
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.prepare.geometry import AxisOrder
+from napari_nnunet_cpu.prepare import AxisOrder
 
 _FILE = "ZYX"
 # Axis in RAS+ mm (x, y, z) and sign: "L" runs towards the left, so against x.

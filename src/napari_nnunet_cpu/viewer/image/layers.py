@@ -12,10 +12,9 @@ import numpy.typing as npt
 from napari.layers import Image
 
 from napari_nnunet_cpu.boxes import Box, Side, Triple
-from napari_nnunet_cpu.cases.case import Case, Spacing, SpacingSource, check_apart, planar_spacing, voxels_apart
-from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
+from napari_nnunet_cpu.cases import Case, NiftiSpace, Spacing, SpacingSource, check_apart, planar_spacing, voxels_apart
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.prepare.crop import bounding_box, nonzero_voxels
+from napari_nnunet_cpu.prepare import bounding_box, nonzero_voxels
 from napari_nnunet_cpu.viewer.image.axes import Axes, guess_axes, parse_axes
 from napari_nnunet_cpu.viewer.image.placement import Placement, layer_placement
 from napari_nnunet_cpu.viewer.image.source_geometry import SourceGeometry, source_affine, source_geometry

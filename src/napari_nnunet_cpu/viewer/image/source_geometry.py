@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from napari_nnunet_cpu.cases.nifti_space import NiftiSpace
-from napari_nnunet_cpu.prepare.geometry import AxisOrder
+from napari_nnunet_cpu.cases import NiftiSpace
+from napari_nnunet_cpu.prepare import AxisOrder
 
 Array = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image
 
-from napari_nnunet_cpu.cases.case import Spacing, SpacingSource
+from napari_nnunet_cpu.cases import Spacing, SpacingSource
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.image.axes import Axes
 from napari_nnunet_cpu.viewer.image.source_geometry import SourceGeometry

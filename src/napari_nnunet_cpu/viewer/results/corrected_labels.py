@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nnunet_cpu.cases.raw_dataset import RawDataset
+from napari_nnunet_cpu.cases import RawDataset
 from napari_nnunet_cpu.errors import CaseError
-from napari_nnunet_cpu.models.documents import parse, read_json
-from napari_nnunet_cpu.models.plans import Dataset
-from napari_nnunet_cpu.prepare.prepare import reader_order, spacing_seen_by_reader
+from napari_nnunet_cpu.models import Dataset, parse, read_json
+from napari_nnunet_cpu.prepare import reader_order, spacing_seen_by_reader
 from napari_nnunet_cpu.viewer.results.origin import check_checksums, check_image, check_model, checksum
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-    from napari_nnunet_cpu.cases.case import Case, Spacing
-    from napari_nnunet_cpu.models import TrainedModel
-    from napari_nnunet_cpu.models.labels import LabelValue
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.cases import Case, Spacing
+    from napari_nnunet_cpu.models import LabelValue, TrainedModel
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 _GIVE = "save it with the image it was made from"
 

@@ -11,7 +11,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_nnunet_cpu.viewer.foreground import add_unselected
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
+from napari_nnunet_cpu.viewer.image import LayerImage
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.results.origin import bind
 

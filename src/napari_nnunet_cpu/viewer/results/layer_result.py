@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.predict import Result
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
+from napari_nnunet_cpu.viewer.image import LayerImage
 from napari_nnunet_cpu.viewer.results.origin import Origin, checksum
 
 

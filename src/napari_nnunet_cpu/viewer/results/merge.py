@@ -13,7 +13,7 @@ import numpy.typing as npt
 from napari.layers import Labels
 
 from napari_nnunet_cpu.errors import CaseError, SettingsError, first_line
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
+from napari_nnunet_cpu.viewer.image import LayerImage
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.results.origin import bind, check_checksums, check_image, provenance_of
 

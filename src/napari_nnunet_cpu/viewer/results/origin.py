@@ -11,17 +11,16 @@ import numpy as np
 
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.canvas import unwrapped
-from napari_nnunet_cpu.viewer.image.layers import image_from_layers
-from napari_nnunet_cpu.viewer.image.placement import layer_placement
+from napari_nnunet_cpu.viewer.image import image_from_layers, layer_placement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari.layers import Image, Layer
 
-    from napari_nnunet_cpu.cases.case import Case, Spacing
+    from napari_nnunet_cpu.cases import Case, Spacing
     from napari_nnunet_cpu.models import TrainedModel
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,7 @@ from napari.layers import Image
 
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.viewer.foreground import add_unselected
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
-from napari_nnunet_cpu.viewer.image.view_state import viewer_units, voxel_shown
+from napari_nnunet_cpu.viewer.image import LayerImage, viewer_units, voxel_shown
 from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
 from napari_nnunet_cpu.viewer.results.origin import bind, origin_of
 

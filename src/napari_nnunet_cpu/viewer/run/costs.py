@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_nnunet_cpu.boxes import Box
-    from napari_nnunet_cpu.cases import Case
-    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.cases import Case, Spacing
     from napari_nnunet_cpu.models import TrainedModel
     from napari_nnunet_cpu.settings import Settings
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 # Runs with a longer estimate are saved while they compute.
 _SAVED_FROM_SECONDS = 60

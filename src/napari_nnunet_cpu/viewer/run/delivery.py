@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_warning
 
 from napari_nnunet_cpu.errors import NNUNetCPUError
-from napari_nnunet_cpu.viewer.results.labels import add_first_stage, add_with_names, labels_layer
-from napari_nnunet_cpu.viewer.results.origin import changes_of, title
+from napari_nnunet_cpu.viewer.results import add_first_stage, add_with_names, changes_of, labels_layer, title
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
-    from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
-    from napari_nnunet_cpu.viewer.results.merge import MergeTarget
+    from napari_nnunet_cpu.viewer.image import LayerImage
+    from napari_nnunet_cpu.viewer.results import LayerResult, MergeTarget
     from napari_nnunet_cpu.viewer.run.preview import Preview
 
 

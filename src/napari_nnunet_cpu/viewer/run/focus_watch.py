@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nnunet_cpu.errors import NNUNetCPUError
 from napari_nnunet_cpu.predict import RunControl
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
-from napari_nnunet_cpu.viewer.image.view_state import focus_of
+from napari_nnunet_cpu.viewer.image import LayerImage, focus_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -16,12 +16,11 @@ from napari_nnunet_cpu.events import Event, TileDone
 from napari_nnunet_cpu.models import Model, TrainedModel, members_of
 from napari_nnunet_cpu.predict import Result, RunControl, RunFiles, Segmentation
 from napari_nnunet_cpu.settings import Settings
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
-from napari_nnunet_cpu.viewer.results.layer_result import LayerLabels, LayerResult
-from napari_nnunet_cpu.viewer.results.origin import Origin
+from napari_nnunet_cpu.viewer.image import LayerImage
+from napari_nnunet_cpu.viewer.results import LayerLabels, LayerResult, Origin
 
 if TYPE_CHECKING:
-    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.cases import Spacing
 
 
 @dataclass(frozen=True, eq=False)

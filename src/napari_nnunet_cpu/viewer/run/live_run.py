@@ -17,11 +17,8 @@ from napari_nnunet_cpu.predict import TileSelection
 from napari_nnunet_cpu.settings import Settings
 from napari_nnunet_cpu.viewer.canvas import guard_contexts, unwrapped
 from napari_nnunet_cpu.viewer.foreground import Foreground
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
-from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
-from napari_nnunet_cpu.viewer.results.merge import MergeTarget
-from napari_nnunet_cpu.viewer.results.origin import Origin, title
-from napari_nnunet_cpu.viewer.results.uncertainty import add_uncertainty
+from napari_nnunet_cpu.viewer.image import LayerImage
+from napari_nnunet_cpu.viewer.results import LayerResult, MergeTarget, Origin, add_uncertainty, title
 from napari_nnunet_cpu.viewer.run.delivery import Delivery
 from napari_nnunet_cpu.viewer.run.focus_watch import FocusWatch
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels, LayerEvent, LayerSegmentation
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.cases import Spacing
 
 
 # Holds the runs in progress, so that a caller need not keep a reference.

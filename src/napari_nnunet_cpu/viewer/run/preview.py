@@ -10,17 +10,14 @@ from superqt.utils import qthrottled
 from vispy.visuals import LineVisual
 
 from napari_nnunet_cpu.viewer.canvas import guard_contexts
-from napari_nnunet_cpu.viewer.image.layers import LayerImage
-from napari_nnunet_cpu.viewer.image.view_state import voxel_shown
-from napari_nnunet_cpu.viewer.results.labels import add_with_names, label_colors, labels_name
-from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
-from napari_nnunet_cpu.viewer.results.origin import bind
+from napari_nnunet_cpu.viewer.image import LayerImage, voxel_shown
+from napari_nnunet_cpu.viewer.results import LayerResult, add_with_names, bind, label_colors, labels_name
 from napari_nnunet_cpu.viewer.run.layer_segmentation import FinalLabels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_nnunet_cpu.viewer.results.origin import Origin
+    from napari_nnunet_cpu.viewer.results import Origin
 
 # Refreshing a large slice takes half of this time.
 _REFRESH_MS = 300

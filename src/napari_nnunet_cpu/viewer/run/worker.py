@@ -15,7 +15,7 @@ from superqt.utils import WorkerBase, create_worker
 from napari_nnunet_cpu.errors import EngineError
 from napari_nnunet_cpu.events import TileDone
 from napari_nnunet_cpu.viewer.canvas import unwrapped, window_of
-from napari_nnunet_cpu.viewer.results.layer_result import LayerResult
+from napari_nnunet_cpu.viewer.results import LayerResult
 from napari_nnunet_cpu.viewer.run.layer_segmentation import LayerEvent, LayerSegmentation
 from napari_nnunet_cpu.viewer.run.run_queue import RUN_QUEUE
 

@@ -11,20 +11,19 @@ from napari.layers import Image
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
-from napari_nnunet_cpu.cases.case import SpacingSource
+from napari_nnunet_cpu.cases import SpacingSource
 from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError
-from napari_nnunet_cpu.models.plans import REORIENTING_READERS, VOXEL_READERS
+from napari_nnunet_cpu.models import REORIENTING_READERS, VOXEL_READERS
 from napari_nnunet_cpu.settings import parse_spacing
-from napari_nnunet_cpu.viewer.fields.typed_line import TypedLine
-from napari_nnunet_cpu.viewer.image.layers import LayerImage, image_from_layers
-from napari_nnunet_cpu.viewer.image.view_state import at_time
-from napari_nnunet_cpu.viewer.results.origin import origin_of
+from napari_nnunet_cpu.viewer.fields import TypedLine
+from napari_nnunet_cpu.viewer.image import LayerImage, at_time, image_from_layers
+from napari_nnunet_cpu.viewer.results import origin_of
 from napari_nnunet_cpu.viewer.widget.channel_guess import guess_channels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.cases import Spacing
     from napari_nnunet_cpu.models import TrainedModel
 
 # Events of a layer whose shape, position or metadata changed.

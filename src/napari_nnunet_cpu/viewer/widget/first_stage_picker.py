@@ -11,13 +11,13 @@ from magicgui.widgets import ComboBox
 from napari.layers import Labels
 
 from napari_nnunet_cpu.errors import ModelError
-from napari_nnunet_cpu.viewer.results.origin import check_image
+from napari_nnunet_cpu.viewer.results import check_image
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_nnunet_cpu.models import TrainedModel
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 _RUN_IT = "run it first"  # not None, because magicgui emits no event when the value becomes None
 

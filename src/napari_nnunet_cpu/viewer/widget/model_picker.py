@@ -13,11 +13,10 @@ from magicgui.widgets import ComboBox, Container, Label, LineEdit, PushButton, S
 from superqt.utils import create_worker
 
 from napari_nnunet_cpu.errors import ModelError, SettingsError
-from napari_nnunet_cpu.models import TrainedModel, available_models, load_model, members_of
-from napari_nnunet_cpu.models.folder import CHECKPOINTS
+from napari_nnunet_cpu.models import CHECKPOINTS, TrainedModel, available_models, load_model, members_of
 from napari_nnunet_cpu.samples import NOT_FOR_MEDICAL_USE, sample_model
 from napari_nnunet_cpu.settings import AUTO_FOLDS, parse_folds
-from napari_nnunet_cpu.viewer.fields.path_edit import PathEdit
+from napari_nnunet_cpu.viewer.fields import PathEdit
 from napari_nnunet_cpu.viewer.run.worker import while_open
 
 _NO_MODEL = "Choose a model folder, a fold folder or an exported zip."

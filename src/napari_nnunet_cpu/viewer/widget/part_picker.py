@@ -10,13 +10,13 @@ from napari.layers import Image, Shapes
 
 from napari_nnunet_cpu.errors import CaseError
 from napari_nnunet_cpu.settings import parse_box
-from napari_nnunet_cpu.viewer.image.view_state import box_in_view, box_of_shapes
+from napari_nnunet_cpu.viewer.image import box_in_view, box_of_shapes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_nnunet_cpu.boxes import Box
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 # Not None, because the ComboBox emits no event when its value becomes None.
 _ALL, _VIEW, _TYPED = "everything", "view", "typed"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from napari.settings import get_plugin_settings
 
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.models.folder import CHECKPOINTS
+from napari_nnunet_cpu.models import CHECKPOINTS
 from napari_nnunet_cpu.resources import usable_cores
 from napari_nnunet_cpu.settings import AUTO_FOLDS, Settings, parse_folds
 

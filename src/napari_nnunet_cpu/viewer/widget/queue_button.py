@@ -9,7 +9,7 @@ from napari.utils.notifications import show_error
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
-from napari_nnunet_cpu.viewer.results.origin import title
+from napari_nnunet_cpu.viewer.results import title
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 from napari_nnunet_cpu.viewer.run.worker import while_open
 

@@ -8,12 +8,12 @@ from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, Widget
 from napari.layers import Labels
 
 from napari_nnunet_cpu.errors import SettingsError
-from napari_nnunet_cpu.viewer.results.merge import MergeRule, MergeTarget
+from napari_nnunet_cpu.viewer.results import MergeRule, MergeTarget
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 _NEW = "new"  # not None, because magicgui emits no event when the value becomes None
 _HELP = (

@@ -13,9 +13,8 @@ from qtpy.QtCore import Qt
 from superqt.utils import create_worker
 
 from napari_nnunet_cpu.errors import CaseError, NNUNetCPUError, OutputError, SettingsError
-from napari_nnunet_cpu.viewer.fields.path_edit import PathEdit
-from napari_nnunet_cpu.viewer.results.corrected_labels import save_corrected
-from napari_nnunet_cpu.viewer.results.origin import origin_of
+from napari_nnunet_cpu.viewer.fields import PathEdit
+from napari_nnunet_cpu.viewer.results import origin_of, save_corrected
 from napari_nnunet_cpu.viewer.run.worker import belong_to, while_open
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-    from napari_nnunet_cpu.cases.case import Spacing
+    from napari_nnunet_cpu.cases import Spacing
     from napari_nnunet_cpu.models import TrainedModel
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 Chosen = tuple["LayerImage", "TrainedModel", "Spacing | None"]
 

@@ -9,7 +9,7 @@ from magicgui.widgets import PushButton
 from qtpy.compat import isalive
 
 from napari_nnunet_cpu.errors import NNUNetCPUError
-from napari_nnunet_cpu.viewer.results.uncertainty import UncertainSlices, uncertainty_layer_of
+from napari_nnunet_cpu.viewer.results import UncertainSlices, uncertainty_layer_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

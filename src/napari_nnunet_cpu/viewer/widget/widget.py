@@ -14,9 +14,7 @@ from napari_nnunet_cpu.errors import ModelError, NNUNetCPUError
 from napari_nnunet_cpu.events import Event, Stage, StageStarted, TileDone, duration
 from napari_nnunet_cpu.settings import PRESETS, Settings
 from napari_nnunet_cpu.viewer.canvas import unwrapped
-from napari_nnunet_cpu.viewer.results.labels import prepare_colors
-from napari_nnunet_cpu.viewer.results.merge import MergeTarget
-from napari_nnunet_cpu.viewer.results.origin import state_of
+from napari_nnunet_cpu.viewer.results import MergeTarget, prepare_colors, state_of
 from napari_nnunet_cpu.viewer.run.costs import CostRequest, folder_for
 from napari_nnunet_cpu.viewer.run.live_run import LiveRun
 from napari_nnunet_cpu.viewer.run.worker import while_open
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Labels
 
-    from napari_nnunet_cpu.viewer.image.layers import LayerImage
+    from napari_nnunet_cpu.viewer.image import LayerImage
 
 
 class SegmentWidget(Container[Widget]):

@@ -1,4 +1,4 @@
-"""The sliding window: which tiles, in which order, added up how. `Run` owns the line from case to labels."""
+"""From case to labels: `Run` computes the tiles of one network, and `Segmentation` the runs of a model or ensemble."""
 
 from napari_nnunet_cpu.predict.control import RunControl
 from napari_nnunet_cpu.predict.planning import Estimate, check_fit, estimate

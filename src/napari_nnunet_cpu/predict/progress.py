@@ -37,7 +37,7 @@ class Progress:
         return self._left_in_row[tile.start[0]] <= 0
 
     def event(self, final: tuple[Box, ...], estimated: float = 0.0) -> TileDone:
-        """The event of a run in which these boxes became final; `estimated` are seconds per tile, before the first."""
+        """The event after a tile that made these boxes final; before the first, with `estimated` seconds per tile."""
         computed = len(self._done) - self._before
         per_tile = (time.perf_counter() - self._start) / computed if computed else estimated
         left = len(self._todo - self._done)

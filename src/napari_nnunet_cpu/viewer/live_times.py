@@ -1,4 +1,4 @@
-"""How soon labels appear in a window, and for how long it does not answer: the program of `nnunet-cpu bench --live`."""
+"""How soon labels appear in a window, and how long it does not respond: the program of `nnunet-cpu bench --live`."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ class AddLayerClock:
         return self._closed + (0.0 if self._opened is None else time.perf_counter() - self._opened)
 
     def start(self) -> None:
-        """Begin to count, by wrapping what napari does."""
+        """Begin to count, by wrapping the functions of napari."""
         self._patched = [(one, name, getattr(one, name)) for one, name in ((Labels, "__init__"), (LayerList, "insert"))]
         for one, name, function in self._patched:
             setattr(one, name, self._counted(function))
 
     def stop(self) -> None:
-        """Leave napari as it was."""
+        """Restore the functions of napari."""
         for one, name, function in self._patched:
             setattr(one, name, function)
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def counted(*arguments: Any, **options: Any) -> Any:
-            if self._opened is not None:  # within the other one
+            if self._opened is not None:  # called within the other function
                 return function(*arguments, **options)
             self._opened = time.perf_counter()
             try:
@@ -95,7 +95,7 @@ class LoopWatch:
 class SliceWatch:
     """The times of the first and of the last labels on the slice on screen.
 
-    Voxels that were cropped away are background from the start, and no event tells of them.
+    Voxels outside the cropped image are background from the start, without an event.
     """
 
     def __init__(self, shown: int) -> None:
@@ -105,7 +105,7 @@ class SliceWatch:
         self.final: float | None = None
 
     def see(self, event: FinalLabels) -> None:
-        """Note the time, where the labels painted are on the slice; none of them comes twice."""
+        """Note the time, if the painted labels are on the slice; no label is painted twice."""
         rows = event.place[0]
         if not isinstance(rows, slice) or not rows.start <= self._shown < rows.stop:
             return
@@ -117,9 +117,9 @@ class SliceWatch:
 def live_times(images: Sequence[str], model: TrainedModel, settings: Settings) -> dict[str, Any]:
     """Segment an image, a file per channel, by a click on Run, with the middle slice along the first axis on screen.
 
-    In seconds from the click: the "first" and the "final" labels on that slice (None where all of it was cropped
-    away) and the "whole" run; the longest "gap" of the event loop meanwhile, and "gap_outside" of what napari does to
-    add a layer; "gap_idle" in a window at rest.
+    In seconds from the click: the "first" and the "final" labels on that slice (None if it lies outside the cropped
+    image) and the "whole" run. Also the longest "gap" of the event loop meanwhile, "gap_outside" of napari's adding of
+    layers, and "gap_idle" in a window at rest.
     """
     viewer = napari.Viewer()
     layers = [viewer.add_layer(case_layer(read_case(image))) for image in images]

@@ -54,14 +54,14 @@ def saved_runs(folder: Path) -> list[SavedRun]:
 
 
 class SavedRunList:
-    """The saved runs of a folder, read only once while no file comes or goes in it."""
+    """The saved runs of a folder, read again only after a file was added or removed."""
 
     def __init__(self) -> None:
         self._read_from: tuple[Path, int] | None = None
         self._runs: list[SavedRun] = []
 
     def in_folder(self, folder: Path) -> list[SavedRun]:
-        """As `saved_runs`. One thread at a time may ask."""
+        """The result of `saved_runs`; for one thread at a time."""
         try:
             now = folder, folder.stat().st_mtime_ns
         except OSError:

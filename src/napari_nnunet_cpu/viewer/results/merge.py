@@ -56,19 +56,8 @@ class MergeTarget:
     For the main thread only. A voxel that has another value after the run was edited by the user, and stays as it is.
     A voxel that was edited and changed back counts as untouched.
 
-    Parameters
-    ----------
-    layer : Labels
-        On the grid of the labels of `image`, or of all time points if the run is on one of them.
-    image : LayerImage
-        The image that the run segments.
-    rule : MergeRule
-        Which labels are written.
-
-    Raises
-    ------
-    CaseError
-        When the layer can't take labels of this image.
+    The layer lies on the grid of the labels of `image`, or of all its time points if the run is on one of them. Raises
+    `CaseError` if it can't take labels of this image.
     """
 
     def __init__(self, viewer: ViewerModel, layer: Labels, image: LayerImage, rule: MergeRule) -> None:

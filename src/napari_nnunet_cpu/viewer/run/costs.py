@@ -1,4 +1,4 @@
-"""What a run would cost with each preset, and whether a saved run may fit it: computed without Qt, in any thread."""
+"""The cost of a run with each preset, and a saved run that may fit it: computed without Qt, in any thread."""
 
 from __future__ import annotations
 
@@ -31,30 +31,14 @@ _SAVED_FROM_SECONDS = 60
 
 @dataclass(frozen=True, eq=False)
 class CostRequest:
-    """The inputs of a run, as they were when the user chose them; no thread changes them.
-
-    Attributes
-    ----------
-    image : LayerImage
-        A snapshot of the image.
-    spacing_mm : tuple of float or None
-        Spacing (Z, Y, X) that the user states.
-    models : tuple of TrainedModel
-        The model, or the members of an ensemble.
-    settings : tuple of Settings
-        The settings whose costs are asked for, each with the box of the chosen part.
-    first_stage : numpy.ndarray or None
-        The labels of a cascade's first stage as `estimate` takes them; only their shape and dtype count.
-    times : int
-        Number of time points that the run will segment.
-    """
+    """A snapshot of the inputs of a run, with the settings of which the costs are requested."""
 
     image: LayerImage
-    spacing_mm: Spacing | None
-    models: tuple[TrainedModel, ...]
-    settings: tuple[Settings, ...]
-    first_stage: npt.NDArray[Any] | None = None
-    times: int = 1
+    spacing_mm: Spacing | None  # (Z, Y, X), if the user states it
+    models: tuple[TrainedModel, ...]  # or the members of an ensemble
+    settings: tuple[Settings, ...]  # each with the box of the chosen part
+    first_stage: npt.NDArray[Any] | None = None  # as in `estimate`; only its shape and dtype count
+    times: int = 1  # number of time points
 
     @property
     def outline(self) -> Case:
@@ -69,28 +53,16 @@ class CostRequest:
 
 @dataclass(frozen=True)
 class Costs:
-    """The answer to a request.
+    """The costs of each preset."""
 
-    Attributes
-    ----------
-    estimates : dict of str to Estimate
-        By preset, for each time point.
-    saved : SavedRun or None
-        A saved run that seems to belong to the image and one of the models.
-    times : int
-        Number of time points.
-    cropped : bool
-        Whether the tiles are those of the cropped image, not of the whole one.
-    """
-
-    estimates: dict[str, Estimate]
-    saved: SavedRun | None
-    times: int
-    cropped: bool
+    estimates: dict[str, Estimate]  # by preset, for each time point
+    saved: SavedRun | None  # seems to belong to the image and one of the models
+    times: int  # number of time points
+    cropped: bool  # the tiles are those of the cropped image, not of the whole image
 
     @property
     def text(self) -> str:
-        """Tiles, passes, seconds and memory for the user."""
+        """The costs as lines for the user."""
         each = f", for each of {self.times} time points" if self.times > 1 else ""
         lines = [f"{preset}: {self._tiles(cost)}{each}" for preset, cost in self.estimates.items()]
         lines.append(f"memory: up to {size(max(cost.bytes for cost in self.estimates.values()))}")
@@ -107,7 +79,7 @@ class Costs:
 
 
 class NonzeroBoxes:
-    """Finds the nonzero box of an image, and remembers it while the same arrays are asked for."""
+    """Finds the nonzero box of an image, and remembers it for the next request with the same arrays."""
 
     def __init__(self) -> None:
         self._arrays: list[ref[Any]] = []
@@ -117,7 +89,7 @@ class NonzeroBoxes:
     def of(self, image: LayerImage) -> Box | None:
         """The box of the first time point; None for lazy arrays, because reading them may take long.
 
-        One thread at a time may ask.
+        For one thread at a time.
         """
         if not all(isinstance(array, np.ndarray) for array in image.arrays):
             return None
@@ -130,9 +102,9 @@ class NonzeroBoxes:
 
 
 def costs_of(request: CostRequest, saved: Iterable[SavedRun], nonzero: Box | None = None) -> Costs:
-    """Compute the costs; `saved` are the saved runs to look through. Raises the errors of `estimate`.
+    """Compute the costs, and find the saved run among `saved`. Raises the errors of `estimate`.
 
-    `nonzero` is the box of the nonzero voxels, in file order; without it the whole image is counted.
+    `nonzero` is the box of the nonzero voxels, in file order; without it, the tiles of the whole image are counted.
     """
     outline = request.outline
     estimates = {

@@ -19,7 +19,7 @@ _PAUSE_MS = 100
 
 
 class CostLabel(Label):
-    """Shows tiles, passes, seconds and memory for each preset; grey while newer ones are computed."""
+    """Shows tiles, passes, seconds and memory of each preset; grey while newer costs are computed."""
 
     def __init__(self) -> None:
         super().__init__(value="")
@@ -28,24 +28,24 @@ class CostLabel(Label):
         self._boxes = NonzeroBoxes()
         self._shows_costs = False
         self._wanted: CostRequest | None = None
-        self._computed: CostRequest | None = None  # in the thread, perhaps an older one
+        self._computed: CostRequest | None = None  # in the thread, perhaps an older request
         self._compute_soon = qdebounced(self._compute, timeout=_PAUSE_MS)
         _messenger().found.connect(self._show)
 
     @property
     def pending(self) -> bool:
-        """Whether the costs of the last request are still computed."""
+        """Whether the costs of the last request are still being computed."""
         return self._wanted is not None
 
     def show_costs(self, request: CostRequest) -> None:
-        """Show the costs of this request as soon as they are computed, and no longer those of earlier ones.
+        """Show the costs of this request once they are computed, or the error if the inputs do not fit.
 
-        Of what does not fit, the label shows the error.
+        Costs of earlier requests are not shown any more.
         """
         self._wanted = request
         self.enabled = False
         if not self._shows_costs:
-            self.value = ""  # because an error may be mended
+            self.value = ""  # because this request may have no error
         self._compute_soon()
 
     def say(self, text: str) -> None:
@@ -62,12 +62,13 @@ class CostLabel(Label):
         """Compute the last request in a thread, one at a time."""
         if self._wanted is not None and self._computed is None and isalive(self.native):
             self._computed = self._wanted
+            # Without superqt's worker, because it changes the filters of warnings in all threads.
             QThreadPool.globalInstance().start(partial(_find, self._wanted, self._saved, self._boxes, _messenger()))
 
     def _show(self, request: CostRequest, found: Costs | Exception) -> None:
-        """Show what the thread found, unless something else is wanted by now."""
+        """Show the costs or the error from the thread, unless another request came meanwhile."""
         if request is not self._computed:
-            return  # that of another window
+            return  # because it is a request of another window
         self._computed = None
         if not isalive(self.native):
             return
@@ -85,19 +86,19 @@ class CostLabel(Label):
 
 
 class _Messenger(QObject):
-    """Brings what a thread found to the main thread."""
+    """Brings the costs from a thread to the main thread."""
 
     found = Signal(object, object)
 
 
 @cache
 def _messenger() -> _Messenger:
-    """One for all labels and to the end, because a thread must not be the last to hold an object of Qt."""
+    """The messenger of the whole process, because a thread must not be the last to hold an object of Qt."""
     return _Messenger()
 
 
 def _find(request: CostRequest, saved: SavedRunList, boxes: NonzeroBoxes, messenger: _Messenger) -> None:
-    """Compute the costs, in a thread. superqt's workers would change the filters of warnings in all threads."""
+    """Compute the costs, in a thread."""
     found: Costs | Exception
     try:
         found = costs_of(request, saved.in_folder(runs_folder()), boxes.of(request.image))

@@ -44,7 +44,7 @@ class FirstStagePicker(ComboBox):
 
     @property
     def layer(self) -> Labels | None:
-        """The chosen layer; None to run the first stage."""
+        """The chosen layer; None if the first stage is to run."""
         return self.value if isinstance(self.value, Labels) else None
 
     def labels(self, image: LayerImage) -> npt.NDArray[Any] | None:
@@ -56,7 +56,7 @@ class FirstStagePicker(ComboBox):
         if self.outline(image) is None:
             return None
         labels = np.array(self.value.data)
-        image.from_labels(labels, 0)  # raises for a layer of several scales, which gives the coarsest one here
+        image.from_labels(labels, 0)  # raises for a multiscale layer, whose array is the coarsest scale
         return labels
 
     def outline(self, image: LayerImage) -> npt.NDArray[Any] | None:

@@ -131,7 +131,7 @@ class SegmentWidget(Container[Widget]):
         Returns
         -------
         LiveRun or None
-            The run that is active. None if the inputs do not fit; the user is told why.
+            The active run. None if the inputs do not fit, which `status` and a notification explain.
         """
         if self.live is not None and self.live.running:
             return self.live
@@ -236,8 +236,9 @@ class SegmentWidget(Container[Widget]):
 
     def _on_end(self, labels: Labels | None) -> None:
         if labels is None or self.live is None or self.live.result is None:
-            kept = "finished tiles are kept" if self.live is not None and self.live.unfinished else "nothing was added"
-            self._say(f"cancelled after {self.progress.value} tiles; {kept}", error=False)
+            resumable = self.live is not None and self.live.unfinished
+            left = "finished tiles are kept" if resumable else "nothing was added"
+            self._say(f"cancelled after {self.progress.value} tiles; {left}", error=False)
             self.keep_button.visible = self.live is not None and self.live.preview.painted
         else:
             history = self.live.result.provenance
@@ -293,7 +294,7 @@ class SegmentWidget(Container[Widget]):
         self.keep_button.visible = False
 
     def _parent_changed(self, parent: Any) -> None:
-        """Stop the runs of a closed panel, because nobody could see or stop them, and ask for no more costs."""
+        """Stop the runs of a closed panel, because nobody could see or stop them, and drop a request for costs."""
         if parent is None:
             self.cost.say("")
             runs, self.live = [self.live, *self.queue_button.runs], None
@@ -314,14 +315,14 @@ class SegmentWidget(Container[Widget]):
         self._refresh_cost()
 
     def _refresh_cost(self, *_: Any) -> None:
-        """Ask for the cost of each preset for this image."""
+        """Request the cost of each preset for this image."""
         if not self._ready:
             return
         self._name_button()
         self._forget_status()
         image = self.channels.seen
         if image is None or not self.model.models:
-            self.cost.say("")  # the note of the channels, or of the model, explains it
+            self.cost.say("")  # because the note of the channels or of the model explains the problem
             return
         try:
             settings = tuple(self._settings(image, preset) for preset in PRESETS)
@@ -332,6 +333,6 @@ class SegmentWidget(Container[Widget]):
             self.cost.say(str(error))
 
     def _list_saved_runs(self, *_: Any) -> None:
-        """Look again which runs are saved, because one has ended."""
+        """List the saved runs again, because a run has ended."""
         self.cost.forget_saved_runs()
         self._refresh_cost()

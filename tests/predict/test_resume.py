@@ -282,6 +282,22 @@ def test_rows_between_those_of_the_labels_are_held_for_tiles_to_come(
         run.saving.file.remove()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_of_an_earlier_process_are_removed_once_their_labels_are_saved(
+    kind: str, models: dict[str, TrainedModel], wholes: dict[str, Run], case: Case, tmp_path: Path
+) -> None:
+    first, _ = run_as(kind, case, models["3d"], tmp_path, last=len(wholes["3d"].grid) // 2)
+    killed(first)
+    close(first)
+    run, _ = run_as(kind, case, models["3d"], tmp_path)
+    assert run.saving is not None
+    assert list(run.saving.file.sums())
+    list(run.compute())
+    assert not list(run.saving.file.sums())
+    assert run.saving.file.has_labels
+    close(run)
+
+
 @pytest.mark.parametrize("kind", ["dense", "disk"])
 def test_other_tiles_may_be_chosen_of_a_saved_run_where_all_rows_are_held(
     kind: str, models: dict[str, TrainedModel], wholes: dict[str, Run], case: Case, tmp_path: Path

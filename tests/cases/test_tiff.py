@@ -35,6 +35,14 @@ def test_pages_without_axes_are_depth(tmp_path):
     assert not case.planar
 
 
+@pytest.mark.parametrize("shape", [(1, 30, 40), (1, 1, 40), (2, 1, 1)])
+def test_a_stack_whose_file_names_its_depth_is_a_volume_however_thin(tmp_path, shape):
+    stack = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    case = read_case(written(tmp_path / "thin.tif", stack, metadata={"axes": "ZYX"}))
+    assert not case.planar
+    np.testing.assert_array_equal(case.channels, stack[None])
+
+
 def test_a_planar_file_gets_nnunets_thickness(tmp_path):
     case = read_case(written(tmp_path / "cells.tiff", STACK[0]))
     np.testing.assert_array_equal(case.channels, STACK[None, :1])

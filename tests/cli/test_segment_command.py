@@ -276,9 +276,12 @@ def test_a_cascade_is_one_command(nnunet, image, cascade):
     np.testing.assert_array_equal(labels_of("o.nii.gz"), expected.labels)
     np.testing.assert_array_equal(labels_of("low.nii.gz"), expected.first_stage.labels)
     assert len(np.unique(expected.labels)) == 3
-    done = nnunet("segment", image, *options, "-o", "again.nii.gz", "--first-stage", "low.nii.gz", "--json")
+    given = ["--first-stage", "low.nii.gz", "--report", "r.json"]
+    done = nnunet("segment", image, *options, "-o", "again.nii.gz", *given)
     np.testing.assert_array_equal(labels_of("again.nii.gz"), expected.labels)
-    assert [run["model"]["configuration"] for run in json.loads(done.stdout)["runs"]] == ["3d_cascade_fullres"]
+    runs = json.loads(Path("r.json").read_text())["runs"]
+    assert [run["model"]["configuration"] for run in runs] == ["3d_cascade_fullres"]
+    assert "3d_lowres" not in done.stderr  # it does not run
 
 
 def test_an_ensemble_is_one_command(nnunet, image, model, tmp_path):

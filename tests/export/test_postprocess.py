@@ -9,6 +9,7 @@ from random_model import RandomModel, postprocessing_document, smooth_image
 
 from napari_nnunet_cpu import Case, Settings, load_model, segment
 from napari_nnunet_cpu.errors import ModelError
+from napari_nnunet_cpu.events import Event, TileDone
 from napari_nnunet_cpu.export import keep_largest
 from napari_nnunet_cpu.models import read_postprocessing
 
@@ -85,7 +86,10 @@ def test_it_is_applied_when_asked_for(tmp_path: Path) -> None:
     model = load_model(RandomModel(patch=(8, 8, 8), postprocessing=[[1, 2], 1]).write(tmp_path))
     case = Case(smooth_image((14, 15, 17), seed=2), (1.0, 1.0, 1.0))
     plain = segment(case, model, Settings.fast(threads=1))
-    result = segment(case, model, Settings.fast(threads=1, postprocess=True))
+    events: list[Event] = []
+    result = segment(case, model, Settings.fast(threads=1, postprocess=True), events.append)
+    # No label is final before the postprocessing.
+    assert {event.final for event in events if isinstance(event, TileDone)} == {()}
     expected = keep_largest(keep_largest(plain.labels, (1, 2)), (1,))
     assert np.array_equal(result.labels, expected)
     assert not np.array_equal(result.labels, plain.labels)

@@ -172,6 +172,8 @@ def test_a_window_has_room_for_what_follows_the_rows_needed() -> None:
     assert [start for start, tile in tiles.items() if window.holds(tile)] == [0, 2, 4, 6]
     window.add(tiles[6], np.ones((1, 4, 4, 4), np.float32))
     assert [start for start, tile in tiles.items() if window.holds(tile)] == [4, 6]
+    window.forget(0)  # what is forgotten does not come back, and makes no less room
+    assert [start for start, tile in tiles.items() if window.holds(tile)] == [4, 6]
 
 
 def test_rows_ahead_of_the_window_are_zero() -> None:

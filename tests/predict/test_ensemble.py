@@ -14,7 +14,10 @@ from steered import StopWhen
 from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model, segment
 from napari_nnunet_cpu.errors import CaseError, ModelError
 from napari_nnunet_cpu.events import Stage, StageStarted
+from napari_nnunet_cpu.export import ScratchArray
 from napari_nnunet_cpu.predict import Segmentation
+from napari_nnunet_cpu.predict import segmentation as segmentation_module
+from napari_nnunet_cpu.predict.mean import Mean
 
 SETTINGS = Settings.fast(engine="torch", device="cpu", threads=1)
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
@@ -147,6 +150,31 @@ def test_one_network_is_in_memory_at_a_time(case: Case, tmp_path: Path, monkeypa
     assert len(alive) == 5
     assert most == 1
     assert held == [0, 1, 1, 1]  # the sum so far, and nothing of the members before
+
+
+def test_the_sum_so_far_counts_against_the_budget(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets: list[int] = []
+
+    def recorded(*arguments: object, **options: object) -> Run:
+        budgets.append(arguments[2].memory)
+        return Run(*arguments, **options)
+
+    monkeypatch.setattr(segmentation_module, "Run", recorded)
+    segment(case, pair(tmp_path), replace(SETTINGS, engine="torch", memory=10**10))
+    assert budgets == [10**10, 10**10 - 4 * 3 * 14 * 15 * 17]
+
+
+def test_the_mean_lets_go_of_every_head_that_it_has_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (ScratchArray((3, 2, 2, 2), on_disk=True) for _ in range(2))
+    first.array[...], second.array[...] = 0.25, 0.75
+    released: list[ScratchArray] = []
+    monkeypatch.setattr(ScratchArray, "release", lambda array: released.append(array))
+    mean = Mean(2)
+    mean.add(first)
+    assert mean.bytes == 0  # on disk
+    mean.add(second)
+    assert (mean.value().array == 0.5).all()
+    assert (released.count(first), released.count(second)) == (2 * 3, 3)
 
 
 def test_postprocessing_stops_when_asked(case: Case, tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ def test_a_case_of_other_values_is_another(model: TrainedModel, other: dict[str,
     assert identity_of(replace(CASE, **other), model, PLAIN, None) != identity_of(CASE, model, PLAIN, None)
 
 
+def test_a_2d_image_is_no_volume_of_one_slice(model: TrainedModel) -> None:
+    volume = replace(CASE, channels=IMAGE[:, :1])
+    assert identity_of(replace(volume, planar=True), model, PLAIN, None) != identity_of(volume, model, PLAIN, None)
+
+
 def test_how_an_image_lies_in_memory_or_is_called_does_not_count(model: TrainedModel) -> None:
     expected = identity_of(CASE, model, PLAIN, None)
     turned = np.ascontiguousarray(IMAGE.transpose(3, 2, 1, 0)).transpose(3, 2, 1, 0)

@@ -264,6 +264,56 @@ def test_other_tiles_can_not_be_chosen_where_rows_are_forgotten(
     assert np.array_equal(run.labels(), undisturbed(case, models["3d"]).labels())
 
 
+@pytest.mark.usefixtures("no_last_save")
+def test_rows_between_those_of_the_labels_are_held_for_tiles_to_come(
+    models: dict[str, TrainedModel], tmp_path: Path
+) -> None:
+    """Of four rows that a model sees for each of the image, labels depend on two, but tiles begin in any."""
+    image = np.random.default_rng(4).normal(size=(1, 7, 8, 9)).astype(np.float32)
+    case = Case(image, (4.0, 1.0, 1.0))
+    expected = undisturbed(case, models["3d"])
+    for last in range(1, len(expected.grid)):
+        first, _ = run_as("rows", case, models["3d"], tmp_path, last=last)
+        killed(first)
+        close(first)
+        run, _ = run_as("rows", case, models["3d"], tmp_path)
+        list(run.compute())
+        assert np.array_equal(run.labels(), expected.labels())
+        run.saving.file.remove()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_of_an_earlier_process_are_removed_once_their_labels_are_saved(
+    kind: str, models: dict[str, TrainedModel], wholes: dict[str, Run], case: Case, tmp_path: Path
+) -> None:
+    first, _ = run_as(kind, case, models["3d"], tmp_path, last=len(wholes["3d"].grid) // 2)
+    killed(first)
+    close(first)
+    run, _ = run_as(kind, case, models["3d"], tmp_path)
+    assert run.saving is not None
+    assert list(run.saving.file.sums())
+    list(run.compute())
+    assert not list(run.saving.file.sums())
+    assert run.saving.file.has_labels
+    close(run)
+
+
+@pytest.mark.parametrize("kind", ["dense", "disk"])
+def test_other_tiles_may_be_chosen_of_a_saved_run_where_all_rows_are_held(
+    kind: str, models: dict[str, TrainedModel], wholes: dict[str, Run], case: Case, tmp_path: Path
+) -> None:
+    run, engine = run_as(kind, case, models["3d"], tmp_path)
+    run.choose(Box((0, 5), (0, 5), (0, 5)))
+    list(run.compute())
+    part = len(engine.calls)
+    assert 0 < part < len(run.grid)
+    run.choose()
+    list(run.compute())
+    assert len(engine.calls) == len(run.grid)
+    assert np.array_equal(run.labels(), wholes["3d"].labels())
+    close(run)
+
+
 def test_in_a_box_only_what_is_in_it_is_announced(models: dict[str, TrainedModel], case: Case, tmp_path: Path) -> None:
     expected = undisturbed(case, models["3d"]).labels()
     run, _ = run_as("dense", case, models["3d"], tmp_path)

@@ -133,36 +133,42 @@ def test_two_iterators_share_the_tiles(models: dict[str, TrainedModel]) -> None:
     np.testing.assert_allclose(run._output.sums.copy_of(whole), plain._output.sums.copy_of(whole), rtol=1e-4, atol=1e-3)
 
 
-class Counted(FakeEngine):
-    """Two passes at a time; a semaphore counts them."""
+class Held(FakeEngine):
+    """Two passes at a time; those of the second stream are counted, and wait until they are let go."""
 
     streams = 2
 
     def __init__(self) -> None:
         super().__init__(position_dependent)
         self.begun = threading.Semaphore(0)
+        self.let_go = threading.Event()
+        self.first: np.ndarray | None = None  # the patch of the first stream
+        self._free: int | None = None
 
     def forward(self, patch: np.ndarray, fold: int) -> np.ndarray:
-        self.begun.release()
+        if np.array_equal(patch, self.first):
+            self._free = threading.get_ident()
+        if threading.get_ident() != self._free:
+            self.begun.release()
+            assert self.let_go.wait(20)
         return super().forward(patch, fold)
-
-    def count(self, patience: float) -> int:
-        """Passes that have begun since the last time, and those that begin while there is patience with each."""
-        return sum(iter(lambda: self.begun.acquire(timeout=patience), False))
 
 
 def test_nothing_is_computed_while_nobody_asks_for_it(tmp_path: Path) -> None:
     mirrored = RandomModel(patch=(8, 8, 8), normalization="NoNormalization", mirror_axes=(0, 1, 2))
-    engine = Counted()
+    engine = Held()
     run = Run(case(), load_model(mirrored.write(tmp_path)), Settings.exact(), engine)
+    engine.first = run._parts.patches.of(run.tiles[0])
     steps = run.compute()
-    for done in range(1, 5):
-        assert next(steps).done == done
-        engine.count(0)
-        assert engine.count(0.3) <= 1  # one may have been about to begin
-    steps.close()  # type: ignore[attr-defined]
-    assert engine.count(0) <= 1
-    assert run.tiles_done == 4
+    assert next(steps).done == 1
+    assert engine.begun.acquire(timeout=20)  # the first of eight passes of the second tile
+    engine.let_go.set()
+    assert not engine.begun.acquire(timeout=0.3)
+    assert next(steps).done == 2
+    for _ in range(7):
+        assert engine.begun.acquire(timeout=20)
+    steps.close()
+    assert run.tiles_done == 2
 
 
 def test_the_gate() -> None:

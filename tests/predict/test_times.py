@@ -11,13 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_engines import FakeEngine, position_dependent
+from random_model import RandomModel
 
-from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate
+from napari_nnunet_cpu import Case, Run, Settings, TrainedModel, estimate, load_model
+from napari_nnunet_cpu.boxes import Box
 from napari_nnunet_cpu.engines.speed import Speed
+from napari_nnunet_cpu.models.network.operations import layers
+from napari_nnunet_cpu.predict.planning import first_times as first_times_module
 from napari_nnunet_cpu.predict.planning.first_load import is_first_load
 from napari_nnunet_cpu.predict.planning.first_times import first_times
 from napari_nnunet_cpu.predict.planning.time_model import remember_times, times_of
 from napari_nnunet_cpu.predict.planning.work import Times, Work
+from napari_nnunet_cpu.prepare import plan_geometry
 
 PLAIN = Settings.exact(mirror=False, threads=1)
 VOXELS = 11 * 13 * 17
@@ -157,3 +162,42 @@ def test_times_of_their_own_work_are_the_seconds() -> None:
     times = Times.measured({"load": 1.5, "prepare": 2, "predict": 30, "export": 4}, work)
     assert times.of(work) == pytest.approx(37.5)
     assert times.of(replace(work, passes=20)) == pytest.approx(67.5)
+
+
+def test_every_channel_is_prepared_and_every_head_exported(tmp_path: Path) -> None:
+    labels = {"background": 0, "a": 1, "b": 2, "c": 3}
+    two = load_model(RandomModel(patch=(8, 8, 8), channels=("CT", "PET"), labels=labels).write(tmp_path))
+    case = Case(np.ones((2, 10, 12, 14), np.float32), (2.0, 1.0, 1.0))
+    geometry = plan_geometry(case, two, Box((1, 9), (0, 12), (0, 14)))
+    image, cropped, prepared = 10 * 12 * 14, 8 * 12 * 14, 16 * 12 * 14
+    assert Work.counted(case, two, PLAIN, geometry, 7) == Work(2 * (image + prepared), 7, 4 * prepared + cropped)
+    for option in ({"probabilities": True}, {"uncertainty": "margin"}):
+        work = Work.counted(case, two, replace(PLAIN, **option), geometry, 7)
+        assert work == Work(2 * (image + prepared), 7, 4 * (prepared + cropped))
+
+
+@pytest.mark.parametrize("kind", ["openvino", "torch", "int8"])
+def test_first_times_are_those_of_the_operations(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the folds load twice the weights, twice the threads halve the products, and a first load is apart."""
+    one, two = (load_model(RandomModel(folds=folds).write(tmp_path / str(len(folds)))) for folds in ("0", "01"))
+    monkeypatch.setattr(first_times_module, "likely_engine", lambda _: kind)
+    monkeypatch.setattr(first_times_module, "_speed", lambda: Speed(1e9, 1e8))
+    monkeypatch.setattr(first_times_module, "usable_cores", lambda: 4)
+    engine = first_times_module._ENGINES[kind]
+    work = list(layers(one.architecture, 1, 3, one.configuration.patch_size))
+    weights, products, values = (
+        sum(getattr(layer, name) for layer in work) for name in ("weights", "multiplications", "values")
+    )
+    for threads, share, buses in ((1, 1 / 4, 1), (2, 1 / 2, 1), (4, 1, 2)):
+        settings = replace(PLAIN, threads=threads, device="cpu")
+        product, copy = products / (1e9 * share), values / (1e8 * buses)
+        network = engine.multiplications * product + engine.values * copy + engine.overhead
+        for folds, model in ((1, one), (2, two)):
+            later, first = (predicted(model, settings, first=first) for first in (False, True))
+            assert later.network == first.network == pytest.approx(network)
+            assert later.load == pytest.approx(engine.load + engine.load_per_weight * weights * folds)
+            assert first.load == pytest.approx(
+                engine.first_load
+                + engine.first_load_per_weight * weights * folds
+                + engine.first_passes * (product + copy)
+            )

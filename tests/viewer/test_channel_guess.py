@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from conftest import expected_labels, messages, type_into
 from napari.components import ViewerModel
+from napari.layers import Image
 from random_model import RandomModel
 
 from napari_nnunet_cpu import Settings, load_model, segment_layer
 from napari_nnunet_cpu.errors import CaseError
+from napari_nnunet_cpu.viewer.widget.channel_guess import guess_channels
 from napari_nnunet_cpu.viewer.widget.channel_picker import ChannelPicker
 
 
@@ -41,6 +43,13 @@ def test_layers_that_are_opened_after_the_model_find_their_box(boxes, order) -> 
     for name in order:
         viewer.add_image(scan(), name=name)
     assert chosen(choice) == ["my CT", "pet-2", "the mr"]
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(["T1", "T1 gd", "T2"])))
+def test_a_longer_name_goes_before_one_that_it_contains(names: tuple[str, ...]) -> None:
+    layers = [Image(scan(), name=name) for name in ("my T1 gd", "my T1", "my T2")]
+    guessed = guess_channels(names, layers, [], [], lambda _: False)
+    assert [layer.name for layer in guessed if layer is not None] == [f"my {name}" for name in names]
 
 
 def test_layers_without_names_come_in_order(boxes) -> None:

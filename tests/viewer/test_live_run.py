@@ -249,6 +249,23 @@ def test_a_script_listens_waits_and_goes_on(viewer, gated, model_folder, image) 
         again.wait()
 
 
+def test_a_layer_takes_the_labels_of_one_result(viewer, gated, model_folder, image) -> None:
+    """It was compared with itself before that run; the next result begins a new layer."""
+    viewer.add_image(image + 1000, name="scan")
+    viewer.dims.set_current_step(0, 0)
+    mine = viewer.add_labels(np.zeros(image.shape, np.uint8), name="mine")
+    gated.gate.set()
+    run = segment_layer(viewer, "scan", model_folder, Settings.draft(), into="mine", block=False)
+    assert run.wait() is mine
+    before, focus = mine.data.copy(), run.control.focus
+    viewer.dims.set_current_step(0, 3)
+    assert run.control.focus is focus  # which is not followed between two runs
+    run.choose()
+    run.start()
+    assert run.wait() is viewer.layers["scan labels"]
+    np.testing.assert_array_equal(mine.data, before)
+
+
 @pytest.mark.parametrize("axes", ["Z, Y, X", "-X, Z, Y", "Y, -Z, -X"])
 def test_what_is_shown_is_found_in_the_file(axes: str) -> None:
     """Focus, view and shapes, through the axes that a reader turned."""

@@ -164,6 +164,25 @@ def test_a_series_of_colours(tmp_path, series) -> None:
         np.testing.assert_array_equal(labels.data[time], expected[0])
 
 
+def test_another_time_point_is_another_run(viewer, widget, choose, finish, gated, one, series) -> None:
+    source = viewer.add_image(series)
+    choose(one)
+    viewer.dims.set_current_step(0, 0)
+    first = widget.run()
+    assert gated.entered.acquire(timeout=PATIENCE_MS / 1000), messages()
+    gated.let(1)
+    widget.cancel()
+    gated.gate.set()
+    finish()
+    assert widget.run_button.text == "Continue"
+    viewer.dims.set_current_step(0, 1)
+    second = widget.run()
+    assert second is not first
+    finish()
+    assert viewer.layers[-1].metadata["nnunet"]["image"]["time_points"] == [1]
+    assert label_shown(viewer, viewer.layers[-1], source, (1, 4, 5, 6)) == 2
+
+
 def test_cancel_in_the_second_time_point(viewer, widget, choose, finish, gated, one, series, qtbot) -> None:
     tiles = len(Run(Case(series[:1], (1.0, 1.0, 1.0)), load_model(one), Settings.fast()).tiles)
     through = gated.forward

@@ -12,6 +12,8 @@ from napari_nnunet_cpu.models.network.architecture import Architecture
 from napari_nnunet_cpu.models.network.networks import build_network
 from napari_nnunet_cpu.models.network.patch_fit import check_patch
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_residual_decoder_has_blocks_where_others_have_convolutions(tmp_path):
     weights = load_model(RandomModel(family="ResidualUNet").write(tmp_path)).network(0).state_dict()

@@ -14,6 +14,8 @@ from model_files import CHECKPOINT, Payload, edit_checkpoint, edit_records, put,
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 WEIGHT = "decoder.seg_layers.1.weight"
 CONV = "encoder.stages.0.0.convs.0.conv.weight"
 

@@ -17,6 +17,8 @@ from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 from napari_nnunet_cpu.models import available_models, members_of, read_postprocessing
 
+pytestmark = pytest.mark.slow
+
 MODEL = "Dataset999_Random/nnUNetTrainer__nnUNetPlans__3d_fullres"
 
 

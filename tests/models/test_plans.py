@@ -11,6 +11,8 @@ from random_model import RandomModel
 from napari_nnunet_cpu import load_model
 from napari_nnunet_cpu.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 UNET = "dynamic_network_architectures.architectures.unet"
 
 
@@ -325,7 +327,6 @@ UNREAD = {
 SHOWN = {("dataset_name",), ("plans_name",), ("channel_names", "0")}  # names of any kind
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None], ids=str)
 @pytest.mark.parametrize("name", UNREAD)
 def test_what_is_never_read_may_be_anything(folder, name, value):

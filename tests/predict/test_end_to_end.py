@@ -12,6 +12,8 @@ from random_model import RandomModel
 
 from napari_nnunet_cpu import Case, Run, Settings, load_model
 
+pytestmark = pytest.mark.slow
+
 AS_IT_IS: dict[str, Any] = {"normalization": "NoNormalization", "patch": (8, 8, 8)}
 
 

@@ -142,8 +142,8 @@ def provenance(
 ) -> dict[str, Any]:
     """The provenance of labels as plain values for JSON.
 
-    `runs` are the records of the runs in order, whose tiles and seconds are added up. `postprocessing` lists, step
-    by step, the label values of which only the largest component remains; None without postprocessing.
+    `runs` are the records of the runs in order, whose tiles and seconds are added up. `postprocessing` lists label
+    values, step by step: each step keeps only their largest component. None without postprocessing.
     """
     seconds: Counter[str] = Counter()
     for run in runs:

@@ -52,7 +52,7 @@ def first_times(model: TrainedModel, settings: Settings, first: bool) -> Times |
     weights = sum(layer.weights for layer in work)
     multiplications, values = sum(layer.multiplications for layer in work), sum(layer.values for layer in work)
     share = threads_of(settings) / usable_cores()
-    # Because processors with more cores have more memory channels, of which two cores fill one.
+    # Two cores fill a memory channel, and processors with more cores have more channels.
     product = multiplications / (speed.multiplications * share)
     copy = values / (speed.values * max(threads_of(settings) / 2, 1))
     seconds = engine.multiplications * product + engine.values * copy + engine.overhead

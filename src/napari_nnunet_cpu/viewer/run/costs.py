@@ -31,7 +31,7 @@ _SAVED_FROM_SECONDS = 60
 
 @dataclass(frozen=True, eq=False)
 class CostRequest:
-    """A snapshot of the inputs of a run, with the settings of which the costs are requested."""
+    """A snapshot of the inputs of a run, with the settings to compute the costs for."""
 
     image: LayerImage
     spacing_mm: Spacing | None  # (Z, Y, X), if the user states it
